@@ -34,7 +34,7 @@ def _text(figures: dict[str, Any]) -> list[str]:
     for name, line in figures["next_line"].items():
         rows.append(
             f"| next line exactly right, {name} | {line['places']} places | {line['nano_exact']:.1%} "
-            f"| {line['five_gram_exact']:.1%} |"
+            f"| {line['five_gram_exact']:.1%} ({_alone(line)}) |"
         )
     return rows
 
@@ -43,9 +43,16 @@ def _rest(rest: dict[str, Any]) -> list[str]:
     plain, asked = rest["nano_exact_code_before_only"], rest["nano_exact_product_prompt"]
     return [
         f"| rest of the line exactly right, from the code before it | {rest['places']} places | {plain:.1%} "
-        f"| {rest['five_gram_exact']:.1%} |",
+        f"| {rest['five_gram_exact']:.1%} ({_alone(rest)}) |",
         f"| the same places, asked by the product's prompt | {rest['places']} places | {asked:.1%} | |",
     ]
+
+
+def _alone(found: dict[str, Any]) -> str:
+    return (
+        f"alone right: nano {found['nano_alone']} times, the 5-gram {found['five_gram_alone']}; "
+        f"p = {found['chance']:.2g}"
+    )
 
 
 def _docstrings(found: dict[str, Any]) -> list[str]:

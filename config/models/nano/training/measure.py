@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import comb
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,19 @@ def coded_ids(tokenizer: Tokenizer, sample: Sample) -> list[int]:
     return encode(tokenizer, [sample])[0].ids.tolist()
 
 
-def exact_share(write: Callable[[list[int]], str], places: list[Question]) -> float:
-    """How often what is written is what stood there, trailing blanks aside."""
-    return round(sum(write(ids).rstrip() == text.rstrip() for ids, text in places) / len(places), 3)
+def exact(write: Callable[[list[int]], str], places: list[Question]) -> list[bool]:
+    """Where what is written is what stood there, trailing blanks aside."""
+    return [write(ids).rstrip() == text.rstrip() for ids, text in places]
+
+
+def share(right: list[bool]) -> float:
+    return round(sum(right) / len(right), 4)
+
+
+def beside(ours: list[bool], theirs: list[bool]) -> dict[str, float]:
+    """The places where one alone is right, and how likely so uneven a split is by chance (two-sided sign
+    test, which for paired answers is McNemar's exact test)."""
+    only = [sum(a and not b for a, b in zip(*pair, strict=True)) for pair in ((ours, theirs), (theirs, ours))]
+    total = sum(only)
+    tail = sum(comb(total, n) for n in range(max(only), total + 1)) / 2**total
+    return {"nano_alone": only[0], "five_gram_alone": only[1], "chance": float(f"{min(1.0, 2 * tail):.2g}")}

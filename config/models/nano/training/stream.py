@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 
 SLICES = 16
 END = SPECIAL_IDS["<|endoftext|>"]
-REQUESTS = 460
+REQUESTS = 230
 """Of the product's own, in each slice of the second stage."""
 ASKED_LENGTHS = (1152, 2304)
 """Rows of requests; most fit the shorter ones, which cost half as much per token."""

@@ -1,9 +1,9 @@
 """Train the model, or go on where a run stopped: `python train.py RUN_DIRECTORY --tokens 16000000`.
 
 The run's directory holds `tokenizer.json` (from corpus.py), `checkpoint.pt` and `log.txt`. The schedule is
-counted in tokens: warm up, stay, and fall over the last 40 %. The end may be moved when resuming. `--minutes`
-moves it by the speed of late, so that the run ends in time whatever else the machine does. The same seed and
-position give the same batches.
+counted in tokens: warm up, stay, and fall over the last 40 %. The end may be moved when resuming, also
+that of a complete run. `--minutes` moves it by the speed of late, so that the run ends in time whatever else
+the machine does. The same seed and position give the same batches.
 
 Each worker process has one thread and its share of every batch's rows; they meet once a step to add up
 gradients. On a machine that does other work too, this loses far less than threads that meet after every
@@ -36,6 +36,8 @@ STEP_TOKENS = 4096
 WARM_UP_STEPS = 40
 FALL_SHARE = 0.4
 LAST_FACTOR = 0.01
+LENGTHS = ((2_500_000, 256), (14_000_000, 512), (10**12, 1024))
+"""Up to so many tokens, rows of such a length."""
 SECOND_STAGE = 0.45
 """Share of the tokens after which the product's prompts join."""
 
@@ -56,7 +58,7 @@ class Position:
 
 def length_of(tokens: int) -> int:
     """Rows of code: short ones teach words cheaply. The product's prompts have longer ones (`stream.py`)."""
-    return 256 if tokens < 2_500_000 else 512
+    return next(length for upto, length in LENGTHS if tokens < upto)
 
 
 def factor(position: Position, steps: int) -> float:
@@ -181,6 +183,8 @@ def work(rank: int, options: argparse.Namespace) -> None:
     model = Nano(Shape()).to_bfloat16()
     optimiser = Optimiser(model)
     position = resume(options.run, model, optimiser)
+    if position.tokens >= position.end > 0:  # a run that was complete begins to learn fast again
+        position.fall_from = 0
     position.end = options.tokens
     position.second_from = options.second_from or int(SECOND_STAGE * options.tokens)
     log = (options.run / "log.txt").open("a", encoding="utf-8", buffering=1) if rank == 0 else None
