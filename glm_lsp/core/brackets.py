@@ -30,8 +30,12 @@ _MARKS = {
 }
 _LONG_QUOTES = ('"""', "'''", "`")
 _ENDS = {
-    **{q: re.compile(rf"(?:[^\\]|\\.)*?{q}", re.DOTALL) for q in _LONG_QUOTES},
-    **{q: re.compile(rf"(?:[^\\\n]|\\.)*?(?:{q}|(?=\n))", re.DOTALL) for q in ('"', "'")},
+    # Loops over what needs no second look: a docstring is read in one step, not in one for each character.
+    **{
+        q: re.compile(rf"[^\\{q[0]}]*+(?:(?:\\.|(?!{q}){q[0]})[^\\{q[0]}]*+)*+{q}", re.DOTALL)
+        for q in _LONG_QUOTES
+    },
+    **{q: re.compile(rf"[^\\{q}\n]*+(?:\\.[^\\{q}\n]*+)*+(?:{q}|(?=\n))", re.DOTALL) for q in ('"', "'")},
     "/*": re.compile(r".*?\*/", re.DOTALL),
     "//": re.compile(r"[^\n]*(?=\n)"),
     "#": re.compile(r"[^\n]*(?=\n)"),
@@ -82,6 +86,25 @@ def scan(text: str, language: str, quote: str = "") -> Scan:
     return Scan(tuple(found), "", tuple(inert), closed_at)
 
 
+def scan_lines(text: str, language: str) -> Scan:
+    """As `scan`; what stands above the last line is remembered, so that typing in it costs one line."""
+    cut = text.rfind("\n") + 1
+    above = scan(text[:cut], language)
+    last = scan(text[cut:], language, above.quote)
+    inert = above.inert
+    if above.quote and inert and last.inert:
+        start, _ = inert[-1]
+        inert = (*inert[:-1], (start, cut + last.inert[0][1]))
+        more = last.inert[1:]
+    else:
+        more = last.inert
+    return Scan(
+        (*above.brackets, *((cut + at, sign) for at, sign in last.brackets)),
+        last.quote,
+        (*inert, *((cut + start, cut + end) for start, end in more)),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Surroundings:
     """A gap's state. `stack` holds the brackets open before it, outermost first, and whether the text after
@@ -95,7 +118,7 @@ class Surroundings:
 
 def surroundings(before: str, after: str, language: str) -> Surroundings:
     """What is open between `before` and `after`, and which of it `after` closes."""
-    start = scan(before, language)
+    start = scan_lines(before, language)
     stack: list[str] = []
     for _, sign in start.brackets:
         if sign not in OPENERS:

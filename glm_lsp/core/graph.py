@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 from glm_lsp.core.references import References
 from glm_lsp.core.values import FileOutline, Import, RepoIndex, Symbol, SymbolKind
@@ -17,14 +17,19 @@ from glm_lsp.core.values import FileOutline, Import, RepoIndex, Symbol, SymbolKi
 SOURCE_ROOTS = ("src", "lib", "python")
 MOST_HOPS = 4
 """How many re-exports and base classes are followed."""
+MOST_BESIDE = 50
+"""Files of one folder whose imports are looked at."""
 _SUFFIXES = (".py", ".pyi")
 _BASES = re.compile(r"class\s+\w+\s*\((.*)\)", re.DOTALL)
+_T = TypeVar("_T")
 _NO_SYMBOLS: Mapping[str, tuple[Symbol, ...]] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What a local name stands for: a definition, or a whole module where `name` is empty."""
+class Target(NamedTuple):
+    """What a local name stands for: a definition, or a whole module where `name` is empty.
+
+    A tuple, because a ranking hashes thousands of them.
+    """
 
     path: str
     name: str = ""
@@ -44,6 +49,12 @@ class Graph:
         self._bindings: dict[str, Mapping[str, Target]] = {}
         self._central: tuple[str, ...] | None = None
         self._neighbours: dict[str, Mapping[Target, int]] = {}
+        self._named: dict[str, tuple[Target, ...]] = {}
+        self._members: dict[Target, tuple[Target, ...]] = {}
+        self._kept: dict[tuple[str, str], Any] = {}
+        self._folders: dict[str, list[str]] = {}
+        for path in index.outlines:
+            self._folders.setdefault(posixpath.dirname(path), []).append(path)
         defining: dict[str, list[str]] = {}
         for path, outline in index.outlines.items():
             for name in {s.name for s in outline.symbols}:
@@ -64,11 +75,12 @@ class Graph:
         graph = Graph.__new__(Graph)
         graph.index = index
         graph._defining, graph._files_with = dict(self._defining), dict(self._files_with)
-        graph._modules = self._modules
+        graph._modules, graph._folders = self._modules, self._folders
         graph._importers, graph._imported = dict(self._importers), dict(self._imported)
         # Copied first: a thread whose request was given up may still be filling it.
         graph._symbols = {p: s for p, s in dict(self._symbols).items() if p not in changed}
         graph._bindings, graph._neighbours = {}, {}
+        graph._named, graph._members, graph._kept = {}, {}, {}
         graph._central = self._central
         for path in changed:
             graph._replace(path, old[path], new[path])
@@ -121,6 +133,37 @@ class Graph:
     def defining(self, name: str) -> tuple[str, ...]:
         """The files that define `name` at any level, sorted."""
         return self._defining.get(name, ())
+
+    def named(self, name: str) -> tuple[Target, ...]:
+        """The definitions of that name at any level, by file."""
+        found = self._named.get(name)
+        if found is None:
+            found = self._named[name] = tuple(
+                Target(path, qualified)
+                for path in self.defining(name)
+                for qualified, symbols in self.symbols(path).items()
+                if symbols[0].name == name
+            )
+        return found
+
+    def members(self, owner: Target) -> tuple[Target, ...]:
+        """What a class defines itself: its public names and its constructor."""
+        found = self._members.get(owner)
+        if found is None:
+            found = self._members[owner] = tuple(
+                Target(owner.path, qualified)
+                for qualified, symbols in self.symbols(owner.path).items()
+                if symbols[0].parent == owner.name
+                and (not symbols[0].name.startswith("_") or symbols[0].name == "__init__")
+            )
+        return found
+
+    def kept(self, what: str, path: str, make: Callable[[], _T]) -> _T:
+        """`make()`, once for `what` and `path` as long as the index is this one."""
+        key = (what, path)
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
 
     def importers(self, path: str) -> frozenset[str]:
         """The files that import something of `path`."""
@@ -270,8 +313,7 @@ class Graph:
         found = self._neighbours.get(folder)
         if found is None:
             counts: dict[Target, int] = {}
-            beside = [p for p in self.index.outlines if posixpath.dirname(p) == folder]
-            for other in beside[:50]:
+            for other in self._folders.get(folder, ())[:MOST_BESIDE]:
                 for target in set(self.bindings(other).values()):
                     if target.name:
                         counts[target] = counts.get(target, 0) + 1

@@ -4,14 +4,15 @@ Pure. The evidence, strongest first: names used near the cursor that imports, sc
 certain; what the file imports; what its other functions use; members of the classes found; names that are
 merely equal. A name that many files know says little (inverse document frequency). What has no evidence at
 all follows by how many files import it, so that a cold place still gets the repository's main definitions.
+What a file says whatever the place in it is worked out once for each graph.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from glm_lsp.core.graph import Graph, Target
 from glm_lsp.core.values import Span, Symbol, SymbolKind
@@ -55,7 +56,9 @@ class Candidate:
 
 
 @dataclass(slots=True)
-class _Evidence:
+class Evidence:
+    """What speaks for one definition."""
+
     score: float = 0.0
     best: float = 0.0
     reason: str = ""
@@ -67,18 +70,42 @@ class _Evidence:
         if score > self.best:
             self.best, self.reason = score, reason
 
+    def merge(self, other: Evidence) -> None:
+        """As if everything that `other` was told had been told here; it is not certain."""
+        self.score += other.score
+        if other.best > self.best:
+            self.best, self.reason = other.best, other.reason
+
 
 @dataclass(slots=True)
 class _Ranking:
     graph: Graph
-    found: dict[Target, _Evidence] = field(default_factory=dict[Target, _Evidence])
+    found: dict[Target, Evidence] = field(default_factory=dict[Target, Evidence])
+    closed: bool = False
+    """No definition joins those found so far."""
 
     def add(self, target: Target | None, score: float, reason: str, certain: bool = False) -> None:
         if target is not None and target.name:
             evidence = self.found.get(target)
             if evidence is None:
-                evidence = self.found[target] = _Evidence()
+                if self.closed:
+                    return
+                evidence = self.found[target] = Evidence()
             evidence.add(score, reason, certain)
+
+    def merge(self, known: Mapping[Target, Evidence]) -> None:
+        """Add what is known already, which stays as it is."""
+        if self.closed:
+            for target, evidence in self.found.items():
+                if more := known.get(target):
+                    evidence.merge(more)
+            return
+        for target, more in known.items():
+            evidence = self.found.get(target)
+            if evidence is None:
+                self.found[target] = replace(more)
+            else:
+                evidence.merge(more)
 
     def rarity(self, name: str) -> float:
         files = len(self.graph.index.outlines)
@@ -87,16 +114,37 @@ class _Ranking:
 
 def rank(graph: Graph, place: Place) -> tuple[Candidate, ...]:
     """The definitions that the code around the cursor may need, best first, at most `MOST_CANDIDATES`."""
-    ranking = _Ranking(graph)
-    around = _class_around(graph, place.path, place.offset)
+    return _ranked(_Ranking(graph), place)[:MOST_CANDIDATES]
+
+
+def needed(graph: Graph, place: Place) -> tuple[Candidate, ...]:
+    """Those of `rank` that are certain, and so few that they are found while somebody types."""
+    return _ranked(_Ranking(graph), place, certain=True)
+
+
+def prepare(graph: Graph, path: str) -> None:
+    """Work out now what every place in a file will ask of the graph."""
+    _of_file(graph, path)
+    _cold(graph, path)
+    for target in graph.bindings(path).values():
+        graph.members(target)
+
+
+def _ranked(ranking: _Ranking, place: Place, *, certain: bool = False) -> tuple[Candidate, ...]:
+    graph, path = ranking.graph, place.path
+    around = _class_around(graph, path, place.offset)
     _weigh_uses(ranking, place, around)
-    _weigh_file(ranking, place, around)
+    if certain:
+        ranking.found = {t: e for t, e in ranking.found.items() if e.certain}
+        ranking.closed = True
+    _weigh_own(ranking, path, around)
+    ranking.merge(_of_file(graph, path))
     _weigh_members(ranking)
-    _weigh_cold(ranking, place.path)
+    ranking.merge(_cold(graph, path))
     for target, evidence in ranking.found.items():
         if target.path in place.recent:
             evidence.score *= 1.2
-    return _sorted(ranking, place.path, place.hidden)
+    return _sorted(ranking, path, place.hidden)
 
 
 def rank_for_task(graph: Graph, paths: Sequence[str], task: str) -> tuple[Candidate, ...]:
@@ -113,31 +161,36 @@ def rank_for_task(graph: Graph, paths: Sequence[str], task: str) -> tuple[Candid
     _weigh_members(ranking)
     _weigh_docstrings(ranking, task)
     for path in paths:
-        _weigh_cold(ranking, path)
+        ranking.merge(_cold(graph, path))
         for qualified in graph.symbols(path):
             ranking.add(Target(path, qualified), SAME_FILE, f"in {path}")
-    return _sorted(ranking, "", ())
+    return _sorted(ranking, "", ())[:MOST_CANDIDATES]
 
 
 def _weigh_uses(ranking: _Ranking, place: Place, around: str) -> None:
-    """Names in the text near the cursor, nearer ones more."""
-    graph, counted = ranking.graph, dict[tuple[str, str], int]()
+    """Names in the text near the cursor, nearer ones more; of each the three nearest uses."""
+    graph = ranking.graph
     types = {m[1]: m[2] or m[3] for m in _TYPED.finditer(place.near)}
     lines = place.near.split("\n")
-    order = sorted(range(len(lines)), key=lambda n: (abs(n - place.near_line), n))
-    for number in order:
-        for match in _WORD.finditer(lines[number]):
-            name, qualifier = match[2], match[1].rstrip(".")
-            times = counted[(name, qualifier)] = counted.get((name, qualifier), 0) + 1
-            if times > 3 or not (graph.files_with(name) or qualifier):
-                continue
-            weight = ranking.rarity(name) * NEAR_LINES / (NEAR_LINES + abs(number - place.near_line)) / times
+    uses: dict[tuple[str, str], list[int]] = {}
+    for number in sorted(range(len(lines)), key=lambda n: (abs(n - place.near_line), n)):
+        for qualifier, name in _WORD.findall(lines[number]):
+            found = uses.setdefault((name, qualifier), [])
+            if len(found) < 3:
+                found.append(number)
+    for (name, dotted), numbers in uses.items():
+        qualifier = dotted.rstrip(".")
+        if not (qualifier or graph.files_with(name)):
+            continue
+        target = graph.resolve(place.path, name, qualifier, around)
+        if target is None and qualifier in types:
+            kind, _, last = types[qualifier].rpartition(".")
+            owner = graph.resolve(place.path, last, kind, around)
+            target = graph.member(owner, name) if owner and owner.name else None
+        rarity = ranking.rarity(name)
+        for times, number in enumerate(numbers, 1):
+            weight = rarity * NEAR_LINES / (NEAR_LINES + abs(number - place.near_line)) / times
             where = _where(place.near_line - number)
-            target = graph.resolve(place.path, name, qualifier, around)
-            if target is None and qualifier in types:
-                kind, _, last = types[qualifier].rpartition(".")
-                owner = graph.resolve(place.path, last, kind, around)
-                target = graph.member(owner, name) if owner and owner.name else None
             if target is not None:
                 ranking.add(target, weight, f"{_origin(target, place.path)}, used {where}", certain=True)
             else:
@@ -145,30 +198,36 @@ def _weigh_uses(ranking: _Ranking, place: Place, around: str) -> None:
 
 
 def _weigh_equal_name(ranking: _Ranking, name: str, weight: float, reason: str) -> None:
-    paths = ranking.graph.defining(name)
-    if len(paths) <= MOST_EQUAL and len(name) > 2:
-        for path in paths:
-            for qualified in ranking.graph.symbols(path):
-                if qualified == name or qualified.endswith(f".{name}"):
-                    ranking.add(Target(path, qualified), EQUAL_NAME * weight / len(paths), reason)
+    files = len(ranking.graph.defining(name))
+    if files <= MOST_EQUAL and len(name) > 2:
+        for target in ranking.graph.named(name):
+            ranking.add(target, EQUAL_NAME * weight / files, reason)
 
 
-def _weigh_file(ranking: _Ranking, place: Place, around: str) -> None:
-    """What the file imports and defines, and what its other functions use."""
-    graph = ranking.graph
-    for name, target in graph.bindings(place.path).items():
-        ranking.add(target, IMPORTED * ranking.rarity(name), "imported here")
-    for qualified in graph.symbols(place.path):
-        near = bool(around) and qualified.startswith(f"{around}.")
-        weight = (SIBLING if near else SAME_FILE) * max(ranking.rarity(qualified.rpartition(".")[2]), 0.3)
-        ranking.add(
-            Target(place.path, qualified), weight, f"beside it in {around}" if near else "in this file"
-        )
-    _weigh_references(ranking, place.path, SIBLING, "used by its siblings")
-    for target, count in graph.neighbours(place.path).items():
-        if count > 1 and target.path != place.path:
-            weight = NEIGHBOUR * ranking.rarity(target.name) * min(1.0, count / 4)
-            ranking.add(target, weight, f"imported by {count} files beside it")
+def _weigh_own(ranking: _Ranking, path: str, around: str) -> None:
+    """What the file defines, and the class around the cursor more."""
+    own = [t for t in ranking.found if t.path == path] if ranking.closed else None
+    for target in own if own is not None else [Target(path, name) for name in ranking.graph.symbols(path)]:
+        near = bool(around) and target.name.startswith(f"{around}.")
+        weight = (SIBLING if near else SAME_FILE) * max(ranking.rarity(target.name.rpartition(".")[2]), 0.3)
+        ranking.add(target, weight, f"beside it in {around}" if near else "in this file")
+
+
+def _of_file(graph: Graph, path: str) -> Mapping[Target, Evidence]:
+    """What the file imports, what its functions use, and what the files beside it import."""
+
+    def weigh() -> Mapping[Target, Evidence]:
+        ranking = _Ranking(graph)
+        for name, target in graph.bindings(path).items():
+            ranking.add(target, IMPORTED * ranking.rarity(name), "imported here")
+        _weigh_references(ranking, path, SIBLING, "used by its siblings")
+        for target, count in graph.neighbours(path).items():
+            if count > 1 and target.path != path:
+                weight = NEIGHBOUR * ranking.rarity(target.name) * min(1.0, count / 4)
+                ranking.add(target, weight, f"imported by {count} files beside it")
+        return ranking.found
+
+    return graph.kept("file", path, weigh)
 
 
 def _weigh_references(
@@ -191,26 +250,30 @@ def _weigh_members(ranking: _Ranking) -> None:
     for target, evidence in list(ranking.found.items()):
         symbol = graph.symbol(target) if evidence.certain else None
         if symbol is not None and symbol.kind is SymbolKind.CLASS:
-            for qualified, symbols in graph.symbols(target.path).items():
-                name = symbols[0].name
-                if symbols[0].parent == target.name and (not name.startswith("_") or name == "__init__"):
-                    reason = f"member of {target.name}, which is {evidence.reason}"
-                    ranking.add(Target(target.path, qualified), MEMBER * evidence.score, reason)
+            for member in graph.members(target):
+                reason = f"member of {target.name}, which is {evidence.reason}"
+                ranking.add(member, MEMBER * evidence.score, reason)
 
 
-def _weigh_cold(ranking: _Ranking, path: str) -> None:
+def _cold(graph: Graph, path: str) -> Mapping[Target, Evidence]:
     """Definitions at the top level of imported files, then of the files that most files import."""
-    graph = ranking.graph
-    near = sorted(graph.imported(path))
-    central = graph.central()[:CENTRAL_FILES]
-    for position, other in enumerate([*near, *central]):
-        users = len(graph.importers(other))
-        weight = CENTRAL * math.log(2 + users) * (2.0 if position < len(near) else 1.0)
-        reason = "in a file imported here" if position < len(near) else f"in a file that {users} files import"
-        for qualified, symbols in graph.symbols(other).items():
-            if "." not in qualified and not qualified.startswith("_"):
-                share = 1.0 if symbols[0].kind in (SymbolKind.CLASS, SymbolKind.FUNCTION) else 0.5
-                ranking.add(Target(other, qualified), weight * share, reason)
+
+    def weigh() -> Mapping[Target, Evidence]:
+        ranking = _Ranking(graph)
+        near = sorted(graph.imported(path))
+        central = graph.central()[:CENTRAL_FILES]
+        for position, other in enumerate([*near, *central]):
+            users = len(graph.importers(other))
+            beside = position < len(near)
+            weight = CENTRAL * math.log(2 + users) * (2.0 if beside else 1.0)
+            reason = "in a file imported here" if beside else f"in a file that {users} files import"
+            for qualified, symbols in graph.symbols(other).items():
+                if "." not in qualified and not qualified.startswith("_"):
+                    share = 1.0 if symbols[0].kind in (SymbolKind.CLASS, SymbolKind.FUNCTION) else 0.5
+                    ranking.add(Target(other, qualified), weight * share, reason)
+        return ranking.found
+
+    return graph.kept("cold", path, weigh)
 
 
 def _weigh_docstrings(ranking: _Ranking, task: str) -> None:
@@ -232,7 +295,7 @@ def _sorted(ranking: _Ranking, path: str, hidden: Sequence[Span]) -> tuple[Candi
             continue
         found.append(Candidate(target.path, symbol, evidence.score, evidence.reason, evidence.certain))
     found.sort(key=lambda c: (-c.score, c.path, c.symbol.span.start, c.symbol.name))
-    return tuple(found[:MOST_CANDIDATES])
+    return tuple(found)
 
 
 def _within(symbol: Symbol, span: Span) -> bool:

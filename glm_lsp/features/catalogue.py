@@ -9,8 +9,8 @@ from enum import StrEnum
 
 from glm_lsp.core.paths import objection
 from glm_lsp.core.snapshot import Snapshot
-from glm_lsp.core.syntax import definitions_at, outline
-from glm_lsp.core.values import Diagnostic, Document, FileOutline, Span, Symbol
+from glm_lsp.core.syntax import definitions, definitions_at
+from glm_lsp.core.values import Diagnostic, Document, Span, Symbol
 from glm_lsp.features.docstring import Gap, gaps, undocumented
 
 
@@ -39,7 +39,7 @@ class Offer:
 
 _INSTRUCTION = re.compile(r"(?:#|//|--|;|%|/\*|<!--|\"\"\"|')\s*glm:\s*(\S.*?)\s*(?:\*/|-->|\"\"\")?\s*$")
 _TITLE_CHARS = 60
-_PARSED_BYTES = 32_000
+_PARSED_BYTES = 64_000
 """A file whose index is behind is parsed here up to this size."""
 
 
@@ -53,8 +53,8 @@ def offers(snapshot: Snapshot, path: str, span: Span, diagnostics: Sequence[Diag
         return ()
     size = len(document.data)
     span = Span(min(span.start, size), min(span.end, size))
-    known = _outline(snapshot, document)
-    around = definitions_at(known, span.start) if known else ()
+    known = _definitions(snapshot, document)
+    around = definitions_at(known, span.start)
     found = _explain(document, span, around)
     if not objection(path):
         lines = whole_lines(document.data, span)
@@ -81,13 +81,14 @@ def instruction_in(text: str) -> str:
     return next((match[1] for match in matches if match), "")
 
 
-def _outline(snapshot: Snapshot, document: Document) -> FileOutline | None:
+def _definitions(snapshot: Snapshot, document: Document) -> Sequence[Symbol]:
+    """As the text stands: it is parsed here where the index is behind, for somebody is typing."""
     known = snapshot.index.outlines.get(document.path)
     if known is not None and known.digest == document.digest:
-        return known
+        return known.symbols
     if len(document.data) > _PARSED_BYTES:
-        return None
-    return outline(document.path, document.data, document.language)
+        return ()
+    return definitions(document.data, document.language)
 
 
 def chosen_gaps(document: Document, span: Span) -> tuple[Gap, ...]:
@@ -98,11 +99,11 @@ def chosen_gaps(document: Document, span: Span) -> tuple[Gap, ...]:
     return tuple(inside or [g for g in found if g.definition.start <= span.start <= g.definition.end][-1:])
 
 
-def _docstring(document: Document, span: Span, known: FileOutline | None) -> list[Offer]:
-    """From the outline alone. The few that turn out to have no place for one are refused when chosen."""
-    if known is None or document.language != "python" or document.path.endswith(".pyi"):
+def _docstring(document: Document, span: Span, known: Sequence[Symbol]) -> list[Offer]:
+    """From the definitions alone. The few that turn out to have no place for one are refused when chosen."""
+    if document.language != "python" or document.path.endswith(".pyi"):
         return []
-    inside = [s for s in known.symbols if span.start <= s.span.start < span.end]
+    inside = [s for s in known if span.start <= s.span.start < span.end]
     wanted = [s for s in inside or definitions_at(known, span.start)[-1:] if undocumented(document.data, s)]
     if not wanted:
         return []

@@ -18,7 +18,7 @@ from glm_lsp.core.generation import Engine, Prompt, Role, Segment, Thinking, Tok
 from glm_lsp.core.graph import Graph
 from glm_lsp.core.ledger import Ledger
 from glm_lsp.core.profiles import ModelProfile
-from glm_lsp.core.rank import Candidate, Place, rank, rank_for_task
+from glm_lsp.core.rank import Candidate, Place, needed, prepare, rank, rank_for_task
 from glm_lsp.core.snapshot import Snapshot, Sources
 from glm_lsp.core.values import (
     Block,
@@ -70,6 +70,7 @@ class Trunk:
     """The first line that a completion's tail shows."""
 
 
+_Known = tuple[str, tuple[str, ...]]
 Fits = Callable[[int, int], bool]
 """Whether a tail whose window starts at this line (first) fits this many tokens (second)."""
 
@@ -85,11 +86,17 @@ class Session:
         self.count = lru_cache(maxsize=COUNTED_TEXTS)(tokenizer.count)
         self._graph = Graph(RepoIndex())
         self._ledgers: dict[int, Ledger] = {}
-        self.known: dict[str, tuple[str, tuple[str, ...]]] = {}
-        """Digest and lines of followed files as they were last read."""
+        self.known: dict[str, _Known] = {}
+        """Digest and lines of files as they were last read."""
         self._recent: dict[str, None] = {}
         self._epochs = 0
         self._lock = asyncio.Lock()
+        self._renewing = asyncio.Lock()
+
+    async def prepare(self, snapshot: Snapshot, path: str) -> None:
+        """Work out ahead, off the event loop, what the next request about a file would wait for."""
+        graph = await self.graph(snapshot)
+        await asyncio.to_thread(prepare, graph, path)
 
     async def gather(
         self, snapshot: Snapshot, path: str, offset: int, budget: Budget, *, task: str = ""
@@ -166,9 +173,12 @@ class Session:
 
     async def graph(self, snapshot: Snapshot) -> Graph:
         """The snapshot's index, made askable; brought up to date only when somebody asks."""
-        if self._graph.index is not snapshot.index:
-            self._graph = await asyncio.to_thread(self._graph.renewed, snapshot.index)
-        return self._graph
+        if self._graph.index is snapshot.index:
+            return self._graph
+        async with self._renewing:
+            if self._graph.index is not snapshot.index:
+                self._graph = await asyncio.to_thread(self._graph.renewed, snapshot.index)
+            return self._graph
 
     @property
     def recent(self) -> tuple[str, ...]:
@@ -279,8 +289,8 @@ class _Visit:
         """
         share = ledger.budget_tokens * ledgers.LOG_SHARE
         graph = await self.session.graph(self.snapshot)
-        needed = [c for c in self._ranked(graph, ledger) if c.certain and not self._in_window(c, ledger)]
-        missing = [c for c in needed[:MOST_NEEDED] if not ledger.shows(c.path, c.symbol.qualified)]
+        wanted = [c for c in self._needed(graph, ledger) if not self._in_window(c, ledger)]
+        missing = [c for c in wanted[:MOST_NEEDED] if not ledger.shows(c.path, c.symbol.qualified)]
         room = int(ledger.log_room - EDITS_SHARE * share)
         signatures = pack.outline(graph, missing, self.count, room)
         if elsewhere and signatures.dropped:
@@ -293,7 +303,7 @@ class _Visit:
 
     async def _with_most_needed(self, ledger: Ledger) -> Ledger:
         graph = await self.session.graph(self.snapshot)
-        best = [c for c in self._ranked(graph, ledger)[: 4 * MOST_LATE_BODIES] if c.certain]
+        best = self._needed(graph, ledger)[: 2 * MOST_LATE_BODIES]
         missing = [c for c in best if self._has_body(c) and not ledger.shows(c.path, c.symbol.qualified)]
         return await self._with_bodies(ledger, missing[:MOST_LATE_BODIES])
 
@@ -352,6 +362,12 @@ class _Visit:
             return rank_for_task(graph, [self.document.path], self.task)
         return rank(graph, self._place(ledger))
 
+    def _needed(self, graph: Graph, ledger: Ledger) -> tuple[Candidate, ...]:
+        """As `_ranked`, what is certain only."""
+        if self.task:
+            return tuple(c for c in self._ranked(graph, ledger) if c.certain)
+        return needed(graph, self._place(ledger))
+
     def _place(self, ledger: Ledger) -> Place:
         first = max(0, self.cursor_line - NEAR_BEFORE)
         near = "\n".join(self.lines[first : self.cursor_line + NEAR_AFTER])
@@ -375,28 +391,33 @@ class _Visit:
         """The lines of files that may be shown and are as the index knows them; the others are reported."""
         files: dict[str, tuple[str, ...]] = {}
         for path in dict.fromkeys(paths):
-            own = path == self.document.path
-            found = self.document if own else await self.session.read(self.snapshot, path)
+            found = await self._lines(path)
             if isinstance(found, Refusal):
                 self.dropped.append(Dropped(path, (), 0, found.reason))
-            elif found.digest == self._outline_digest(path):
-                files[path] = self.lines if own else pack.lines_of(found.data)
+            elif found[0] == self._outline_digest(path):
+                files[path] = found[1]
         return files
 
-    async def _current(self, path: str) -> tuple[str, ...] | None:
-        """A followed file's lines as they are now, none where it is gone; None where it may not be sent."""
+    async def _lines(self, path: str) -> _Known | Refusal:
+        """Digest and lines of a file. One that is known as the index has it now is not read again."""
         if path == self.document.path:
-            return self.lines
+            return self.document.digest, self.lines
         opened = self.snapshot.documents.get(path)
         digest = opened.digest if opened else self._outline_digest(path)
         known = self.session.known.get(path)
         if known is not None and digest and known[0] == digest:
-            return known[1]
+            return known
         found = await self.session.read(self.snapshot, path)
         if isinstance(found, Refusal):
-            return None if found.kind is RefusalKind.POLICY else pack.lines_of(b"")
-        lines = pack.lines_of(found.data)
+            return found
         if len(self.session.known) >= MOST_KNOWN:
             self.session.known.clear()
-        self.session.known[path] = (found.digest, lines)
-        return lines
+        known = self.session.known[path] = (found.digest, pack.lines_of(found.data))
+        return known
+
+    async def _current(self, path: str) -> tuple[str, ...] | None:
+        """A followed file's lines as they are now, none where it is gone; None where it may not be sent."""
+        found = await self._lines(path)
+        if isinstance(found, Refusal):
+            return None if found.kind is RefusalKind.POLICY else pack.lines_of(b"")
+        return found[1]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from glm_lsp.core.syntax import (
     Halted,
     block_end,
+    definitions,
     docstring_span,
     enclosing_definition,
     errors,
@@ -52,6 +53,7 @@ def shown_reference(item: Reference) -> str:
 
 def check(found: FileOutline, data: bytes) -> None:
     """What holds for every outline."""
+    assert definitions(data, found.language) == tuple(s for s in found.symbols if s.kind != "variable")
     for symbol in found.symbols:
         assert data[symbol.name_span.start : symbol.name_span.end].decode() == symbol.name
         assert symbol.span.start <= symbol.name_span.start <= symbol.name_span.end <= symbol.span.end

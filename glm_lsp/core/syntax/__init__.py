@@ -8,6 +8,7 @@ from glm_lsp.core.syntax.languages import language_of, recipe, supported
 from glm_lsp.core.syntax.outline import (
     NO_GRAMMAR,
     block_end,
+    definitions,
     definitions_at,
     docstring_span,
     enclosing_definition,
@@ -20,6 +21,7 @@ __all__ = [
     "Halted",
     "block_end",
     "chain",
+    "definitions",
     "definitions_at",
     "docstring_span",
     "edited",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tree_sitter import Node, Tree
 
 from glm_lsp.core import text
 from glm_lsp.core.syntax import python
-from glm_lsp.core.syntax.languages import supported
 from glm_lsp.core.syntax.trees import chain, parse
 from glm_lsp.core.values import FileOutline, Span, Symbol, SymbolKind
 
@@ -46,11 +45,17 @@ def outline(
     )
 
 
-def definitions_at(outline: FileOutline, offset: int) -> tuple[Symbol, ...]:
+def definitions(data: bytes, language: str, *, tree: Tree | None = None) -> tuple[Symbol, ...]:
+    """The classes and functions of an outline alone, at a fraction of its cost; none without a grammar."""
+    tree = tree or parse(data, language)
+    return python.definitions(tree, data) if tree is not None else ()
+
+
+def definitions_at(symbols: Sequence[Symbol], offset: int) -> tuple[Symbol, ...]:
     """The definitions that hold byte `offset`, outermost first; variables do not count."""
     return tuple(
         s
-        for s in outline.symbols
+        for s in symbols
         if s.kind is not SymbolKind.VARIABLE and s.span.start <= offset < max(s.span.end, s.span.start + 1)
     )
 
@@ -59,9 +64,7 @@ def enclosing_definition(
     data: bytes, language: str, offset: int, *, tree: Tree | None = None
 ) -> Symbol | None:
     """The innermost class or function around byte `offset`, decorators included; None at module level."""
-    if not supported(language):
-        return None
-    found = definitions_at(outline("", data, language, tree=tree), offset)
+    found = definitions_at(definitions(data, language, tree=tree), offset)
     return found[-1] if found else None
 
 
