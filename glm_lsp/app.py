@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glm_lsp.core.errors import EngineUnavailable
-from glm_lsp.core.generation import Chunk, Engine, EngineFacts, GenerateRequest, Work
+from glm_lsp.core.generation import Chunk, Engine, EngineFacts, GenerateRequest, Tokenizer, Work
 from glm_lsp.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -58,15 +58,25 @@ class Runtime:
         profile = self.router.profile(work)
         try:
             engine: Engine = self.router.engine(work)
+            tokenizer = self.router.tokenizer(work)
         except EngineUnavailable as error:
             if generates:
                 raise
             engine = _AbsentEngine(profile.name, profile.context_tokens, str(error))
-            return Session(repository, engine, self.router.tokenizer(work), profile)
+            return Session(repository, engine, self._counter(work), profile)
         key = (repository.root, id(engine))
         if key not in self._sessions:
-            self._sessions[key] = Session(repository, engine, self.router.tokenizer(work), profile)
+            self._sessions[key] = Session(repository, engine, tokenizer, profile)
         return self._sessions[key]
+
+    def _counter(self, work: Work) -> Tokenizer:
+        """The model's tokenizer, or a bound where its file is missing or damaged."""
+        from glm_lsp.engines.tokenizers import ApproximateTokenizer  # noqa: PLC0415
+
+        try:
+            return self.router.tokenizer(work)
+        except EngineUnavailable:
+            return ApproximateTokenizer()
 
     async def configure(self, settings: Settings) -> bool:
         """Take settings that have changed; whether the repositories are new ones, to be indexed again.

@@ -4,10 +4,12 @@
     ├── UsageError        the request itself is wrong (position past the end, unknown verb, bad setting)
     ├── ConfigError       a settings file, profile or model file cannot be used
     ├── BudgetError       the least that must be sent does not fit the budget
+    ├── SpentError        the time or the tokens that somebody gave are used up
     ├── PolicyError       refused on purpose: path, secret, protected file
     ├── ConflictError     the file changed under us, or somebody else holds the lock
     └── EngineError       the engine cannot answer
         ├── EngineUnavailable   refused, missing, out of credit: asking again at once is useless
+        │   └── ModelFileError  the model file is damaged, cut off or of another kind (a ConfigError too)
         ├── EngineDied          the worker or the connection ended in the middle; asking again may help
         ├── EngineStalled       no progress for longer than the stall time-out
         └── PromptTooLong       the engine counted more tokens than it takes
@@ -32,6 +34,10 @@ class BudgetError(GlmError):
     """What must be in the prompt does not fit the budget."""
 
 
+class SpentError(GlmError):
+    """The time or the tokens that somebody gave are used up; what was done until then stands."""
+
+
 class PolicyError(GlmError):
     """Refused on purpose."""
 
@@ -46,6 +52,10 @@ class EngineError(GlmError):
 
 class EngineUnavailable(EngineError):  # noqa: N818 (reads as the state that it is)
     """The engine is missing, refused or out of credit; asking again at once is useless."""
+
+
+class ModelFileError(EngineUnavailable, ConfigError):
+    """The model file cannot be used, so its engine cannot serve."""
 
 
 class EngineDied(EngineError):  # noqa: N818

@@ -256,7 +256,10 @@ def _usage(done: Done) -> Usage:
 
 _ERRORS: dict[str, type[GlmError]] = {
     kind.__name__: kind
-    for kind in (ConfigError, UsageError, EngineUnavailable, EngineDied, errors.PromptTooLong)
+    for kind in (
+        *(ConfigError, UsageError, EngineUnavailable, errors.ModelFileError),
+        *(EngineDied, errors.PromptTooLong),
+    )
 }
 
 

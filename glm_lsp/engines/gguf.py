@@ -1,7 +1,7 @@
 """Read the head of a GGUF file: metadata and tensor extents, never the weights.
 
 The file is untrusted: every count and length is checked against what is left of the file before anything is
-read or allocated, and whatever is wrong becomes a ConfigError. Nothing is mapped, so that a file cut short
+read or allocated, and whatever is wrong becomes a ModelFileError. Nothing is mapped, so that a file cut short
 while we look at it is an error and not a signal. Layout: the published GGUF specification, versions 2 and 3,
 little-endian.
 """
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from glm_lsp.core.errors import ConfigError
+from glm_lsp.core.errors import ModelFileError
 
 Scalar = bool | int | float | str
 Value = Scalar | tuple[Scalar, ...]
@@ -86,24 +86,24 @@ class GgufHead:
 
 
 def read_head(path: Path) -> GgufHead:
-    """Read one file's metadata and tensor table. Raises ConfigError if it is missing or no sound GGUF."""
+    """Read one file's metadata and tensor table. Raises ModelFileError if it is missing or no sound GGUF."""
     try:
         with path.open("rb") as file:
             size = path.stat().st_size
             return _Reader(path, file, size).head()
     except FileNotFoundError as error:
-        raise ConfigError(
+        raise ModelFileError(
             f"The model file {path} does not exist; set model.path to a GGUF file that does."
         ) from error
     except OSError as error:
-        raise ConfigError(f"The model file {path} cannot be read: {error.strerror or error}.") from error
+        raise ModelFileError(f"The model file {path} cannot be read: {error.strerror or error}.") from error
 
 
 def check_extents(head: GgufHead) -> None:
-    """Raise ConfigError if a tensor lies beyond the end of its file: the file was cut off."""
+    """Raise ModelFileError if a tensor lies beyond the end of its file: the file was cut off."""
     needed = max((t.end if t.end is not None else t.start + 1 for t in head.tensors), default=0)
     if needed > head.size_bytes:
-        raise ConfigError(
+        raise ModelFileError(
             f"The model file {head.path} is cut off: it has {head.size_bytes:,} bytes and its tensors need "
             f"{needed:,}. Fetch it again."
         )
@@ -115,14 +115,14 @@ _PART = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
 def part_paths(head: GgufHead) -> tuple[Path, ...]:
     """Return the files of a split model, in order; one file is its own only part.
 
-    Raises ConfigError if `head` is not the first part, or if parts are missing, naming them.
+    Raises ModelFileError if `head` is not the first part, or if parts are missing, naming them.
     """
     count = head.integer("split.count")
     if count <= 1:
         return (head.path,)
     match = _PART.fullmatch(head.path.name)
     if count > 99_999 or match is None or int(match["count"]) != count:
-        raise ConfigError(
+        raise ModelFileError(
             f"The model file {head.path} is one of {count} parts, but is not named like it "
             f"(…-00001-of-{count:05}.gguf); give the parts their published names."
         )
@@ -130,12 +130,12 @@ def part_paths(head: GgufHead) -> tuple[Path, ...]:
         head.path.with_name(f"{match['stem']}-{n:05}-of-{count:05}.gguf") for n in range(1, count + 1)
     )
     if int(match["number"]) != 1:
-        raise ConfigError(
+        raise ModelFileError(
             f"Set model.path to the first part of the model, {paths[0].name}, not to {head.path.name}."
         )
     if missing := [p.name for p in paths if not p.is_file()]:
         shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")
-        raise ConfigError(
+        raise ModelFileError(
             f"The model in {head.path.parent} lacks {len(missing)} of its {count} parts: {shown}."
         )
     return paths
@@ -153,10 +153,10 @@ class _Reader:
 
     def head(self) -> GgufHead:
         if self._take(4) != _MAGIC:
-            raise ConfigError(f"{self._path} is not a GGUF model file: it does not begin with 'GGUF'.")
+            raise ModelFileError(f"{self._path} is not a GGUF model file: it does not begin with 'GGUF'.")
         version = self._integer("<I")
         if version not in (2, 3):
-            raise ConfigError(
+            raise ModelFileError(
                 f"The model file {self._path} is GGUF version {version} or of another byte order; "
                 "versions 2 and 3, little-endian, are known."
             )
@@ -240,8 +240,8 @@ class _Reader:
         if self._at + count > _HEAD_LIMIT:
             raise self._broken(f"its description is longer than {_HEAD_LIMIT >> 20} MiB")
 
-    def _broken(self, what: str) -> ConfigError:
-        return ConfigError(f"The model file {self._path} is damaged: {what}. Fetch it again.")
+    def _broken(self, what: str) -> ModelFileError:
+        return ModelFileError(f"The model file {self._path} is damaged: {what}. Fetch it again.")
 
 
 def _placed(tensor: Tensor, base: int) -> Tensor:

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from glm_lsp.core.errors import ConfigError
+from glm_lsp.core.errors import ConfigError, ModelFileError
 from glm_lsp.engines.gguf import GgufHead, check_extents, part_paths, read_head
 
 KV_SCALE = {"f16": 1.0, "q8_0": 34 / 64, "f32": 2.0}
@@ -77,14 +77,14 @@ def gpus() -> tuple[Gpu, ...]:
 
 
 def model_facts(path: str | Path) -> ModelFacts:
-    """Read a model file's facts and check that all of it is there. Raises ConfigError with the remedy."""
+    """Read a model file's facts and check that all of it is there. Raises ModelFileError with the remedy."""
     head = read_head(Path(path))
     heads = [head, *(read_head(part) for part in part_paths(head)[1:])]
     for part in heads:
         check_extents(part)
     architecture = head.text("general.architecture")
     if not architecture:
-        raise ConfigError(f"The model file {path} does not say which architecture it is; fetch another.")
+        raise ModelFileError(f"The model file {path} does not say which architecture it is; fetch another.")
     return ModelFacts(
         path=head.path,
         parts=len(heads),

@@ -16,6 +16,7 @@ from glm_lsp.core.errors import ConfigError, EngineUnavailable
 from glm_lsp.core.generation import Engine, Tokenizer, Work
 from glm_lsp.core.profiles import ModelProfile
 from glm_lsp.core.settings import Settings
+from glm_lsp.engines.gguf import read_head
 
 EMBEDDED, REMOTE = "embedded", "remote"
 BUNDLED = "nano"
@@ -149,7 +150,18 @@ class Router:
             others = tuple(n for n in profiles.names() if n != BUNDLED or n == settings.text("remote.model"))
             return match_profile(settings.text("remote.model"), others) or FLAGSHIP
         path = settings.text("model.path")
-        return (match_profile(Path(path).name, profiles.names()) or FLAGSHIP) if path else BUNDLED
+        if not path:
+            return BUNDLED
+        names = profiles.names()
+        return match_profile(Path(path).name, names) or match_profile(_claimed(path), names) or FLAGSHIP
+
+
+def _claimed(path: str) -> str:
+    """The name that a model file gives itself; empty where it cannot be read."""
+    try:
+        return read_head(Path(path)).text("general.name")
+    except ConfigError:
+        return ""
 
 
 def match_profile(model: str, names: tuple[str, ...]) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from glm_lsp.core.errors import ConfigError
+from glm_lsp.core.errors import ModelFileError
 from glm_lsp.core.generation import Tokenizer
 from glm_lsp.engines.gguf import GgufHead, read_head
 
@@ -49,7 +49,7 @@ _KEPT = 65_536
 
 
 class GgufTokenizer(Tokenizer):
-    """The tokenizer of a model file, safe for several threads. Raises ConfigError if it cannot be built.
+    """The tokenizer of a model file, safe for several threads. Raises ModelFileError if it cannot be built.
 
     Building it takes about a second of processor time for a vocabulary of 155,000: do it in a thread.
     """
@@ -149,14 +149,14 @@ _RUN = re.compile(
 def _build(head: GgufHead) -> Any:
     model, pre = head.text("tokenizer.ggml.model"), head.text("tokenizer.ggml.pre")
     if model != "gpt2" or pre not in PRE_TYPES:
-        raise ConfigError(
+        raise ModelFileError(
             f"The model file {head.path} has a tokenizer of kind '{model}' with pre-tokenizer '{pre}'; "
             f"known are byte-level BPE ('gpt2') with {', '.join(PRE_TYPES)}."
         )
     texts = head.texts("tokenizer.ggml.tokens")
     types = head.integers("tokenizer.ggml.token_type")
     if not texts or len(types) != len(texts):
-        raise ConfigError(f"The model file {head.path} has no usable vocabulary; fetch it again.")
+        raise ModelFileError(f"The model file {head.path} has no usable vocabulary; fetch it again.")
     vocabulary = {t: i for i, t in enumerate(texts) if types[i] == NORMAL}
     merges = [_halves(m) for m in head.texts("tokenizer.ggml.merges")]
     known = [m for m in merges if m[0] in vocabulary and m[1] in vocabulary and m[0] + m[1] in vocabulary]
@@ -164,7 +164,7 @@ def _build(head: GgufHead) -> Any:
     library: Any = importlib.import_module("tokenizers")
     levels: Any = library.pre_tokenizers.ByteLevel
     if missing := sum(c not in vocabulary for c in levels.alphabet()):
-        raise ConfigError(f"The vocabulary of {head.path} lacks {missing} of the 256 byte tokens.")
+        raise ModelFileError(f"The vocabulary of {head.path} lacks {missing} of the 256 byte tokens.")
     kind = PRE_TYPES[pre]
     model = library.models.BPE(vocab=vocabulary, merges=known, ignore_merges=kind.ignore_merges)
     bpe = library.Tokenizer(model)

@@ -17,7 +17,7 @@ import llama_cpp.llama_cpp as _bindings
 import numpy as np
 import numpy.typing as npt
 
-from glm_lsp.core.errors import ConfigError, EngineDied, UsageError
+from glm_lsp.core.errors import ConfigError, EngineDied, ModelFileError, UsageError
 
 L: Any = _bindings
 """The bindings' own annotations describe ctypes objects that they do not accept; they are of no help here."""
@@ -89,7 +89,7 @@ class Model:
         params.progress_callback = callback
         self.handle: Any = L.llama_model_load_from_file(os.fsencode(path), params)
         if not self.handle:
-            raise ConfigError(f"llama.cpp cannot load the model file {path}.{last_errors()}")
+            raise ModelFileError(f"llama.cpp cannot load the model file {path}.{last_errors()}")
         self.vocab: Any = L.llama_model_get_vocab(self.handle)
         self.size = int(L.llama_vocab_n_tokens(self.vocab))
         self._buffer = ctypes.create_string_buffer(1024)
