@@ -45,11 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     first = arguments[0] if arguments else ""
     if first in ("-h", "--help"):
-        sys.stdout.write(overview())
-        return 0
+        return _say(overview())
     if first in ("-V", "--version"):
-        sys.stdout.write(f"glm-lsp {__version__}\n")
-        return 0
+        return _say(f"glm-lsp {__version__}\n")
     if first not in VERBS:
         import difflib  # noqa: PLC0415 (only for a mistake)
 
@@ -62,6 +60,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     from glm_lsp.cli import door  # noqa: PLC0415
 
     return door.run(VERBS[first][0], first, arguments[1:])
+
+
+def _say(text: str) -> int:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        import os  # noqa: PLC0415 (only for a mistake)
+
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would complain once more
+        sys.stderr.write(f"glm-lsp: The text could not be written to stdout: {error.strerror or error}.\n")
+        return 2
+    return 0
 
 
 def _speak_utf8() -> None:

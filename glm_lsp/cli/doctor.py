@@ -1,6 +1,6 @@
 """`glm-lsp doctor`: what is installed, which engine serves which work, what is missing, what mends it.
 
-No model is loaded and nothing is sent anywhere.
+No model is loaded and nothing is sent anywhere. A write that was interrupted in this repository is put right.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from glm_lsp.cli import door, place, report, shapes
 from glm_lsp.cli.engines import routes_table
 from glm_lsp.cli.engines import shape as route_shape
 from glm_lsp.cli.exits import Exit, worst
-from glm_lsp.core.errors import ConfigError
+from glm_lsp.core.errors import ConfigError, ConflictError
 from glm_lsp.core.settings import Settings
 from glm_lsp.workspace import config
 
@@ -59,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     router = Router(settings)
     routes = router.explain()
     found = findings()
+    interrupted = _put_right(place.root_of(Path()))
     model, machine = model_facts(settings, router), machine_facts()
     problems = (*settings.problems, *config.problems_in(place.root_of(Path())))
     if args.format == "json":
@@ -75,19 +76,37 @@ def run(args: argparse.Namespace) -> int:
                 "routes": [route_shape(route) for route in routes],
                 "model": model,
                 "settings_file": str(config.settings_file()),
+                "interrupted_write": interrupted,
                 "problems": [shapes.problem(p) for p in problems],
             }
         )
     else:
         _show(found, routes, model, machine)
+        if interrupted:
+            sys.stderr.write(f"glm-lsp: {report.safe(interrupted)}\n")
         report.problems(problems[len(settings.problems) :])
     return worst(
         [
             Exit.OK if all(route.available for route in routes) else Exit.ENGINE,
-            Exit.USAGE if settings.problems or "error" in model else Exit.OK,
+            Exit.USAGE if settings.problems else Exit.OK,
+            Exit.ENGINE if "error" in model else Exit.OK,
             Exit.USAGE if any(f.remedy for f in found if f.name in REQUIRED) else Exit.OK,
         ]
     )
+
+
+def _put_right(root: Path) -> str:
+    """What was done about a write that was interrupted in this repository, as a sentence; empty: nothing."""
+    from glm_lsp.workspace import apply  # noqa: PLC0415
+
+    if not apply.pending(root):
+        return ""
+    try:
+        back = apply.recover(root)
+    except ConflictError as error:
+        return str(error)
+    files = ", ".join(back) or "no file was changed by it"
+    return f"An earlier run was interrupted while it wrote; put right: {files}."
 
 
 def findings() -> list[Finding]:
@@ -133,10 +152,23 @@ def model_facts(settings: Settings, router: Router) -> dict[str, Any]:
         facts |= {"profile": profile.name, "title": profile.title, "use": profile.use, "path": path}
         facts["context_tokens"] = settings.integer("model.context_tokens") or profile.context_tokens
         if path:
+            facts |= _claims(Path(path))
             facts |= _file_facts(Path(path))
     except ConfigError as error:
         facts["error"] = str(error)
     return facts
+
+
+def _claims(path: Path) -> dict[str, Any]:
+    """What the file's head says of itself, told also where the rest is cut off. Raises ConfigError."""
+    from glm_lsp.engines.gguf import read_head  # noqa: PLC0415
+
+    head = read_head(path)
+    return {
+        "name": head.text("general.name"),
+        "architecture": head.text("general.architecture"),
+        "file_bytes": head.size_bytes,
+    }
 
 
 def _file_facts(path: Path) -> dict[str, Any]:

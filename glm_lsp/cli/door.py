@@ -12,22 +12,24 @@ import contextlib
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import traceback
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Generator, Sequence
 from importlib import import_module
-from typing import Any, NoReturn, Protocol, TypeVar, cast
+from typing import Any, NoReturn, Protocol, TextIO, TypeVar, cast
 
 from glm_lsp.cli import report
 from glm_lsp.cli.exits import Exit
 from glm_lsp.cli.report import safe
-from glm_lsp.core.errors import ConflictError, EngineError, GlmError, PolicyError
+from glm_lsp.core.errors import ConflictError, EngineError, GlmError, PolicyError, SpentError
 from glm_lsp.core.settings import Settings
 
 T = TypeVar("T")
 UNREAD = 141
 """What a process returns that SIGPIPE has ended."""
+STDOUT = "<stdout>"
 LONGEST_SENTENCE = 2000
 """Characters; a name or a server's answer in it may be of any length."""
 
@@ -50,6 +52,34 @@ class _Parser(argparse.ArgumentParser):
         raise SystemExit(Exit.USAGE)
 
 
+class _Named:
+    """A stdout whose failures say that it is stdout that failed."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with _naming():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        with _naming():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def _naming() -> Generator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, STDOUT) from None
+
+
 class Terminated(BaseException):
     """SIGTERM arrived."""
 
@@ -69,8 +99,9 @@ def run(module: str, name: str, argv: Sequence[str]) -> int:
     parser.add_argument("--debug", action="store_true", help="show where an error comes from")
     args = parser.parse_args(argv)
     try:
-        code = verb.run(args)
-        sys.stdout.flush()
+        with contextlib.redirect_stdout(cast(TextIO, _Named(sys.stdout))):
+            code = verb.run(args)
+            sys.stdout.flush()
     except (KeyboardInterrupt, Terminated) as signalled:
         interrupted = isinstance(signalled, KeyboardInterrupt)
         sys.stderr.write(
@@ -97,6 +128,9 @@ def _explain(error: Exception, args: argparse.Namespace, name: str) -> Exit:
         error = cast("ExceptionGroup[Exception]", error).exceptions[0]
     if isinstance(error, GlmError):
         sentence = str(error)
+    elif isinstance(error, OSError) and error.filename == STDOUT:
+        sentence = f"The result could not be written to stdout: {error.strerror or error}."
+        _abandon_stdout()
     elif isinstance(error, OSError):
         sentence = f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}."
     else:
@@ -113,6 +147,19 @@ def whole_number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and 0 < int(text) < 1 << 31):
         raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1 on")
     return int(text)
+
+
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", re.ASCII)
+
+
+def duration(text: str) -> float:
+    """An argument that is a time, in seconds: `90s`, `350m`, `2h`, `1h30m`."""
+    match = _DURATION.fullmatch(text) if len(text) < 20 else None
+    hours, minutes, seconds = (int(part or 0) for part in (match.groups() if match else (0, 0, 0)))
+    total = 3600 * hours + 60 * minutes + seconds
+    if not total:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a time; write for example 90s, 350m or 2h")
+    return float(total)
 
 
 def fail(sentence: str, *, as_json: bool = False) -> None:
@@ -136,7 +183,7 @@ def code_of(error: Exception) -> Exit:
         return Exit.POLICY
     if isinstance(error, ConflictError):
         return Exit.CONFLICT
-    return Exit.USAGE
+    return Exit.SPENT if isinstance(error, SpentError) else Exit.USAGE
 
 
 def settings(args: argparse.Namespace) -> Settings:

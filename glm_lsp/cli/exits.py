@@ -16,13 +16,13 @@ class Exit(IntEnum):
     USAGE = 2
     """Usage, configuration or internal error."""
     PARTIAL = 3
-    """Some units failed; the rest landed verified."""
+    """Some units failed; the rest landed verified (`--write`), or is pending (`--check`, `--diff`)."""
     ROLLED_BACK = 4
     """Verification or writing failed; everything is as it was."""
     CONFLICT = 5
     """Dirty tree, changed under us, or locked."""
     SPENT = 6
-    """Budget or time spent."""
+    """The time or the tokens given are spent; the same command again goes on."""
     ENGINE = 7
     """The engine is unavailable after retries."""
     POLICY = 8

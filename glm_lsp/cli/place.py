@@ -5,6 +5,7 @@ LINE and COL are 1-based and COL counts code points; a line ends before its `\\r
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from glm_lsp.core.values import Document, Refusal, RefusalKind
 if TYPE_CHECKING:
     from glm_lsp.workspace.repository import Repository
 
+VERSION_CONTROL = frozenset({".git", ".hg", ".svn", ".jj", ".bzr"})
 HELP = "where: 1-based line and column, the column in code points"
 
 
@@ -62,9 +64,22 @@ def locate(file: Path) -> Path:
     return root_of(file)
 
 
+def named(repository: Repository, file: Path) -> str | Refusal:
+    """What the repository calls a path, or why it is left alone; what is version control's own is said so."""
+    found = repository.relative(file)
+    whole = Path(os.path.normpath(file))
+    if isinstance(found, Refusal) and whole.is_relative_to(repository.root):
+        inside = whole.relative_to(repository.root)
+        own = next((part for part in inside.parts if part.casefold() in VERSION_CONTROL), "")
+        if own:
+            reason = f"{inside.as_posix()} is inside {own}, which is version control's own, and is protected."
+            return Refusal(inside.as_posix(), RefusalKind.POLICY, reason)
+    return found
+
+
 async def open_document(repository: Repository, file: Path) -> Document:
     """The file, as far as the repository's policy lets it be read. Raises PolicyError or UsageError."""
-    relative = repository.relative(file.absolute())
+    relative = named(repository, file.absolute())
     if isinstance(relative, Refusal):
         raise refused(relative)
     document = await repository.read(relative)

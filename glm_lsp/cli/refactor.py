@@ -7,7 +7,9 @@ code says what is true: see `--help`.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
+import re
 import sys
 import time
 from collections.abc import Sequence
@@ -23,6 +25,7 @@ from glm_lsp.core.paths import objection
 from glm_lsp.core.values import Change, EditPlan, Refusal, RefusalKind
 
 if TYPE_CHECKING:
+    from glm_lsp.cli.checkpoint import Checkpoint
     from glm_lsp.cli.units import Units
     from glm_lsp.workspace.apply import ApplyReport
     from glm_lsp.workspace.repository import Repository
@@ -33,17 +36,26 @@ USAGE = """glm-lsp refactor TASK [PATH ...] [--check | --diff | --write] [option
        glm-lsp refactor - [PATH ...] [options]                  (TASK from stdin)
        glm-lsp refactor --task-file FILE [PATH ...] [options]
        glm-lsp refactor --recipe NAME [PATH ...] [options]"""
-EXITS = """exit codes:
-  0  nothing needed, or everything applied and verified    5  conflict: uncommitted, changed or locked files
-  1  changes pending (--check, --diff)                     7  the engine is not available
-  2  usage, configuration or internal error                8  refused by policy, or waiting for review
-  3  partial: some units failed, the rest is good          9  the model proposed nothing that can be taken
-  4  writing failed, everything is as it was               130, 143  ended by SIGINT, SIGTERM"""
+EXITS = """exit codes (where several are true: 143, 130, 8, 2, 5, 4, 7, 6, 3, 9, 1, 0):
+  0  nothing needed, or everything applied and verified
+  1  changes pending, and nothing failed (--check, --diff)
+  2  usage, configuration or internal error
+  3  partial: some units failed; the rest landed verified (--write),
+     or is verified and pending, and nothing was written (--check, --diff)
+  4  writing failed, everything is as it was
+  5  conflict: uncommitted, changed or locked files
+  6  the time or tokens given are spent; whole files landed (--write) or are shown,
+     the answers so far are kept, and the same command again goes on
+  7  the engine is not available, or its model file cannot be used
+  8  refused by policy, or waiting for review
+  9  the model proposed nothing that can be taken
+  130, 143  ended by SIGINT, SIGTERM; the same command again goes on"""
 _CODES = {
     RefusalKind.POLICY: Exit.POLICY,
     RefusalKind.UNREADABLE: Exit.USAGE,
     RefusalKind.CONFLICT: Exit.CONFLICT,
     RefusalKind.ENGINE: Exit.ENGINE,
+    RefusalKind.SPENT: Exit.SPENT,
 }
 TASK_BYTES = 64_000
 
@@ -66,6 +78,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     mode.add_argument("--write", dest="mode", action="store_const", const="write", help="write the changes")
     parser.set_defaults(mode="diff")
     parser.add_argument("--format", choices=("text", "jsonl"), default="text")
+    parser.add_argument(
+        "--time-limit", type=door.duration, metavar="TIME", help="stop after this time, e.g. 90s, 350m or 2h"
+    )
+    parser.add_argument(
+        "--token-limit", type=door.whole_number, metavar="N", help="stop when N tokens have been written"
+    )
     parser.add_argument(
         "--allow-dirty", action="store_true", help="write to files with uncommitted changes too"
     )
@@ -90,8 +108,9 @@ class _Outcome:
     """What came of a plan: which changes stand, what was refused, what was written."""
 
     plan: EditPlan
-    units: int
+    units: Units
     mode: str
+    checkpoint: Checkpoint
     refusals: list[Refusal] = field(default_factory=list[Refusal])
     changes: tuple[Change, ...] = ()
     report: ApplyReport | None = None
@@ -105,45 +124,90 @@ class _Outcome:
             codes.add(Exit.ROLLED_BACK)
         elif self.changes and self.mode != "write":
             codes.add(Exit.PENDING)
-        elif not self.changes and self.units and codes <= {Exit.PARTIAL}:
+        elif self.nothing and codes <= {Exit.PARTIAL}:
             codes = {Exit.NOTHING}
         return worst(codes)
+
+    @property
+    def nothing(self) -> bool:
+        """The model was asked, and no answer could be taken; or none of them asks for a change."""
+        came = self.changes or self.checkpoint.skipped
+        return bool(self.units.count and not came and (not self.refusals or not self.units.unchanged))
+
+    @property
+    def unfinished(self) -> bool:
+        """Something was not tried, or not written though it was meant to be: the same command goes on."""
+        left = any(r.kind in (RefusalKind.SPENT, RefusalKind.ENGINE) for r in self.refusals)
+        landed = self.report.written if self.report else ()
+        return left or (self.mode == "write" and len(landed) < len(self.plan.changes))
 
 
 async def _refactor(args: argparse.Namespace) -> int:
     task, paths = _read_task(args)
     root = _root(paths)
     from glm_lsp.app import Runtime  # noqa: PLC0415 (mistakes are told before anything heavy is loaded)
+    from glm_lsp.cli.checkpoint import Checkpoint, run_key  # noqa: PLC0415
     from glm_lsp.cli.units import Units  # noqa: PLC0415
+    from glm_lsp.features.ration import Ration  # noqa: PLC0415
     from glm_lsp.features.refactor import propose  # noqa: PLC0415
-    from glm_lsp.workspace import apply  # noqa: PLC0415
 
     began = time.monotonic()
-    runtime = Runtime(door.settings(args))
+    settings = door.settings(args)
+    runtime = Runtime(settings)
+    checkpoint: Checkpoint | None = None
     units = Units(jsonl=args.format == "jsonl")
     try:
         repository = runtime.repository(root)
-        if args.mode == "write":
-            _recovered(apply.recover(repository.root))
-        elif apply.pending(repository.root):
-            units.say("an earlier run was interrupted while it wrote; the next --write puts its files right.")
+        _recover(repository.root, args.mode)
         with report.progress("indexing") as step:
             await repository.index(step)
         names, refusals = _names(repository, paths)
         session = runtime.session(repository, Work.REFACTOR, generates=False)
+        what = [task.strip(), args.recipe or ""]
+        facts, profile = session.engine.facts, session.profile
+        checkpoint = Checkpoint(
+            run_key(repository.root, what, names, settings=settings, facts=facts, profile=profile)
+        )
+        session.engine = ration = Ration(
+            session.engine,
+            session.tokenizer.count,
+            seconds=args.time_limit,
+            since=began,
+            tokens=args.token_limit,
+            memory=checkpoint,
+        )
+        units.ration = ration
         plan = EditPlan(task)
         if names or not paths:
             with units:
                 plan = await propose(
-                    session, repository.snapshot(), task, names, units.told, recipe=args.recipe or ""
+                    session,
+                    repository.snapshot(),
+                    task,
+                    names,
+                    units.told,
+                    recipe=args.recipe or "",
+                    ration=ration,
                 )
-        outcome = _Outcome(plan, units.count, args.mode, [*refusals, *plan.refusals], plan.changes)
+        before = [r for refused in checkpoint.skipped.values() for r in refused]
+        refusals = [*refusals, *before, *plan.refusals]
+        outcome = _Outcome(plan, units, args.mode, checkpoint, refusals, plan.changes)
         # No await from here on: what a signal interrupts is either not written or fully told.
         if args.mode == "write":
             _write(repository, outcome, args)
-        _tell(repository, outcome, units, time.monotonic() - began)
+        if outcome.unfinished:
+            _remember(repository, outcome)
+        else:
+            checkpoint.clear()
+        _tell(repository, outcome, time.monotonic() - began)
         return outcome.code
+    except asyncio.CancelledError:
+        if checkpoint is not None and (kept := checkpoint.said):
+            units.say(f"{kept}; the same command again goes on from there.")
+        raise
     finally:
+        if checkpoint is not None:
+            checkpoint.close()
         await runtime.close()
 
 
@@ -189,7 +253,7 @@ def _names(repository: Repository, paths: Sequence[str]) -> tuple[list[str], lis
     names: list[str] = []
     refusals: list[Refusal] = []
     for path in paths:
-        name = repository.relative(Path(path).absolute())
+        name = place.named(repository, Path(path).absolute())
         if isinstance(name, Refusal):
             refusals.append(name)
         elif not Path(path).exists() and not objection(name):
@@ -197,6 +261,18 @@ def _names(repository: Repository, paths: Sequence[str]) -> tuple[list[str], lis
         else:
             names.append(name)
     return names, refusals
+
+
+def _recover(root: Path, mode: str) -> None:
+    """Put right what an interrupted run left. Only --write may have to say that it cannot."""
+    from glm_lsp.workspace import apply  # noqa: PLC0415
+
+    try:
+        _recovered(apply.recover(root))
+    except ConflictError as error:
+        if mode == "write":
+            raise
+        sys.stderr.write(f"glm-lsp: {report.safe(str(error))}\n")
 
 
 def _recovered(paths: Sequence[str]) -> None:
@@ -228,9 +304,20 @@ def _write(repository: Repository, outcome: _Outcome, args: argparse.Namespace) 
         outcome.changes = ()
 
 
-def _tell(repository: Repository, outcome: _Outcome, units: Units, seconds: float) -> None:
+def _remember(repository: Repository, outcome: _Outcome) -> None:
+    """For the same command again: the files as this one leaves them, which are not asked about any more."""
+    from glm_lsp.core.text import digest  # noqa: PLC0415
+    from glm_lsp.workspace.files import as_text  # noqa: PLC0415
+
+    written = outcome.report.written if outcome.report else ()
+    left = [(path, digest(as_text((repository.root / path).read_bytes()))) for path in written]
+    outcome.checkpoint.land(left, outcome.refusals)
+
+
+def _tell(repository: Repository, outcome: _Outcome, seconds: float) -> None:
     from glm_lsp.workspace.apply import unified_diff  # noqa: PLC0415
 
+    units = outcome.units
     written = outcome.report.written if outcome.report else ()
     for note in outcome.report.notes if outcome.report else ():
         units.say(note)
@@ -259,7 +346,10 @@ def _tell(repository: Repository, outcome: _Outcome, units: Units, seconds: floa
             changed=[c.path for c in outcome.changes],
             written=list(written),
             refused=len(outcome.refusals),
-            units=outcome.units,
+            units=units.count,
+            units_from_checkpoint=units.recalled,
+            files_landed_before=sorted(outcome.checkpoint.skipped),
+            checkpoint=outcome.checkpoint.said if outcome.unfinished else "",
             rolled_back=bool(outcome.report and outcome.report.rolled_back),
             seconds=round(seconds, 3),
             exit=int(outcome.code),
@@ -268,7 +358,8 @@ def _tell(repository: Repository, outcome: _Outcome, units: Units, seconds: floa
     for note in outcome.plan.notes:
         units.say(f"{report.line(note.path)}: {note.text}")
     for refusal in outcome.refusals:
-        units.say(f"{report.line(refusal.path)}: {refusal.reason}" if refusal.path else refusal.reason)
+        if refusal.kind is not RefusalKind.SPENT:  # the conclusion says it once for all of them
+            units.say(_named(refusal))
     if outcome.mode == "diff":
         for diff in diffs.values():
             sys.stdout.write(_printable(diff))
@@ -279,14 +370,41 @@ def _tell(repository: Repository, outcome: _Outcome, units: Units, seconds: floa
     units.say(_conclusion(outcome))
 
 
+def _named(refusal: Refusal) -> str:
+    """A refusal with its path before it, unless its sentence begins with it."""
+    path = report.line(refusal.path)
+    if not path or re.match(rf"{re.escape(path)}(?![\w./-])", refusal.reason):
+        return refusal.reason
+    return f"{path}: {refusal.reason}"
+
+
 def _conclusion(outcome: _Outcome) -> str:
-    """One line for people."""
-    count, refused = len(outcome.changes), len(outcome.refusals)
+    """What came of it, for people: what was done, what was not, and how to go on."""
     if outcome.report and outcome.report.rolled_back:
         return "nothing was changed."
-    files = "1 file" if count == 1 else f"{count} files"
-    said = {"write": f"{files} changed", "diff": f"{files} would change", "check": f"{files} would change"}
-    return f"{said[outcome.mode]}, {refused} refused." if refused else f"{said[outcome.mode]}."
+    spent = [r for r in outcome.refusals if r.kind is RefusalKind.SPENT]
+    refused = len(outcome.refusals) - len(spent)
+    files = _counted(len(outcome.changes), "file")
+    said = f"{files} changed" if outcome.mode == "write" else f"{files} would change"
+    if refused:
+        said += f", {refused} refused"
+        if outcome.changes:
+            stands = "landed verified" if outcome.mode == "write" else "is verified and pending"
+            said += f"; the rest {stands}"
+        said += "" if outcome.mode == "write" else "; nothing was written"
+    if outcome.units.recalled:
+        said += f"; {_counted(outcome.units.recalled, 'unit')} from the checkpoint"
+    if outcome.checkpoint.skipped:
+        said += f"; {_counted(len(outcome.checkpoint.skipped), 'file')} landed before"
+    if not spent:
+        return f"{said}."
+    left = _counted(len({r.path for r in spent}), "file")
+    kept = outcome.checkpoint.said or "there is no answer to keep yet"
+    return f"{said}. {spent[0].reason} {left} left; {kept}. Run the same command again to go on."
+
+
+def _counted(number: int, what: str) -> str:
+    return f"1 {what}" if number == 1 else f"{number} {what}s"
 
 
 def _printable(diff: str) -> str:

@@ -13,6 +13,8 @@ from glm_lsp.features.refactor import UnitEvent, UnitState
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+    from glm_lsp.features.ration import Ration
+
 
 class Units:
     """Hears of every unit. A context manager: the bar is there as long as it is entered."""
@@ -21,6 +23,12 @@ class Units:
         self.jsonl = jsonl
         self.count = 0
         """Units that the model was asked about."""
+        self.recalled = 0
+        """Units with answers that a run before has left."""
+        self.unchanged = 0
+        """Units in which the model found nothing to change."""
+        self.ration: Ration | None = None
+        self._heard = 0
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 
@@ -53,6 +61,11 @@ class Units:
         """One step of one unit."""
         running = event.state is UnitState.RUNNING
         self.count = max(self.count, event.number)
+        if not running:
+            recalled = self.ration.recalled if self.ration else 0
+            self.recalled += recalled > self._heard
+            self._heard = recalled
+            self.unchanged += event.state is UnitState.UNCHANGED
         if self._bar is not None and self._task is not None:
             said = f"{event.name} {event.message}" if running else f"{event.name} {event.state.value}"
             done = event.number - (1 if running else 0)

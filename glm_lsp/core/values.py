@@ -205,6 +205,8 @@ class RefusalKind(StrEnum):
     ENGINE = "engine"
     BUDGET = "budget"
     CONFLICT = "conflict"
+    SPENT = "spent"
+    """Not tried: the time or the tokens that were given are used up."""
 
 
 @dataclass(frozen=True, slots=True)

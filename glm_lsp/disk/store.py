@@ -17,7 +17,7 @@ import re
 import shutil
 import sqlite3
 import stat
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -164,6 +164,14 @@ class Store:
                 with self._cache.transact():
                     for key, value in values.items():
                         self._cache.set(key, _encode(_Envelope(_checksum(key, value), value)))
+
+    def drop(self, keys: Iterable[str]) -> None:
+        """Remove entries, in one transaction; the ones that are not there are no error."""
+        with self._guard():
+            if self._cache is not None:
+                with self._cache.transact():
+                    for key in keys:
+                        self._cache.delete(key)
 
     def close(self) -> None:
         if self._cache is not None:

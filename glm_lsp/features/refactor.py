@@ -15,7 +15,14 @@ from enum import StrEnum
 
 from glm_lsp.core import guard
 from glm_lsp.core.edits import EditFormat, parse
-from glm_lsp.core.errors import BudgetError, EngineError, PolicyError, PromptTooLong, UsageError
+from glm_lsp.core.errors import (
+    BudgetError,
+    EngineError,
+    PolicyError,
+    PromptTooLong,
+    SpentError,
+    UsageError,
+)
 from glm_lsp.core.generation import Work
 from glm_lsp.core.layout import request_tail
 from glm_lsp.core.paths import objection
@@ -32,6 +39,7 @@ from glm_lsp.core.values import (
 )
 from glm_lsp.features import docstring, prompts
 from glm_lsp.features.asking import OnProgress, Place, Question, consult, room_for, silent
+from glm_lsp.features.ration import Ration
 from glm_lsp.features.session import Session
 from glm_lsp.features.units import Unit, split
 
@@ -53,8 +61,12 @@ OPENING = ("=== file ", "=== end", "```")
 class UnitState(StrEnum):
     RUNNING = "running"
     CHANGED = "changed"
+    PARTIAL = "partial"
+    """Changed, and something in it was refused."""
     UNCHANGED = "unchanged"
     REFUSED = "refused"
+    STOPPED = "stopped"
+    """Time or tokens were spent in the middle of it; nothing of it is used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +99,12 @@ async def propose(
     on_unit: OnUnit | None = None,
     *,
     recipe: str = "",
+    ration: Ration | None = None,
 ) -> EditPlan:
     """The plan for `task` over files or directories (relative; none: all that is indexed).
+
+    With a `ration`, which is then the session's engine, a file is in the plan when all of its units are done;
+    what was not reached is refused as spent.
 
     Raises UsageError for an unknown recipe or a task without words. Everything else is in the plan.
     """
@@ -98,7 +114,8 @@ async def propose(
     if not recipe and not task.strip():
         raise UsageError("The task is empty; say in a sentence what should change.")
     files, refusals = select(snapshot, paths)
-    run = _Run(session, snapshot, task, on_unit or (lambda event: None), refusals)
+    ration = ration or Ration(session.engine, session.tokenizer.count)
+    run = _Run(session, snapshot, task, on_unit or (lambda event: None), ration, refusals)
     await (run.docstrings(files) if recipe == "docstrings" else run.edits(files))
     return EditPlan(task.strip() or recipe, tuple(run.changes), tuple(run.refusals), tuple(run.notes))
 
@@ -132,6 +149,7 @@ class _Run:
     snapshot: Snapshot
     task: str
     on_unit: OnUnit
+    ration: Ration
     refusals: list[Refusal]
     changes: list[Change] = field(default_factory=list[Change])
     notes: list[Note] = field(default_factory=list[Note])
@@ -143,35 +161,38 @@ class _Run:
         for number, (document, gaps) in enumerate(work, start=1):
             report = self._reporter(number, len(work), document.path, document.path)
             try:
-                change, refused = await docstring.write(
-                    self.session,
-                    self.snapshot,
-                    document,
-                    gaps,
-                    lambda m, p, r=report: r(UnitState.RUNNING, m, p),
-                )
+                async with self.ration.about(document.digest):
+                    change, refused = await docstring.write(
+                        self.session,
+                        self.snapshot,
+                        document,
+                        gaps,
+                        lambda m, p, r=report: r(UnitState.RUNNING, m, p),
+                    )
             except (BudgetError, PromptTooLong, PolicyError, UsageError) as error:
                 change, refused = None, (_refused(document.path, error),)
-            except EngineError as error:
+            except (EngineError, SpentError) as error:
                 self._stop([d.path for d, _ in work[number - 1 :]], error, report)
                 return
             if change is not None and (verdict := guard.check(document, change, self.task)).refusal:
                 change, refused = None, (*refused, verdict.refusal)
             self.refusals += refused
             self.changes += [change] if change else []
-            state = UnitState.CHANGED if change else UnitState.REFUSED
-            report(state, " ".join(r.reason for r in refused), None)
+            report(_state(changed=change is not None, refused=refused), _said(refused), None)
 
     async def edits(self, files: Sequence[str]) -> None:
         units: list[Unit] = []
-        for document in await self._documents(files):
+        documents = await self._documents(files)
+        for number, document in enumerate(documents):
+            place = Place(document.path, 0, self.task)
             try:
-                room = await room_for(
-                    self.session,
-                    self.snapshot,
-                    Place(document.path, 0, self.task),
-                    _question("", self.session, self.snapshot),
-                )
+                async with self.ration.about(document.digest):
+                    room = await room_for(
+                        self.session, self.snapshot, place, _question("", self.session, self.snapshot)
+                    )
+            except SpentError as error:
+                self._leave([d.path for d in documents[number:]], error)
+                break
             except (BudgetError, PolicyError, UsageError) as error:
                 self.refusals.append(_refused(document.path, error))
                 continue
@@ -179,30 +200,34 @@ class _Run:
             units += made
             self.refusals += refused
         merged: dict[str, list[TextEdit]] = {}
+        unfinished: list[str] = []
         for number, unit in enumerate(units, start=1):
             path = unit.document.path
             report = self._reporter(number, len(units), path, unit.name)
             try:
-                plan = await edit(
-                    self.session,
-                    self.snapshot,
-                    unit,
-                    self.task,
-                    lambda m, p, r=report: r(UnitState.RUNNING, m, p),
-                )
-            except EngineError as error:
-                self._stop(list(dict.fromkeys(u.document.path for u in units[number - 1 :])), error, report)
+                async with self.ration.about(unit.document.digest):
+                    plan = await edit(
+                        self.session,
+                        self.snapshot,
+                        unit,
+                        self.task,
+                        lambda m, p, r=report: r(UnitState.RUNNING, m, p),
+                    )
+            except (EngineError, SpentError) as error:
+                unfinished = list(dict.fromkeys(u.document.path for u in units[number - 1 :]))
+                self._stop(unfinished, error, report)
                 break
             refused = plan.refusals
             new = [e for change in plan.changes for e in change.edits]
-            if new and not _add(merged.setdefault(path, []), new):
+            taken = bool(new) and _add(merged.setdefault(path, []), new)
+            if new and not taken:
                 reason = f"{unit.name}: its edits overlap those of an earlier part of the file."
                 refused = (*refused, Refusal(path, RefusalKind.FORMAT, reason))
             self.refusals += refused
             self.notes += plan.notes
-            state = UnitState.REFUSED if refused else UnitState.CHANGED if new else UnitState.UNCHANGED
-            report(state, " ".join(r.reason for r in refused), None)
-        self._conclude({u.document.path: u.document for u in units}, merged)
+            report(_state(changed=taken, refused=refused), _said(refused), None)
+        whole = {path: edits for path, edits in merged.items() if path not in unfinished}
+        self._conclude({u.document.path: u.document for u in units}, whole)
 
     def _conclude(self, documents: Mapping[str, Document], merged: Mapping[str, Sequence[TextEdit]]) -> None:
         """Judge each file's edits together: two that are right by themselves may not be right together."""
@@ -230,7 +255,9 @@ class _Run:
         found: list[Document] = []
         for path in files:
             try:
-                found.append(await self.session.document(self.snapshot, path))
+                document = await self.session.document(self.snapshot, path)
+                if not self.ration.landed(path, document.digest):
+                    found.append(document)
             except (PolicyError, UsageError) as error:
                 self.refusals.append(_refused(path, error))
         return found
@@ -249,11 +276,30 @@ class _Run:
         return report
 
     def _stop(
-        self, paths: Sequence[str], error: EngineError, report: Callable[[UnitState, str, int | None], None]
+        self,
+        paths: Sequence[str],
+        error: EngineError | SpentError,
+        report: Callable[[UnitState, str, int | None], None],
     ) -> None:
         """Without an engine nothing more can be done; what was not tried is not silently left out."""
-        report(UnitState.REFUSED, str(error), None)
-        self.refusals += [Refusal(path, RefusalKind.ENGINE, str(error)) for path in paths]
+        spent = isinstance(error, SpentError)
+        report(UnitState.STOPPED if spent else UnitState.REFUSED, str(error), None)
+        self._leave(paths, error)
+
+    def _leave(self, paths: Sequence[str], error: EngineError | SpentError) -> None:
+        kind = RefusalKind.SPENT if isinstance(error, SpentError) else RefusalKind.ENGINE
+        self.refusals += [Refusal(path, kind, str(error)) for path in paths]
+
+
+def _state(*, changed: bool, refused: Sequence[Refusal]) -> UnitState:
+    """What is said of a unit that came to its end."""
+    if refused:
+        return UnitState.PARTIAL if changed else UnitState.REFUSED
+    return UnitState.CHANGED if changed else UnitState.UNCHANGED
+
+
+def _said(refused: Sequence[Refusal]) -> str:
+    return " ".join(r.reason for r in refused)
 
 
 def _refused(path: str, error: Exception) -> Refusal:

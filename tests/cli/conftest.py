@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-
-@dataclass(frozen=True, slots=True)
-class Ran:
-    """What a finished command left behind."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
+from tests.cli.scripted import ONE, TWO, Ran, Scripted, commit, git
 
 Cli = Callable[..., Ran]
 
@@ -62,6 +47,23 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Cli:
         return Ran(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A repository with two committed files."""
+    root = tmp_path / "repo"
+    (root / "pkg").mkdir(parents=True)
+    (root / "pkg/one.py").write_text(ONE)
+    (root / "pkg/two.py").write_text(TWO)
+    git(root, "init", "-q")
+    commit(root)
+    return root
+
+
+@pytest.fixture
+def refactor(tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Scripted:
+    return Scripted(tree, monkeypatch, capsys)
 
 
 def check_refused(ran: Ran, code: int, *words: str) -> None:

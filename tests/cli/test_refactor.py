@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import io
 import json
 import os
 import re
@@ -12,122 +11,25 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from glm_lsp.__main__ import main
-from glm_lsp.core.edits import LineEdit, format_edits
-from glm_lsp.core.errors import EngineError, EngineUnavailable
-from glm_lsp.core.generation import GenerateRequest, Role
-from glm_lsp.engines.router import Router
-from glm_lsp.engines.scripted import ScriptedEngine
-from tests.cli.conftest import Cli, Ran, check_refused
-
-ONE = "def one():\n    return 1\n"
-TWO = "def two():\n    return 2\n"
-SAID = "Return a small number."
-DOCUMENTED = 'def {}():\n    """Return a small number."""\n    return {}\n'
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Path:
-    """A repository with two committed files."""
-    root = tmp_path / "repo"
-    (root / "pkg").mkdir(parents=True)
-    (root / "pkg/one.py").write_text(ONE)
-    (root / "pkg/two.py").write_text(TWO)
-    git(root, "init", "-q")
-    commit(root)
-    return root
-
-
-def git(root: Path, *arguments: str) -> None:
-    who = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
-    subprocess.run(["git", *who, *arguments], cwd=root, check=True, capture_output=True)
-
-
-def commit(root: Path) -> None:
-    git(root, "add", "-A")
-    git(root, "commit", "-qm", "x")
-
-
-ENGINE = """
-import json, os, sys
-from glm_lsp.engines import router, scripted
-said = json.loads(os.environ["SAID"])
-delay = float(os.environ.get("DELAY", "0"))
-def answer(request):
-    tail = request.prompt.segments[-2 if request.prompt.prefill else -1].text
-    return next((text for key, text in said.items() if key in tail), "")
-engine = scripted.ScriptedEngine(answer, delay_s=delay)
-router.Router.engine = lambda self, work: engine
-from glm_lsp.__main__ import main
-sys.exit(main())
-"""
-
-
-class Scripted:
-    """The command line in this process, with an engine that answers by what stands in the question.
-
-    Tests of signals, stdin and kills run real child processes instead.
-    """
-
-    def __init__(
-        self, root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-    ) -> None:
-        self.root, self.monkeypatch, self.capsys = root, monkeypatch, capsys
-
-    def __call__(
-        self,
-        *arguments: str | Path,
-        said: dict[str, str] | None = None,
-        fail: EngineError | None = None,
-        environ: dict[str, str] | None = None,
-        stdin: str = "",
-    ) -> Ran:
-        answers = {"": SAID} if said is None else said
-
-        def answer(request: GenerateRequest) -> str:
-            tail = [t.text for t in request.prompt.segments if t.role is Role.USER][-1]
-            return next((text for key, text in answers.items() if key in tail), "")
-
-        engine = ScriptedEngine(answer, fail=fail)
-        with self.monkeypatch.context() as patch:
-            for name in [n for n in os.environ if n.startswith(("GLM_LSP_", "GITHUB_"))]:
-                patch.delenv(name)
-            patch.setenv("GLM_LSP_STATE", str(self.root.parent / "state"))
-            (self.root.parent / "settings.toml").write_text("")
-            patch.setenv("GLM_LSP_CONFIG", str(self.root.parent / "settings.toml"))
-            for name, value in (environ or {}).items():
-                patch.setenv(name, value)
-            patch.setattr(Router, "engine", lambda router, work: engine)
-            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
-            patch.chdir(self.root)
-            self.capsys.readouterr()
-            try:
-                code = int(main(["refactor", *map(str, arguments)]))
-            except SystemExit as stopped:
-                code = int(stopped.code or 0)
-        out, err = self.capsys.readouterr()
-        return Ran(code, out, err)
-
-
-@pytest.fixture
-def refactor(tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Scripted:
-    return Scripted(tree, monkeypatch, capsys)
-
-
-def texts(root: Path) -> tuple[str, str]:
-    return (root / "pkg/one.py").read_text(), (root / "pkg/two.py").read_text()
-
-
-def events(ran: Ran) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in ran.out.splitlines()]
-
-
-def edit(path: str, text: str, number: int, new: str) -> str:
-    return format_edits(path, text.encode(), [LineEdit(number - 1, number, (new,))])
+from glm_lsp.core.errors import EngineUnavailable
+from tests.cli.conftest import Cli, check_refused
+from tests.cli.scripted import (
+    DOCUMENTED,
+    ENGINE,
+    ONE,
+    SAID,
+    TWO,
+    Scripted,
+    edit,
+    events,
+    finished,
+    started,
+    texts,
+    wait_for_prompt,
+)
 
 
 def test_a_diff_is_the_default_and_pending_changes_are_code_1(refactor: Scripted, tree: Path) -> None:
@@ -207,6 +109,9 @@ def test_jsonl_tells_every_event_on_stdout(refactor: Scripted) -> None:
         "written": [],
         "refused": 1,
         "units": 2,
+        "units_from_checkpoint": 0,
+        "files_landed_before": [],
+        "checkpoint": "",
         "rolled_back": False,
         "seconds": 0,
         "exit": 3,
@@ -331,30 +236,6 @@ def test_a_disk_that_refuses_is_code_4(cli: Cli, tree: Path) -> None:
     assert texts(tree) == (ONE, TWO)
 
 
-def started(tree: Path, *arguments: str, **environ: str) -> subprocess.Popen[str]:
-    env = {
-        **os.environ,
-        "SAID": json.dumps({"": SAID}),
-        "GLM_LSP_STATE": str(tree.parent / "state"),
-        **environ,
-    }
-    return subprocess.Popen(
-        [sys.executable, "-c", ENGINE, "refactor", *arguments, "--format", "jsonl"],
-        cwd=tree, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
-def finished(child: subprocess.Popen[str]) -> int:
-    child.communicate()
-    return child.returncode
-
-
-def wait_for_prompt(child: subprocess.Popen[str]) -> None:
-    """Until the first unit is done: then the second is being asked for."""
-    assert child.stdout is not None
-    assert json.loads(child.stdout.readline())["event"] == "unit"
-
-
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_it_with_its_code_and_nothing_half_done(tree: Path, number: int, code: int) -> None:
     with started(tree, "--recipe", "docstrings", "--write", DELAY="0.4") as child:
@@ -370,16 +251,23 @@ def test_an_interrupted_write_is_put_right_by_the_next_run(cli: Cli, refactor: S
         "import os\nfrom glm_lsp.workspace import places\nreal = places.Place.take\n"
         "def take(self, name):\n    real(self, name)\n    os.kill(os.getpid(), 9)\nplaces.Place.take = take\n"
     )
-    env = {"SAID": json.dumps({"": SAID}), "GLM_LSP_STATE": str(tree.parent / "state")}
+    env = {
+        "SAID": json.dumps({"": SAID}),
+        "GLM_LSP_STATE": str(tree.parent / "state"),
+        "GLM_LSP_CACHE": str(tree.parent / "cache"),
+    }
     assert (
         cli("refactor", "--recipe", "docstrings", "--write", cwd=tree, environ=env, code=dies + ENGINE).code
         == -9
     )
     assert texts(tree) == (DOCUMENTED.format("one", 1), TWO)
-    told = refactor("--recipe", "docstrings", "--check")
-    assert "an earlier run was interrupted" in told.err
+    assert [path.name for path in (tree / "pkg").iterdir() if path.suffix == ".tmp"]
+    told = refactor("--recipe", "docstrings", "--check", "pkg/two.py")
+    assert told.code == 1 and "pkg/one.py: put back; an earlier run was interrupted" in told.err
+    assert texts(tree) == (ONE, TWO)
+    assert sorted(path.name for path in (tree / "pkg").iterdir()) == ["one.py", "two.py"]
     ran = refactor("--recipe", "docstrings", "--write")
-    assert ran.code == 0 and "pkg/one.py: put back" in ran.err
+    assert (ran.code, ran.err) == (0, "glm-lsp: 2 files changed; 2 units from the checkpoint.\n")
     assert texts(tree) == (DOCUMENTED.format("one", 1), DOCUMENTED.format("two", 2))
 
 
