@@ -7,11 +7,12 @@ Every import of a room is made when it is first used: a server must answer `init
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glm_lsp.core.errors import EngineUnavailable
+from glm_lsp.core.errors import EngineUnavailable, GlmError
 from glm_lsp.core.generation import Chunk, Engine, EngineFacts, GenerateRequest, Tokenizer, Work
 from glm_lsp.core.settings import Settings
 
@@ -29,6 +30,7 @@ class Runtime:
         self._router: Router | None = None
         self._repositories: dict[Path, Repository] = {}
         self._sessions: dict[tuple[Path, int], Session] = {}
+        self._made: set[Work] = set()
 
     @property
     def router(self) -> Router:
@@ -69,6 +71,21 @@ class Runtime:
             self._sessions[key] = Session(repository, engine, tokenizer, profile)
         return self._sessions[key]
 
+    async def session_soon(self, repository: Repository, work: Work) -> Session:
+        """As `session`; what takes long to make the first time is made off the event loop.
+
+        A vocabulary of 150,000 tokens takes a second, an HTTP client's import a tenth of one.
+        """
+        if work not in self._made:
+            await asyncio.to_thread(self._make, work)
+            self._made.add(work)
+        return self.session(repository, work)
+
+    def _make(self, work: Work) -> None:
+        with contextlib.suppress(GlmError):  # `session` says what is wrong
+            self.router.engine(work)
+            self.router.tokenizer(work)
+
     def _counter(self, work: Work) -> Tokenizer:
         """The model's tokenizer, or a bound where its file is missing or damaged."""
         from glm_lsp.engines.tokenizers import ApproximateTokenizer  # noqa: PLC0415
@@ -101,6 +118,7 @@ class Runtime:
         self._sessions.clear()
         self._repositories.clear()
         self._router = None
+        self._made.clear()
         failed = [
             r for r in await asyncio.gather(*parts, return_exceptions=True) if isinstance(r, BaseException)
         ]

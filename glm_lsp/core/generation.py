@@ -145,6 +145,7 @@ class Chunk:
     """Reasoning text, for display only."""
     finish: Finish | None = None
     usage: Usage | None = None
+    """With the last chunk; before that as far as it is known, as soon as the prompt has been read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ class EngineFacts:
     grammar: bool
     fim: bool
     local: bool
-    """Nothing leaves the machine."""
+    """Nothing is sent to another machine: a process of ours answers, or one behind a loopback address."""
 
 
 class Engine(Protocol):

@@ -129,12 +129,16 @@ class EmbeddedEngine(Engine):
         identity = next(self._ids)
         replies = worker.submit(_frame(identity, request, pieces))
         finished = False
+        cached: int | None = None
         try:
             while True:
                 reply = await worker.next(replies, self._settings.number("engine.stall_seconds"))
                 match reply:
                     case Progress():
-                        yield Chunk(prefill=Prefill(reply.done, reply.total))
+                        cached = reply.done if cached is None else cached
+                        usage = _evaluated(reply, cached) if reply.done == reply.total else None
+                        self.figures = usage or self.figures
+                        yield Chunk(prefill=Prefill(reply.done, reply.total), usage=usage)
                     case Text():
                         yield Chunk(text=reply.text, reasoning=reply.reasoning)
                     case Done():
@@ -241,6 +245,11 @@ def _healed(request: GenerateRequest, pieces: tuple[Piece, ...]) -> int:
         return -1
     at = len(pieces) - (4 if request.prompt.form is Form.FIM else 1)
     return at if at >= 0 and not pieces[at].special else -1
+
+
+def _evaluated(progress: Progress, cached: int) -> Usage:
+    """What is known when the prompt has been read: the first report is of what was there already."""
+    return Usage(prompt_tokens=progress.total, cached_tokens=cached)
 
 
 def _usage(done: Done) -> Usage:

@@ -7,6 +7,7 @@ set.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,22 +44,27 @@ class Route:
 
 
 class Router:
-    """Engines, profiles and tokenizers by work class; each is made once, when it is first asked for."""
+    """Engines, profiles and tokenizers by work class; each is made once, when it is first asked for.
+
+    Any thread may ask: making them takes long enough to stop an event loop.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._engines: dict[str, Engine] = {}
         self._profiles: dict[str, ModelProfile] = {}
         self._tokenizers: dict[str, Tokenizer] = {}
+        self._making = threading.RLock()
 
     def engine(self, work: Work) -> Engine:
         """Raises EngineUnavailable with the remedy, ConfigError for an unusable profile."""
         name = self._name(work)
-        if name not in self._engines:
-            if missing := self._missing(name):
-                raise EngineUnavailable(missing)
-            self._engines[name] = self._embedded() if name == EMBEDDED else self._remote()
-        return self._engines[name]
+        with self._making:
+            if name not in self._engines:
+                if missing := self._missing(name):
+                    raise EngineUnavailable(missing)
+                self._engines[name] = self._embedded() if name == EMBEDDED else self._remote()
+            return self._engines[name]
 
     def profile(self, work: Work) -> ModelProfile:
         """Raises ConfigError with the remedy."""
@@ -95,7 +101,14 @@ class Router:
             remedy, model = self._missing(name), self._model(name)
         except ConfigError as error:
             remedy, model = str(error), ""
-        return Route(work, name, model, name == EMBEDDED, not remedy, reason, remedy)
+        return Route(work, name, model, self._stays_here(name), not remedy, reason, remedy)
+
+    def _stays_here(self, name: str) -> bool:
+        if name != REMOTE:
+            return True
+        from glm_lsp.engines.remote import stays_here  # noqa: PLC0415 (httpx is slow to import)
+
+        return stays_here(self._settings)
 
     def _model(self, name: str) -> str:
         return self._settings.text("remote.model") if name == REMOTE else self._profile(name).name
@@ -124,12 +137,13 @@ class Router:
         return RemoteEngine(self._settings, self._profile(REMOTE), observe)
 
     def _tokenizer(self, name: str) -> Tokenizer:
-        if name not in self._tokenizers:
-            from glm_lsp.engines.tokenizers import ApproximateTokenizer, GgufTokenizer  # noqa: PLC0415
+        with self._making:
+            if name not in self._tokenizers:
+                from glm_lsp.engines.tokenizers import ApproximateTokenizer, GgufTokenizer  # noqa: PLC0415
 
-            path = self._gguf() if name == EMBEDDED else ""
-            self._tokenizers[name] = GgufTokenizer(path) if path else ApproximateTokenizer()
-        return self._tokenizers[name]
+                path = self._gguf() if name == EMBEDDED else ""
+                self._tokenizers[name] = GgufTokenizer(path) if path else ApproximateTokenizer()
+            return self._tokenizers[name]
 
     def _gguf(self) -> str:
         path = self._settings.text("model.path") or self._profile(EMBEDDED).gguf_path

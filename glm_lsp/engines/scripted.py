@@ -122,7 +122,8 @@ class ScriptedEngine(Engine):
         cached = min(_common(prompt, self._seen), max(len(prompt) - 1, 0))
         self._seen = prompt
         await asyncio.sleep(self._delay_s)
-        yield Chunk(prefill=Prefill(len(prompt), len(prompt)))
+        read = Usage(prompt_tokens=len(prompt), cached_tokens=cached)
+        yield Chunk(prefill=Prefill(len(prompt), len(prompt)), usage=read)
         reasoning = (
             words(self._reasoning)[: request.reasoning_tokens] if request.thinking is not Thinking.OFF else []
         )

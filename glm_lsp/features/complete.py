@@ -82,16 +82,19 @@ async def pack_context(
 
 
 async def _answer(session: Session, request: GenerateRequest, gap: trim.Gap) -> tuple[str, Usage | None]:
-    """The answer as far as it matters. Leaving the stream early stops the engine."""
+    """The answer as far as it matters, and what the engine has said of its cost by then.
+
+    Leaving the stream early stops the engine.
+    """
     answer = ""
+    usage: Usage | None = None
     async with aclosing(session.engine.generate(request)) as stream:
         async for chunk in stream:
             answer += chunk.text
-            if chunk.finish is not None:
-                return answer, chunk.usage
-            if chunk.text and trim.finished(answer, gap):
+            usage = chunk.usage or usage
+            if chunk.finish is not None or (chunk.text and trim.finished(answer, gap)):
                 break
-    return answer, None
+    return answer, usage
 
 
 async def _open(session: Session, snapshot: Snapshot, path: str, offset: int, thinking: Thinking) -> _Cursor:

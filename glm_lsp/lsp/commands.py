@@ -28,6 +28,7 @@ from glm_lsp.core.values import Document, EditPlan, Refusal, Span
 from glm_lsp.lsp import explanations
 from glm_lsp.lsp.actions import COMMANDS
 from glm_lsp.lsp.convert import place_of, workspace_edit
+from glm_lsp.lsp.documents import OpenDocument
 from glm_lsp.lsp.folders import View
 from glm_lsp.lsp.progress import Report
 
@@ -94,13 +95,12 @@ class Commands:
         call = call_of(params.command, params.arguments or ())
         server = self._server
         document = server.folders.document(call.uri)
-        span = Span(
-            *sorted((document.offset(place_of(call.range.start)), document.offset(place_of(call.range.end))))
-        )
-        version = document.version
+        span, version = _span(document, call.range), document.version
         runtime = server.runtime or await server.ready()
         view = server.folders.view(runtime, server.settings, call.uri)
-        if version != view.document.version or call.version not in (None, version):
+        if call.kind == "explain":  # nothing is written: what stands there now can be explained at any time
+            span = _span(document, call.range)
+        elif version != view.document.version or call.version not in (None, version):
             return self._told(Outcome(Status.CONFLICT, _stale(view.document.path))).plain()
         offer = self._offer(call, view, span)
         if isinstance(offer, Outcome):
@@ -162,7 +162,7 @@ class Commands:
     async def _perform(self, runtime: Runtime, view: View, offer: Offer, report: Report) -> Outcome:
         from glm_lsp.features import actions  # noqa: PLC0415
 
-        session = runtime.session(view.home.repository, Work.ACTION)
+        session = await runtime.session_soon(view.home.repository, Work.ACTION)
         result = await actions.perform(session, view.snapshot, offer, report.say)
         self._server.works_again()
         if not isinstance(result, EditPlan):
@@ -287,6 +287,10 @@ def call_of(command: str, arguments: Sequence[Any]) -> Call:
     if not isinstance(path, str) or not isinstance(title, str):
         raise UsageError(f"{command}: `path` and `title` must be texts.")
     return Call(kind, uri, _range(command, argument), version, path, title[:200], said, bool(path))
+
+
+def _span(document: OpenDocument, range_: types.Range) -> Span:
+    return Span(*sorted((document.offset(place_of(range_.start)), document.offset(place_of(range_.end)))))
 
 
 def _range(command: str, argument: Mapping[str, Any]) -> types.Range:

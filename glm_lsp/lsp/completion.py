@@ -161,7 +161,7 @@ class Completions:
         if wait_s:
             await asyncio.sleep(wait_s)
         try:
-            session = runtime.session(view.home.repository, Work.TYPING)
+            session = await runtime.session_soon(view.home.repository, Work.TYPING)
             found = await complete.suggest(session, view.snapshot, view.document.path, offset)
         except GlmError as error:
             self._server.fails(str(error))

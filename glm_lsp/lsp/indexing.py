@@ -6,7 +6,6 @@ An idle server does nothing: every timer here is started by a message and fires 
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -16,9 +15,12 @@ from typing import TYPE_CHECKING
 from lsprotocol import types
 
 from glm_lsp.core.errors import GlmError
+from glm_lsp.core.generation import Work
 from glm_lsp.lsp.convert import path_of
 
 if TYPE_CHECKING:
+    from glm_lsp.app import Runtime
+    from glm_lsp.lsp.folders import Home
     from glm_lsp.lsp.progress import Report
     from glm_lsp.lsp.server import Server
     from glm_lsp.workspace.repository import IndexReport, Repository
@@ -29,9 +31,6 @@ TYPING_S = 0.25
 """Documents are parsed again when nothing was typed for this long: not between two keystrokes."""
 FILES_S = 0.5
 """Files that change on disk together (a checkout) are indexed together."""
-FREEZE_FILES = 500
-"""So many new outlines are taken out of the garbage collector's sight: they are no garbage, and walking them
-stops the event loop for longer with each file."""
 
 
 class Indexing:
@@ -41,6 +40,7 @@ class Indexing:
         self._server = server
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._edited: set[str] = set()
+        self._preparing: dict[str, asyncio.Task[None]] = {}
         self._queue: list[Path] = []
         self._worker: asyncio.Task[None] | None = None
         self.reports: dict[Path, IndexReport] = {}
@@ -118,6 +118,28 @@ class Indexing:
             return
         if home.on_disk:  # one that has grown too large, or binary, is left out by the repository
             home.repository.update(document.freeze(home.path))
+            self._prepare(server.runtime, home)
+
+    def _prepare(self, runtime: Runtime, home: Home) -> None:
+        """While nobody types, work out what the next completion in this file would wait for."""
+        if (before := self._preparing.pop(home.path, None)) is not None:
+            before.cancel()
+
+        async def prepare() -> None:
+            await home.repository.settle()
+            try:
+                session = await runtime.session_soon(home.repository, Work.TYPING)
+            except GlmError:
+                return  # there is no engine that would complete anything
+            await session.prepare(home.repository.snapshot(), home.path)
+
+        task = self._preparing[home.path] = self._server.protocol.spawn(prepare(), "preparing")
+
+        def forget(task: asyncio.Task[None]) -> None:
+            if self._preparing.get(home.path) is task:
+                del self._preparing[home.path]
+
+        task.add_done_callback(forget)
 
     async def _work(self) -> None:
         from glm_lsp.workspace import config  # noqa: PLC0415 (after `initialize`)
@@ -139,7 +161,6 @@ class Indexing:
         async with self._server.progress.work(f"Indexing {repository.root.name}", percentage=0) as report:
             eta = _Eta(report)
             found = await repository.index(eta.advance)
-            gc.freeze()
             self.reports[repository.root] = found
             report.conclude(f"{found.files:,} files, {found.symbols:,} definitions")
         log.info("indexed %d files in %.1f s, skipped %d", found.files, found.seconds, len(found.skipped))
@@ -151,14 +172,10 @@ class _Eta:
     def __init__(self, report: Report) -> None:
         self._report = report
         self._start_s = time.monotonic()
-        self._frozen = 0
 
     def advance(self, done: int, total: int) -> None:
         if not total:
             return
-        if done >= self._frozen + FREEZE_FILES:
-            self._frozen = done
-            gc.freeze()
         elapsed_s = time.monotonic() - self._start_s
         left = f", {elapsed_s / done * (total - done):.0f} s left" if done and elapsed_s > 1 else ""
         self._report.say(f"{done:,} of {total:,} files{left}", min(100, 100 * done // total))

@@ -110,6 +110,7 @@ class StrictProtocol(LanguageServerProtocol):
         self._pipe: Pipe | None = None
         self._initialized = False
         self._silent = False
+        self._exited = False
         self._ended: asyncio.Event | None = None
         self.lost = ""
         """Why the connection ended, where it did not end by itself."""
@@ -140,9 +141,11 @@ class StrictProtocol(LanguageServerProtocol):
         self._ended = asyncio.Event()
         self._pipe = pipe
 
+        ended = self._ended
+
         def lost(reason: str) -> None:
             self.lost = reason
-            self.end()
+            ended.set()
 
         pipe.start(
             lambda body: self._enqueue(partial(self.receive, body)),
@@ -150,10 +153,13 @@ class StrictProtocol(LanguageServerProtocol):
         )
         await self._ended.wait()
         await self.cancel_all()
-        return 0 if self._shutdown and not self.lost else 1
+        # The protocol calls `exit` without `shutdown` an error. A client that is gone has asked for nothing:
+        # the server has done all that it should, and whoever watches is not alarmed.
+        return 1 if self.lost or (self._exited and not self._shutdown) else 0
 
     def end(self) -> None:
-        """Leave `run`."""
+        """Leave `run`: the client said `exit`."""
+        self._exited = True
         if self._ended is not None:
             self._ended.set()
 

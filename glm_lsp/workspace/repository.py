@@ -30,7 +30,8 @@ from glm_lsp.workspace.ignore import Ignore
 from glm_lsp.workspace.indexer import Indexer
 from glm_lsp.workspace.outliner import Job
 
-INLINE_BYTES = 16_384
+INLINE_BYTES = 4_096
+"""A document up to this size is outlined at once, which takes a millisecond; a larger one in a thread."""
 INLINE_S = 0.25
 THREAD_S = 5.0
 FILE_CPU_S = 10.0
@@ -95,6 +96,7 @@ class Repository:
             self._ignore.fresh()
             listing = await asyncio.to_thread(discover, self.root, self._ignore)
             self._listing, self._listed = listing, frozenset(listing.paths)
+            _keep()
             run = _Run(self, listing, progress)
             await self._finish(asyncio.create_task(run.indexer.run(listing.paths, self._known())))
             self._outlines = {
@@ -104,6 +106,7 @@ class Repository:
             }
             self._shared = False
             self._changed(outlines=True)
+            _keep()
             return run.report(time.monotonic() - start)
 
     def _known(self) -> dict[str, str]:
@@ -327,12 +330,9 @@ class _Run:
     def outlined(self, found: FileOutline) -> None:
         self._add(found)
         self._unfrozen += len(found.symbols)
-        if self._unfrozen >= FREEZE_SYMBOLS and gc.isenabled():
-            # What an index holds lives long and is in no cycle. Unless it is put out of the collector's
-            # sight, a full collection looks at all of it each time: 200 ms and more on a large tree.
-            gc.collect()
-            gc.freeze()
+        if self._unfrozen >= FREEZE_SYMBOLS:
             self._unfrozen = 0
+            _keep()
         self._repository.indexed(found)
 
     def unchanged(self, path: str) -> None:
@@ -354,6 +354,19 @@ class _Run:
     def _count(self) -> None:
         if self._progress is not None:
             self._progress(len(self.found) + self._left, self._total)
+
+
+def _keep() -> None:
+    """Put what lives now out of the garbage collector's sight.
+
+    What an index holds lives long and is in no cycle; otherwise each full collection would look at all of it:
+    200 ms and more on a large tree, in which nothing is answered. The first time there is mostly code, and
+    looking for garbage in it would take longer than it is worth.
+    """
+    if gc.isenabled():
+        if gc.get_freeze_count():
+            gc.collect()
+        gc.freeze()
 
 
 def _outlined(

@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,22 @@ async def test_streams_an_answer_and_reuses_the_prompt(engine: EmbeddedEngine) -
     assert again[-1].usage == engine.figures
     assert engine.figures is not None
     assert engine.figures.evaluated_tokens == 1
+
+
+async def test_an_answer_that_is_left_early_has_told_its_cost(engine: EmbeddedEngine) -> None:
+    whole = (await collect(engine, ask()))[-1].usage
+    async with aclosing(engine.generate(ask())) as stream:
+        known = [chunk.usage async for chunk in _until_text(stream) if chunk.usage]
+    assert whole is not None
+    assert [(u.prompt_tokens, u.evaluated_tokens) for u in known] == [(whole.prompt_tokens, 1)]
+    assert engine.figures == known[0]
+
+
+async def _until_text(stream: AsyncIterator[Chunk]) -> AsyncIterator[Chunk]:
+    async for chunk in stream:
+        yield chunk
+        if chunk.text:
+            return
 
 
 async def test_requests_at_the_same_time_are_all_answered(engine: EmbeddedEngine) -> None:

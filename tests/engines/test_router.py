@@ -25,7 +25,8 @@ def routes(**values: Any) -> dict[Work, tuple[str, str, bool]]:
     for route in explained:
         assert route.reason.endswith(".")
         assert route.available == (not route.remedy)
-        assert route.local == (route.engine == "embedded")
+        here = "://127.0.0.1" in settings.text("remote.endpoint")
+        assert route.local == (route.engine == "embedded" or here)
     return {r.work: (r.engine, r.model, r.available) for r in explained}
 
 
@@ -138,6 +139,32 @@ def test_other_models_with_a_common_word_are_not_the_bundled_one() -> None:
 def test_a_router_that_is_only_asked_imports_no_client() -> None:
     program = (
         "import sys; from glm_lsp.engines.router import Router; from glm_lsp.core.settings import DEFAULTS;"
-        "Router(DEFAULTS).explain(); assert not {'httpx', 'llama_cpp'} & set(sys.modules)"
+        "Router(DEFAULTS).explain(); print(*sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", program], check=True)
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    imported = set(done.stdout.split())
+    assert "glm_lsp.engines.router" in imported
+    assert not {"httpx", "llama_cpp"} & imported
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "local"),
+    [
+        ("http://127.0.0.1:8000", True),
+        ("http://127.9.9.9:8000", True),
+        ("http://[::1]:8000", True),
+        ("http://localhost:8000", True),
+        ("https://LOCALHOST/v1", True),
+        ("https://localhost.example.org", False),
+        ("https://127.0.0.1.example.org", False),
+        ("https://192.168.1.7", False),
+        ("https://0.0.0.0", False),
+        ("", False),
+    ],
+)
+def test_only_a_loopback_address_stays_on_this_machine(endpoint: str, local: bool) -> None:
+    settings = Settings({"engine.default": "remote", "remote.kind": "vllm", "remote.endpoint": endpoint})
+    router = Router(settings)
+    assert {route.local for route in router.explain()} == {local}
+    if endpoint:
+        assert router.engine(Work.TYPING).facts.local == local

@@ -126,6 +126,13 @@ async def test_one_line_only_where_the_setting_says_so() -> None:
     assert done.usage is not None and done.usage.output_tokens == 1
 
 
+async def test_an_answer_that_is_left_early_has_its_cost_as_far_as_it_is_known() -> None:
+    answer = "return 1\n\n\ndef g():\n" + "    pass\n" * 20
+    done = await check("def f():\n    ▮\n", answer, "return 1")
+    assert done.usage is not None and done.usage.output_tokens is None
+    assert done.usage.prompt_tokens and done.usage.evaluated_tokens == done.usage.prompt_tokens
+
+
 async def test_nothing_is_offered_with_a_reason() -> None:
     assert (await check("x = 1▮\n", "", None)).reason == "The answer was empty."
     assert "filters" in (await check("f(a▮)\n", ")", None)).reason

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from glm_lsp.core.text import digest
 from glm_lsp.lsp.documents import Documents, Edit, Lines, OpenDocument, Place, split
@@ -66,8 +66,9 @@ class Sync(RuleBasedStateMachine):
 @pytest.mark.parametrize("encoding", Encoding)
 def test_a_session_of_edits_leaves_the_clients_text(encoding: Encoding) -> None:
     machine = type(f"Sync{encoding.name}", (Sync,), {"encoding": encoding})
-    machine.TestCase.settings = settings(max_examples=60, stateful_step_count=20, deadline=None)
-    machine.TestCase("runTest").runTest()
+    run_state_machine_as_test(
+        machine, settings=settings(max_examples=60, stateful_step_count=20, deadline=None)
+    )
 
 
 @given(text=TEXTS, encoding=st.sampled_from(Encoding), data=st.data())

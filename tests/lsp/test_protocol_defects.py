@@ -106,7 +106,7 @@ def test_the_end_of_the_stream_ends_the_process_while_threads_run(wire: Wire) ->
     wire.send({"jsonrpc": "2.0", "id": 1, "method": "test/long", "params": {}})
     wire.request(2, "test/quick", {})
     wire.process.stdin.close()
-    assert wire.process.wait(wire.wait_s) == 1
+    assert wire.process.wait(wire.wait_s) == 0
 
 
 def test_header_names_are_read_in_any_case(wire: Wire) -> None:
@@ -220,6 +220,16 @@ def test_exit_without_shutdown_is_an_error() -> None:
         wire.initialize()
         wire.notify("exit")
         assert wire.process.wait(WAIT_S) == 1
+
+
+@pytest.mark.parametrize("initialized", [False, True])
+def test_a_client_that_is_gone_ends_the_server_without_a_word(initialized: bool) -> None:
+    with Wire([SCRIPT, "strict"]) as wire:
+        if initialized:
+            wire.initialize()
+        wire.process.stdin.close()
+        assert wire.process.wait(WAIT_S) == 0
+        assert wire.stderr == ""
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 4096])

@@ -121,6 +121,16 @@ def test_a_client_that_shows_explanations_itself_gets_them_as_results(project: P
         assert editor.opened == editor.shown == []
 
 
+def test_what_was_listed_before_an_edit_can_still_be_explained(project: Path) -> None:
+    with Editor("vscode", project, script={"other": "It adds."}, options={"results": True}) as editor:
+        uri = editor.open("util.py")
+        chosen = action(editor, uri, 0, 0, "Explain add")
+        editor.type(uri, len(UTIL), "# Ω")
+        assert editor.result(editor.run(chosen)) == {"status": "explained", "message": "", "text": "It adds."}
+        editor.type(uri, 0, "", removed=len(UTIL) - 4)  # the listed range is past the end by now
+        assert editor.result(editor.run(chosen))["status"] == "explained"
+
+
 def replacing(old: str, new: str) -> str:
     """An answer in the edit format."""
     return f"=== file util.py\n<<<<<<< SEARCH\n{old}\n=======\n{new}\n>>>>>>> REPLACE\n=== end\n"

@@ -60,6 +60,19 @@ def availability(settings: Settings) -> str:
     return ""
 
 
+def stays_here(settings: Settings) -> bool:
+    """Whether the settings name a server on this machine, by a loopback address or as `localhost`.
+
+    Any other name counts as elsewhere, whatever it may resolve to. What that server does with a request
+    (a tunnel may end there) is its user's affair.
+    """
+    try:
+        address = check_endpoint(settings.text("remote.endpoint"), dialect(settings.text("remote.kind")))
+    except EngineUnavailable:
+        return False
+    return address.loopback
+
+
 class RemoteEngine:
     """Implements `core.generation.Engine`. Nothing is sent before the first `generate`.
 
@@ -86,8 +99,7 @@ class RemoteEngine:
             prefill=self._dialect.prefill,
             grammar=self._dialect.grammar,
             fim=self._dialect.fim,
-            # A tunnel may end on this machine: an address alone does not prove that nothing leaves it.
-            local=False,
+            local=address.loopback,
         )
 
     def __repr__(self) -> str:

@@ -60,7 +60,7 @@ async def test_what_an_engine_says_it_can_do(kind: str) -> None:
     async with Fake(kind, Reply([])) as fake:
         facts = connect(fake, remote__context_tokens=9000).facts
     assert (facts.prefill, facts.grammar, facts.fim) == (CAN[kind],) * 3
-    assert (facts.name, facts.model, facts.context_tokens, facts.local) == ("remote", "glm-5.2", 9000, False)
+    assert (facts.name, facts.model, facts.context_tokens, facts.local) == ("remote", "glm-5.2", 9000, True)
 
 
 OFF: dict[str, dict[str, Any]] = {
