@@ -122,12 +122,12 @@ def needed(graph: Graph, place: Place) -> tuple[Candidate, ...]:
     return _ranked(_Ranking(graph), place, certain=True)
 
 
-def prepare(graph: Graph, path: str) -> None:
-    """Work out now what every place in a file will ask of the graph."""
-    _of_file(graph, path)
-    _cold(graph, path)
+def prepare(graph: Graph, path: str) -> frozenset[Target]:
+    """Work out now what every place in a file will ask of the graph; the definitions that play a part."""
     for target in graph.bindings(path).values():
         graph.members(target)
+    own = (Target(path, qualified) for qualified in graph.symbols(path))
+    return frozenset((*_of_file(graph, path), *_cold(graph, path), *own))
 
 
 def _ranked(ranking: _Ranking, place: Place, *, certain: bool = False) -> tuple[Candidate, ...]:

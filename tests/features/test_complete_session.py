@@ -149,3 +149,22 @@ async def test_another_file_gets_what_it_uses(prompt_tokens: int, appended: bool
     trunk = first.segments[:-2]
     assert (second.segments[: len(trunk)] == trunk) is appended
     assert second.tokens <= second.budget_tokens
+
+
+async def test_what_is_prepared_while_nobody_types_is_what_would_be_found_later() -> None:
+    plain, ready = Desk(), Desk()
+    shown = snapshot(ready.files)
+    await ready.session.prepare(shown, "use.py")
+    offset = len((FILES["use.py"] or "").encode())
+    trunk = await ready.session.gather(shown, "use.py", offset, BUDGET)
+    assert trunk.segments == (await plain.ask()).segments
+
+
+async def test_a_protected_file_is_not_prepared_into_a_prompt() -> None:
+    desk = Desk()
+    shown = snapshot(desk.files)
+    desk.files["tool.py"] = None
+    await desk.session.prepare(shown, "use.py")
+    trunk = await desk.session.gather(shown, "use.py", 0, BUDGET)
+    assert "y = x" not in text(trunk)
+    assert [d.path for d in trunk.dropped] == ["tool.py"]
