@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from glm_lsp.core.graph import Graph, Target
 from glm_lsp.core.values import Span, Symbol, SymbolKind
@@ -103,7 +103,7 @@ class _Ranking:
         for target, more in known.items():
             evidence = self.found.get(target)
             if evidence is None:
-                self.found[target] = replace(more)
+                self.found[target] = Evidence(more.score, more.best, more.reason)
             else:
                 evidence.merge(more)
 
@@ -114,7 +114,7 @@ class _Ranking:
 
 def rank(graph: Graph, place: Place) -> tuple[Candidate, ...]:
     """The definitions that the code around the cursor may need, best first, at most `MOST_CANDIDATES`."""
-    return _ranked(_Ranking(graph), place)[:MOST_CANDIDATES]
+    return _ranked(_Ranking(graph), place)
 
 
 def needed(graph: Graph, place: Place) -> tuple[Candidate, ...]:
@@ -144,7 +144,7 @@ def _ranked(ranking: _Ranking, place: Place, *, certain: bool = False) -> tuple[
     for target, evidence in ranking.found.items():
         if target.path in place.recent:
             evidence.score *= 1.2
-    return _sorted(ranking, path, place.hidden)
+    return _sorted(ranking, path, place.hidden, None if certain else MOST_CANDIDATES)
 
 
 def rank_for_task(graph: Graph, paths: Sequence[str], task: str) -> tuple[Candidate, ...]:
@@ -164,7 +164,7 @@ def rank_for_task(graph: Graph, paths: Sequence[str], task: str) -> tuple[Candid
         ranking.merge(_cold(graph, path))
         for qualified in graph.symbols(path):
             ranking.add(Target(path, qualified), SAME_FILE, f"in {path}")
-    return _sorted(ranking, "", ())[:MOST_CANDIDATES]
+    return _sorted(ranking, "", ())
 
 
 def _weigh_uses(ranking: _Ranking, place: Place, around: str) -> None:
@@ -287,15 +287,19 @@ def _weigh_docstrings(ranking: _Ranking, task: str) -> None:
                     ranking.add(target, 0.2 * hits / len(words), "its docstring speaks of the task")
 
 
-def _sorted(ranking: _Ranking, path: str, hidden: Sequence[Span]) -> tuple[Candidate, ...]:
-    found: list[Candidate] = []
+def _sorted(
+    ranking: _Ranking, path: str, hidden: Sequence[Span], most: int | None = MOST_CANDIDATES
+) -> tuple[Candidate, ...]:
+    rows: list[tuple[float, str, int, str, int, Symbol, Evidence]] = []
     for target, evidence in ranking.found.items():
         symbol = ranking.graph.symbol(target)
         if symbol is None or (target.path == path and any(_within(symbol, span) for span in hidden)):
             continue
-        found.append(Candidate(target.path, symbol, evidence.score, evidence.reason, evidence.certain))
-    found.sort(key=lambda c: (-c.score, c.path, c.symbol.span.start, c.symbol.name))
-    return tuple(found)
+        rows.append(
+            (-evidence.score, target.path, symbol.span.start, symbol.name, len(rows), symbol, evidence)
+        )
+    rows.sort()
+    return tuple(Candidate(row[1], row[5], -row[0], row[6].reason, row[6].certain) for row in rows[:most])
 
 
 def _within(symbol: Symbol, span: Span) -> bool:
