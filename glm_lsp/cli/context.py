@@ -6,7 +6,9 @@ import argparse
 
 from glm_lsp.cli import door, place, report, shapes
 from glm_lsp.cli.exits import Exit
-from glm_lsp.core.generation import Prompt, Work
+from glm_lsp.core import ledger
+from glm_lsp.core.generation import Form, Prompt, Role, Work
+from glm_lsp.core.values import BlockKind
 
 NAME = "context"
 HELP = "Show what a prompt at FILE:LINE:COL would be made of, and why."
@@ -50,6 +52,7 @@ async def _context(args: argparse.Namespace) -> int:
                 "tokens": prompt.tokens,
                 "blocks": [shapes.block(b) for b in prompt.blocks],
                 "dropped": [shapes.dropped(d) for d in prompt.dropped],
+                "shares": shares(prompt, budget),
             }
         )
     else:
@@ -57,8 +60,46 @@ async def _context(args: argparse.Namespace) -> int:
     return Exit.OK
 
 
+def shares(prompt: Prompt, budget: int) -> dict[str, int]:
+    """Where the budget went, in tokens; the values add up to it.
+
+    `template`, `system`, `trunk` (outline and source), `log` and `tail` are in the prompt. The others are
+    kept free, so that the prompt's beginning stays the same while somebody types: `log_reserve` for edits,
+    `tail_reserve` for the code around the cursor; `unused` is what nothing more fitted into.
+    """
+    kinds = {kind: sum(b.tokens for b in prompt.blocks if b.kind is kind) for kind in BlockKind}
+    fim = prompt.form is Form.FIM
+    shown = [s for s in prompt.segments if not (fim and s.role is Role.SYSTEM)]  # FIM has no system turn
+    system = sum(s.tokens for s in shown if s.role is Role.SYSTEM)
+    tail, log = kinds[BlockKind.TAIL], kinds[BlockKind.LOG]
+    suffix = (
+        tail - sum(s.tokens for s in shown if s.role is Role.ASSISTANT) if fim else 0
+    )  # no segment holds it
+    segments = sum(s.tokens for s in shown) + suffix
+    template = prompt.tokens - segments
+    log_share = int(budget * ledger.LOG_SHARE)
+    tail_share = min(int(budget * ledger.TAIL_SHARE), budget - system - template - log_share)
+    free = budget - prompt.tokens
+    tail_reserve = max(0, min(tail_share - tail, free))
+    log_reserve = max(0, min(log_share - log, free - tail_reserve))
+    return {
+        "template": template,
+        "system": system,
+        "trunk": segments - system - log - tail,
+        "log": log,
+        "tail": tail,
+        "log_reserve": log_reserve,
+        "tail_reserve": tail_reserve,
+        "unused": free - tail_reserve - log_reserve,
+    }
+
+
 def _show(prompt: Prompt, budget: int) -> None:
     console = report.console()
+    table = report.table("the budget", "share", "tokens")
+    for name, tokens in shares(prompt, budget).items():
+        table.add_row(name.replace("_", " "), f"{tokens:,}")
+    console.print(table)
     console.print(report.blocks_table(prompt.blocks, f"{prompt.tokens} of {budget} tokens"))
     if prompt.dropped:
         console.print(report.dropped_table(prompt.dropped))

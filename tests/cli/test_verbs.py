@@ -43,7 +43,7 @@ def test_index_counts_and_says_what_it_left_out(shop: Path, cli: Cli) -> None:
 def test_context_shows_blocks_with_their_reasons(shop: Path, cli: Cli) -> None:
     ran = cli("context", "pkg/cart.py:5:12", "--budget", "1000", "--format", "json", cwd=shop)
     assert ran.code == 0
-    assert list(ran.json) == ["budget_tokens", "tokens", "blocks", "dropped"]
+    assert list(ran.json) == ["budget_tokens", "tokens", "blocks", "dropped", "shares"]
     keys = ["kind", "path", "start_line", "end_line", "symbols", "tokens", "reason", "text"]
     assert all(list(block) == keys for block in ran.json["blocks"])
     assert "pkg/money.py" in {block["path"] for block in ran.json["blocks"]}
@@ -51,7 +51,27 @@ def test_context_shows_blocks_with_their_reasons(shop: Path, cli: Cli) -> None:
     tail = ran.json["blocks"][-1]
     assert (tail["kind"], tail["start_line"]) == ("tail", 1)
     text = cli("context", "pkg/cart.py:5:12", cwd=shop)
-    assert "around the cursor" in text.out
+    assert "around the cursor" in text.out and "tail reserve" in text.out
+
+
+@pytest.mark.parametrize("budget", [200, 400, 1500])
+@pytest.mark.parametrize("form", ["chat", "fim"])
+def test_context_says_where_every_token_of_the_budget_went(
+    shop: Path, cli: Cli, budget: int, form: str
+) -> None:
+    found = cli(
+        *("context", "pkg/cart.py:5:12", "--budget", str(budget), "--format", "json"),
+        *("--set", f"completion.form={form}"),
+        cwd=shop,
+    ).json
+    shares = found["shares"]
+    assert sum(shares.values()) == found["budget_tokens"] == budget
+    assert min(shares.values()) >= 0, shares
+    inside = ("template", "system", "trunk", "log", "tail")
+    assert sum(shares[name] for name in inside) == found["tokens"]
+    assert shares["tail"] == found["blocks"][-1]["tokens"]
+    assert shares["trunk"] >= sum(b["tokens"] for b in found["blocks"][:-1])
+    assert shares["log"] == 0 and shares["log_reserve"] > 0
 
 
 @pytest.mark.embedded

@@ -251,9 +251,14 @@ def test_a_change_for_other_content_is_a_conflict(case: tuple[list[str], list[Li
 
 @given(st.text(max_size=300))
 def test_no_answer_is_too_strange_to_be_read(answer: str) -> None:
+    """It is refused with a sentence, or it is edits that apply; never both for one file, never neither."""
     doc = document(SOURCE)
-    parse(answer, {doc.path: doc})
-    parse(f"=== file pkg/a.py\n{answer}\n=== end", {doc.path: doc})
+    for text in (answer, f"=== file pkg/a.py\n{answer}\n=== end"):
+        parsed = parse(text, {doc.path: doc})
+        assert all(r.reason.strip() for r in parsed.refusals)
+        assert all(change.path == doc.path and changed(doc, change) for change in parsed.changes)
+        if "=== end" not in text:
+            assert parsed.refusals and not parsed.changes
 
 
 @given(edited_file())

@@ -169,7 +169,8 @@ def test_a_renewed_graph_answers_as_a_new_one(first: dict[str, str], second: dic
     "text", ["class A(A): ...\nA().x", "class A(B): ...\nclass B(A): ...\nA.x\nB.x", "from . import *\nx.y.z"]
 )
 def test_circles_end(text: str) -> None:
-    ranked(text + "\nself.x▮", "src/shop/__init__.py", **{"src/shop/star.py": "from . import *\n"})
+    found = ranked(text + "\nself.x▮", "src/shop/__init__.py", **{"src/shop/star.py": "from . import *\n"})
+    assert "src/shop/price.py:total" in found
 
 
 def test_a_class_is_found_through_its_module() -> None:

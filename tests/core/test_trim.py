@@ -75,4 +75,8 @@ def test_one_line_is_never_more(answer: str, gap: Gap) -> None:
 
 @given(st.text(max_size=60), st.text(max_size=60), st.text(max_size=60))
 def test_any_text_is_survived(before: str, after: str, answer: str) -> None:
-    trim(answer, Gap(before, after, "python"))
+    """What is offered is text to insert: no blank end, and nothing where nothing was said."""
+    offer = trim(answer, Gap(before, after, "python"))
+    assert offer == offer.rstrip()
+    assert answer.strip() or not offer
+    assert trim(answer, Gap(before, after, "python")) == offer
