@@ -195,6 +195,24 @@ def test_a_refusal_names_its_path_once(refactor: Scripted, tree: Path, path: str
     assert line.count(Path(path).name) == 1
 
 
+def test_doctor_puts_an_interrupted_write_right(cli: Cli, tree: Path) -> None:
+    dies = (
+        "import os\nfrom glm_lsp.workspace import places\nreal = places.Place.take\n"
+        "def take(self, name):\n    real(self, name)\n    os.kill(os.getpid(), 9)\n"
+        "places.Place.take = take\n"
+    )
+    environ = {"SAID": json.dumps({"": SAID}), "GLM_LSP_STATE": str(tree.parent / "state")}
+    assert cli("refactor", *W.split(), cwd=tree, environ=environ, code=dies + ENGINE).code == -9
+    ours, theirs = list((tree / "pkg").glob(".*.tmp")), tree / "pkg/.one.py.0123456789abcdef.tmp"
+    theirs.write_text("not in the journal\n")
+    assert ours
+    told = cli("doctor", "--format", "json", cwd=tree, environ=environ)
+    assert "put right: pkg/one.py" in told.json["interrupted_write"]
+    assert texts(tree) == NOTHING
+    assert sorted((tree / "pkg").iterdir()) == [theirs, tree / "pkg/one.py", tree / "pkg/two.py"]
+    assert cli("doctor", "--format", "json", cwd=tree, environ=environ).json["interrupted_write"] == ""
+
+
 def test_a_full_stdout_is_said_and_is_code_2(cli: Cli, tree: Path) -> None:
     full = "import os, sys\nos.dup2(os.open('/dev/full', os.O_WRONLY), 1)\n"
     environ = {"SAID": json.dumps({"": SAID}), "GLM_LSP_STATE": str(tree.parent / "state")}
