@@ -84,12 +84,15 @@ class Indexer:
             part = list(paths[at : at + BATCH_FILES])
             self._queue.append(Batch(part, [digests.get(path, "") for path in part]))
         count = min(self._workers, len(self._queue))
+        failure: Exception | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(count):
                     group.create_task(self._serve())
         except* GlmError as errors:
-            raise errors.exceptions[0] from None
+            failure = errors.exceptions[0]
+        if failure is not None:  # raised up there, Python before 3.11.4 would wrap it in a group again
+            raise failure from None
 
     async def _serve(self) -> None:
         """Work on batches, with a new process whenever one dies."""
