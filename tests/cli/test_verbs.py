@@ -138,7 +138,7 @@ def test_engines_and_doctor_say_who_serves_what_and_why(cli: Cli) -> None:
     ran = cli("engines", "--format", "json", environ=remote)
     routes = {route["work"]: route for route in ran.json["routes"]}
     assert set(routes) == {"typing", "action", "refactor", "idle"}
-    assert (routes["refactor"]["engine"], routes["refactor"]["local"]) == ("remote", False)
+    assert (routes["refactor"]["engine"], routes["refactor"]["local"]) == ("remote", True)
     assert (routes["typing"]["engine"], routes["typing"]["local"]) == ("embedded", True)
     assert all(route["reason"] for route in routes.values())
     doctor = cli("doctor", "--format", "json", environ=remote)
