@@ -245,11 +245,14 @@ def run(
 
 
 def _heavy_imports() -> RuntimeFactory:
-    """Import what `initialize` did not need, off the event loop."""
+    """Load what `initialize` did not need, off the event loop."""
     from glm_lsp.app import Runtime  # noqa: PLC0415
 
     for name in ("features.actions", "features.catalogue", "features.complete", "workspace.repository"):
         import_module(f"glm_lsp.{name}")
+    from glm_lsp.core.syntax import definitions  # noqa: PLC0415
+
+    definitions(b"", "python")  # loads the grammar
     return Runtime
 
 
