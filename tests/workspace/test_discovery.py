@@ -89,9 +89,8 @@ def test_links_pipes_and_strange_names_are_left_out_with_a_reason(tmp_path: Path
     }
 
 
+@pytest.mark.usefixtures("permissions")
 def test_an_unreadable_directory_is_left_out(tmp_path: Path) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("the superuser can read everything")
     grow(tmp_path, {"a.py": "", "closed/b.py": ""})
     (tmp_path / "closed").chmod(0)
     try:
