@@ -6,7 +6,7 @@ changes the tokens right after `<sop>` and so throws away the whole reusable pre
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from glm_lsp.core.errors import UsageError
@@ -63,6 +63,17 @@ def render(prompt: Prompt, thinking: Thinking = Thinking.OFF, template: str = "g
     if prompt.prefill:
         pieces.append(Piece(prompt.prefill))
     return tuple(pieces)
+
+
+def trunk_pieces(prompt: Prompt, thinking: Thinking = Thinking.OFF, template: str = "glm-5.2") -> int:
+    """Return how many of `render`'s pieces, the first ones, belong to the prompt's trunk."""
+    if not prompt.trunk_segments or prompt.form is Form.FIM:
+        return 0
+    trunk = replace(prompt, segments=prompt.segments[: prompt.trunk_segments], trunk_segments=0)
+    if any(s.role is Role.ASSISTANT for s in trunk.segments):
+        return 0
+    shared, whole = render(trunk, thinking, template), render(prompt, thinking, template)
+    return next((at for at, (a, b) in enumerate(zip(shared, whole, strict=False)) if a != b), len(whole))
 
 
 def _think(template: str, thinking: Thinking) -> str:
