@@ -168,6 +168,8 @@ class EngineFacts:
     fim: bool
     local: bool
     """Nothing leaves the machine."""
+    warms: bool = False
+    """It can read a prompt ahead of time and keep it, at no cost but this machine's idle time."""
 
 
 class Engine(Protocol):

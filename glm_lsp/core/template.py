@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from glm_lsp.core.errors import UsageError
-from glm_lsp.core.generation import Form, Prompt, Role, Thinking
+from glm_lsp.core.generation import Form, Prompt, Role, Segment, Thinking
 
 END_TOKENS = ("<|endoftext|>", "<|user|>", "<|observation|>")
 SPECIAL_TOKENS = (
@@ -67,13 +67,12 @@ def render(prompt: Prompt, thinking: Thinking = Thinking.OFF, template: str = "g
 
 def trunk_pieces(prompt: Prompt, thinking: Thinking = Thinking.OFF, template: str = "glm-5.2") -> int:
     """Return how many of `render`'s pieces, the first ones, belong to the prompt's trunk."""
-    if not prompt.trunk_segments or prompt.form is Form.FIM:
+    shared = prompt.segments[: prompt.trunk_segments]
+    if not shared or any(s.role is Role.ASSISTANT for s in shared):
         return 0
-    trunk = replace(prompt, segments=prompt.segments[: prompt.trunk_segments], trunk_segments=0)
-    if any(s.role is Role.ASSISTANT for s in trunk.segments):
-        return 0
-    shared, whole = render(trunk, thinking, template), render(prompt, thinking, template)
-    return next((at for at, (a, b) in enumerate(zip(shared, whole, strict=False)) if a != b), len(whole))
+    after = Segment(Role.USER, "\0")
+    pieces = render(replace(prompt, segments=(*shared, after)), thinking, template)
+    return pieces.index(Piece(after.text))
 
 
 def _think(template: str, thinking: Thinking) -> str:
