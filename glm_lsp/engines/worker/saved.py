@@ -111,7 +111,7 @@ class SavedKv:
             self._reject(found.entry, str(damage))
             return None
         except MemoryError:
-            self._tell(
+            self.tell(
                 "memory",
                 f"A saved prompt of {gigabytes(found.data_bytes)} is not loaded, because there is not "
                 "enough free memory to read it; it is evaluated anew.",
@@ -248,7 +248,7 @@ class SavedKv:
         gone = shelf.remove(directory, name)
         if not gone:
             self._rejected.add(name)
-        self._tell(
+        self.tell(
             name,
             f"The saved prompt {self.directory / name} was not used: {reason}. "
             + ("It has been removed." if gone else "It cannot be removed; remove it."),
@@ -261,13 +261,13 @@ class SavedKv:
             if error.errno not in (errno.ENOENT, errno.EMFILE, errno.ENFILE, errno.EINTR):
                 self._rejected.add(name)
         if error.errno != errno.ENOENT:
-            self._tell(
+            self.tell(
                 f"read {error.errno}",
                 f"The saved prompt {self.directory / name} cannot be read: {error.strerror or error}. "
                 "It is evaluated anew.",
             )
 
-    def _tell(self, subject: str, sentence: str) -> None:
+    def tell(self, subject: str, sentence: str) -> None:
         """Each thing once: a worker may live for weeks."""
         if subject not in self._told:
             self._told.add(subject)
@@ -313,7 +313,7 @@ class SavedKv:
             return
         except shelf.NoRoom as full:
             if str(full) == "the cap":
-                self._tell("cap", f"{what} was not saved: it is larger than worker.saved_kv_gb allows.")
+                self.tell("cap", f"{what} was not saved: it is larger than worker.saved_kv_gb allows.")
             else:
                 self._failed("disk", f"{what} was not saved: the disk with {self.directory} is nearly full.")
         except Refused as error:
@@ -332,7 +332,7 @@ class SavedKv:
 
     def _failed(self, subject: str, sentence: str) -> None:
         self._not_before = time.monotonic() + AGAIN_S
-        self._tell(subject, sentence)
+        self.tell(subject, sentence)
 
     def _write(self, job: _Waiting) -> None:
         with shelf.opened(self.directory, make=True) as directory:
