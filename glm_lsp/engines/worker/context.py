@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Any
 
@@ -20,7 +22,7 @@ import numpy.typing as npt
 
 from glm_lsp.core.errors import ConfigError, EngineDied
 from glm_lsp.engines.worker.cells import Cells
-from glm_lsp.engines.worker.llama import Ids, L, Logits, last_errors, pointer
+from glm_lsp.engines.worker.llama import NO_MEMORY, Ids, L, Logits, last_errors, listening, pointer
 from glm_lsp.engines.worker.model import Model
 from glm_lsp.engines.worker.placement import KV_TYPES, Placement
 
@@ -28,6 +30,7 @@ SEQUENCES = 16
 """At most so many at a time; llama.cpp asserts below 256, and every one costs a little in each search."""
 _ROUND = 256
 """llama.cpp rounds the cells of a context up to a multiple of this."""
+_BUFFER = re.compile(r"(\S+) +KV buffer size = +([\d.]+) MiB")
 
 
 class Interrupted(Exception):  # noqa: N818 (an event, not a fault)
@@ -58,9 +61,13 @@ class Context:
         self._vocabulary = model.size
         self.kv_tokens = placement.kv_tokens
         self.batch_tokens = min(placement.batch_tokens, placement.kv_tokens)
-        self._handle: Any = L.llama_init_from_model(model.handle, _parameters(placement, self.batch_tokens))
+        params = _parameters(placement, self.batch_tokens)
+        with listening() as lines:
+            self._handle: Any = L.llama_init_from_model(model.handle, params)
         if not self._handle:
-            raise ConfigError(placement.refused("the KV cache and its buffers", last_errors()))
+            raise ConfigError(_refusal(placement, last_errors()))
+        self.buffers = _buffers(lines)
+        """Bytes of the KV cache by llama.cpp's name of the memory."""
         self._memory: Any = L.llama_get_memory(self._handle)
         self.cells = Cells(self.kv_tokens)
         self._free = list(range(SEQUENCES - 1, -1, -1))
@@ -136,7 +143,7 @@ class Context:
             return None
         self.require_room(len(tokens))
         sequence = self.sequence()
-        if self.load(sequence.id, data) == len(data) and self.held(sequence.id) == len(tokens):
+        if self._fits(sequence.id, data, len(tokens)):
             sequence.adopt(tokens)
             return sequence
         # Whatever it has written there goes again.
@@ -144,6 +151,14 @@ class Context:
         sequence.close()
         last_errors()
         return None
+
+    def _fits(self, sequence: int, data: bytes | memoryview, count: int) -> bool:
+        first = (
+            int(L.llama_memory_seq_pos_min(self._memory, sequence))
+            if self.load(sequence, data) == len(data)
+            else -1
+        )
+        return first == 0 and self.held(sequence) == count
 
     def logits(self, row: int = -1) -> Logits:
         """The logits after one token of the last feed: a view, valid until the next. Rows as asked for."""
@@ -211,7 +226,7 @@ class Context:
     def state(self, sequence: int) -> memoryview:
         """The saved form of a sequence."""
         size = int(L.llama_state_seq_get_size(self._handle, sequence))
-        data: npt.NDArray[np.uint8] = np.empty(size, np.uint8)
+        data: Any = np.empty(size, np.uint8)
         written = int(L.llama_state_seq_get_data(self._handle, pointer(data, ctypes.c_uint8), size, sequence))
         if written != size:
             raise EngineDied(f"llama.cpp could not save a sequence.{last_errors()}")
@@ -327,6 +342,20 @@ class CachedSequence:
             raise EngineDied("A sequence of the KV cache was used after it was closed; report this.")
 
 
+def _buffers(lines: Iterable[str]) -> dict[str, int]:
+    sizes: Counter[str] = Counter()
+    for line in lines:
+        if match := _BUFFER.search(line):
+            sizes[match[1]] += int(float(match[2]) * (1 << 20))
+    return dict(sizes)
+
+
+def _refusal(placement: Placement, said: str) -> str:
+    if NO_MEMORY.search(said) or not said:
+        return placement.refused("the KV cache and its buffers", said)
+    return f"llama.cpp cannot make a context with a KV cache of type {placement.kv_type}.{said}"
+
+
 def _parameters(placement: Placement, batch_tokens: int) -> Any:
     params: Any = L.llama_context_default_params()
     params.n_ctx = -(-placement.kv_tokens // _ROUND) * _ROUND
@@ -339,6 +368,6 @@ def _parameters(placement: Placement, batch_tokens: int) -> Any:
     params.type_k = params.type_v = KV_TYPES[placement.kv_type]
     # One pool of cells: forks are metadata, and every sequence may use all of it.
     params.kv_unified = True
-    params.offload_kqv = placement.gpu_layers != 0
+    params.offload_kqv = params.op_offload = placement.gpu_layers != 0
     params.no_perf = True
     return params

@@ -6,6 +6,7 @@ One thread makes every call into it but `context.Context.interrupt`, which may c
 from __future__ import annotations
 
 import ctypes
+import re
 from collections import deque
 from typing import Any
 
@@ -18,7 +19,9 @@ L: Any = _bindings
 Logits = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int32]
 
-_WARN, _ERROR, _CONTINUED = 3, 4, 5
+NO_MEMORY = re.compile(r"alloc|out of memory", re.IGNORECASE)
+"""What llama.cpp's complaint has in it where memory was refused."""
+_ERROR, _CONTINUED = 4, 5
 _KEPT_LINES = 20_000
 """A model of 80 layers has some thousand tensors, and each may have its line."""
 
