@@ -153,12 +153,9 @@ class Context:
         return None
 
     def _fits(self, sequence: int, data: bytes | memoryview, count: int) -> bool:
-        first = (
-            int(L.llama_memory_seq_pos_min(self._memory, sequence))
-            if self.load(sequence, data) == len(data)
-            else -1
-        )
-        return first == 0 and self.held(sequence) == count
+        if self.load(sequence, data) != len(data) or self.held(sequence) != count:
+            return False
+        return int(L.llama_memory_seq_pos_min(self._memory, sequence)) == 0
 
     def logits(self, row: int = -1) -> Logits:
         """The logits after one token of the last feed: a view, valid until the next. Rows as asked for."""

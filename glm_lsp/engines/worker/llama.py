@@ -64,7 +64,7 @@ def last_errors() -> str:
     """What llama.cpp has complained about since it was last asked, for a message."""
     text = "; ".join(_log.errors)
     _log.errors.clear()
-    return f" llama.cpp says: {text}" if text else ""
+    return f" llama.cpp says: {text}." if text else ""
 
 
 class listening:  # noqa: N801 (reads as a statement: `with listening() as lines`)

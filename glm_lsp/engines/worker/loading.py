@@ -68,8 +68,8 @@ def open_model(
 def _check_gpus(load: Load, facts: probe.ModelFacts, placement: Placement, found: Sequence[Device]) -> None:
     if not found:
         raise ConfigError(
-            "model.gpu_layers is set, but the installed llama-cpp-python sees no GPU (it may be built without "
-            "support for one); set it to 0, or reinstall llama-cpp-python with a GPU backend."
+            "model.gpu_layers is set, but the installed llama-cpp-python sees no GPU (it may be built "
+            "without support for one); set it to 0, or reinstall llama-cpp-python with a GPU backend."
         )
     free = sum(device.free_bytes for device in found)
     known = all(device.total_bytes for device in found)
@@ -103,8 +103,8 @@ def _notes(model: Model, load: Load) -> tuple[str, ...]:
     notes: list[str] = []
     if load.mlock and model.unlocked:
         notes.append(
-            "model.mlock is set, but the system refuses to lock the weights in memory, so they may be swapped "
-            f"out ({model.unlocked}). Raise the limit (ulimit -l), or unset it."
+            "model.mlock is set, but the system refuses to lock the weights in memory, so they may be "
+            f"swapped out ({model.unlocked}). Raise the limit (ulimit -l), or unset it."
         )
     if load.kv_type == "q4_0":
         notes.append(POOR_KV)

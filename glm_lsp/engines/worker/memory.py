@@ -17,7 +17,7 @@ from glm_lsp.engines.worker.placement import Placement, expert_layers, overrides
 _PER_CELL = 8.5
 _PER_CHOSEN_CELL = 32.0
 _CHOSEN_CELLS = 4096
-"""Buffer bytes per token of a batch: for each cell of the cache, and more for those that the indexer chooses."""
+"""Buffer bytes per token of a batch: for each cell, and more for those that the indexer chooses."""
 _LAYER = re.compile(r"blk\.(\d+)\.")
 
 
@@ -90,16 +90,15 @@ def check_gpu(facts: ModelFacts, placement: Placement, kv_bytes_f16: int, free_b
     need = needs(facts, placement, kv_bytes_f16)[1]
     if free_bytes is None or need.total <= free_bytes:
         return
-    fitting = (
-        n for n, other in _alternatives(facts, placement) if _fits(facts, other, kv_bytes_f16, free_bytes)
-    )
+    alternatives = _alternatives(facts, placement)
+    fitting = (n for n, other in alternatives if needs(facts, other, kv_bytes_f16)[1].total <= free_bytes)
     found = next(fitting, None)
     remedy = (
         f"With model.cpu_expert_layers = {found} it would fit; or lower" if found is not None else "Lower"
     )
     raise ConfigError(
-        f"What is placed on the GPU needs {need} of its memory, but only {gigabytes(free_bytes)} are free now. "
-        f"{remedy} model.gpu_layers, model.kv_tokens or model.batch_tokens, or end what else uses the GPU."
+        f"What is placed on the GPU needs {need} of its memory, but only {gigabytes(free_bytes)} are free "
+        f"now. {remedy} model.gpu_layers, model.kv_tokens or model.batch_tokens, or end what else uses the GPU."
     )
 
 
@@ -108,7 +107,3 @@ def _alternatives(facts: ModelFacts, placement: Placement) -> Iterator[tuple[int
     for count in range(1, len(expert_layers(facts.tensor_names)) + 1):
         more = overrides(facts.tensor_names, count, ())
         yield count, replace(placement, overrides=(*placement.overrides, *more))
-
-
-def _fits(facts: ModelFacts, placement: Placement, kv_bytes_f16: int, free_bytes: int) -> bool:
-    return needs(facts, placement, kv_bytes_f16)[1].total <= free_bytes

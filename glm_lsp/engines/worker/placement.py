@@ -48,8 +48,8 @@ class Placement:
         if self.gpu_layers:
             lower = f"model.gpu_layers (or raise model.cpu_expert_layers), {lower}"
         return (
-            f"There is not enough memory for {what} ({self.kv_tokens:,} tokens of KV cache as {self.kv_type}, "
-            f"batches of {self.batch_tokens}). Lower {lower}, or end other programs.{said}"
+            f"There is not enough memory for {what} ({self.kv_tokens:,} tokens of KV cache as "
+            f"{self.kv_type}, batches of {self.batch_tokens}). Lower {lower}, or end other programs.{said}"
         )
 
 
@@ -116,8 +116,8 @@ def overrides(names: tuple[str, ...], cpu_expert_layers: int, patterns: tuple[st
             ) from error
         if not any(map(compiled.search, names)):
             raise ConfigError(
-                f"model.tensor_overrides has '{pattern}', which fits none of the model's {len(names)} tensors; "
-                f"they are named like {', '.join(names[:1] + names[-1:])}."
+                f"model.tensor_overrides has '{pattern}', which fits none of the model's {len(names)} "
+                f"tensors; they are named like {', '.join(names[:1] + names[-1:])}."
             )
         found.append(pattern)
     return tuple(found)
