@@ -67,6 +67,13 @@ class Hello(_Message, frozen=True, tag="hello"):
     protocol: int = PROTOCOL
 
 
+class Greeting(msgspec.Struct, frozen=True, tag_field="type", tag="hello"):
+    """What every version's `Hello` has: enough to refuse one of another version with a sentence."""
+
+    token: str
+    protocol: int = 0
+
+
 class Generate(_Message, frozen=True, tag="generate"):
     """Answer one prompt. `pieces` are (text, special); `heal` is the index of the piece to heal, or -1.
 
@@ -144,7 +151,7 @@ class Ready(_Message, frozen=True, tag="ready"):
 
 
 class Alive(_Message, frozen=True, tag="alive"):
-    """Every two seconds: the worker lives. `stuck_s`: since when the running llama.cpp call has not come back."""
+    """Every two seconds: the worker lives. `stuck_s`: for how long the running call shows no progress."""
 
     stuck_s: float = 0.0
 
@@ -265,6 +272,7 @@ Reply = Welcome | Refused | Loading | Ready | Alive | Progress | Text | Done | C
 _encoder = msgspec.msgpack.Encoder()
 _requests = msgspec.msgpack.Decoder(Request)
 _replies = msgspec.msgpack.Decoder(Reply)
+_greetings = msgspec.msgpack.Decoder(Greeting)
 
 
 def encode(message: Request | Reply) -> bytes:
@@ -312,10 +320,23 @@ class RequestReader(_Splitter):
 
     def read(self, data: bytes) -> list[Request]:
         """Take the next bytes, return the messages that they complete. Raises FrameError."""
-        try:
-            return [_requests.decode(body) for body in self.feed(data)]
-        except msgspec.DecodeError as error:
-            raise FrameError(f"A frame is not a request: {error}.") from error
+        return [request(body) for body in self.feed(data)]
+
+
+def greeting(body: bytes) -> Greeting:
+    """Decode a client's first frame as far as any version does. Raises FrameError."""
+    try:
+        return _greetings.decode(body)
+    except msgspec.DecodeError as error:
+        raise FrameError(f"The first frame is no greeting: {error}.") from error
+
+
+def request(body: bytes) -> Request:
+    """Decode the body of one frame. Raises FrameError."""
+    try:
+        return _requests.decode(body)
+    except msgspec.DecodeError as error:
+        raise FrameError(f"A frame is not a request: {error}.") from error
 
 
 class ReplyReader(_Splitter):
