@@ -34,3 +34,7 @@ class Cells:
         self.used -= len(gone)
         top = len(self._stack) - self.used
         self._stack[top - len(gone) : top] = gone
+
+    def alone(self, cells: Ids) -> int:
+        """How many of them have one holder only."""
+        return int(np.count_nonzero(self._holders[cells] == 1))

@@ -258,6 +258,16 @@ class CachedSequence:
         view.flags.writeable = False
         return view
 
+    @property
+    def cells(self) -> Ids:
+        """The numbers of its cells, to see what it shares; valid until it is fed or cut."""
+        return self._cells[: self.count]
+
+    @property
+    def own_cells(self) -> int:
+        """The cells that nobody else holds: so many are free when it is closed."""
+        return self._context.cells.alone(self.cells)
+
     def common(self, ids: Ids) -> int:
         """How many of these tokens, from the first on, it holds."""
         length = min(self.count, len(ids))
