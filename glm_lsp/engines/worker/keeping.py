@@ -26,7 +26,7 @@ TIMES_THE_COST = 4.0
 LEAST_IDLE_S, IDLE_PER_STALL = 2.0, 20.0
 """Idle for so many times the copy's length: then a keystroke meets it rarely, and waits little for it."""
 EVICTION_STALL_S, EVICTION_SHARE = 0.25, 0.02
-"""An eviction is made for somebody who waits: so long may the copy delay them, or such a share of its gain."""
+"""An eviction is made for somebody who waits: the copy may delay them so long, or by such a share."""
 _COPY_BYTES_S = 1e9
 _READ_BYTES_S = 3e8
 _SPARE_BYTES = 512 << 20
@@ -53,7 +53,7 @@ class Restoring(Protocol[K_co]):
     def restore(self, data: bytes | memoryview, tokens: Ids) -> K_co | None: ...
 
 
-class Keeper:
+class Keeping:
     """The policy for one context. Only the thread that runs the model calls it.
 
     `bytes_per_token` is a first guess, corrected by the first state seen. `evaluate_s(start, end)` foretells

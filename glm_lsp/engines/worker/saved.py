@@ -118,7 +118,8 @@ class SavedKv:
             )
             return None
         except OSError as error:
-            self._unreadable(found.entry, error)
+            with self._lock:
+                self._unreadable(found.entry, error)
             return None
         self.read_bytes_s = head.data_bytes / max(time.perf_counter() - started, 1e-6)
         return data, prefixes.from_bytes(tokens)
@@ -132,7 +133,15 @@ class SavedKv:
 
         They are not where an entry begins with all of them; that one then counts as used.
         """
-        if not len(tokens) or data_bytes > self.cap_bytes or self._closing or not self._may_write():
+        if not len(tokens) or self._closing or not self._may_write():
+            return False
+        size = kvfile.size_bytes(self.identity, len(tokens), data_bytes)
+        if size > self.cap_bytes:
+            self.tell(
+                "cap",
+                f"A prompt of {len(tokens):,} tokens ({gigabytes(size)}) is not saved: all of them may take "
+                f"{gigabytes(self.cap_bytes)} (worker.saved_kv_gb).",
+            )
             return False
         raw = prefixes.to_bytes(tokens)
         with self._changed:
@@ -151,7 +160,7 @@ class SavedKv:
 
         False where it is not: it is there already, or too much is waiting, or the disk failed a while ago.
         """
-        if not self.wanted(tokens) or not len(data):
+        if not len(data) or not self.wanted(tokens, len(data)):
             return False
         raw = prefixes.to_bytes(tokens)
         with self._changed:
@@ -197,7 +206,7 @@ class SavedKv:
                     try:
                         with _closing(directory, name) as handle:
                             return os.pread(handle, 4 * count, self._known[name].tokens_at + 4 * start)
-                    except OSError:
+                    except (OSError, kvfile.Damaged):
                         return b""
 
                 runs = ((name, known.tokens, known.chunks) for name, known in self._known.items())
@@ -221,9 +230,7 @@ class SavedKv:
             except kvfile.Damaged as damage:
                 self._refuse(directory, name, str(damage))
             except OSError as error:
-                # A link is ELOOP; what cannot be read now may be readable later.
-                if error.errno == errno.ELOOP:
-                    self._refuse(directory, name, "it is a link")
+                self._unreadable(name, error)
             else:
                 self._known[name] = _Known(
                     head.tokens, prefixes.chunks(tokens), head.data_bytes, head.tokens_at
@@ -255,11 +262,11 @@ class SavedKv:
         )
 
     def _unreadable(self, name: str, error: OSError) -> None:
-        """A file that is gone is nothing to speak of; one on a failing disk is not tried again."""
-        with self._lock:
-            self._known.pop(name, None)
-            if error.errno not in (errno.ENOENT, errno.EMFILE, errno.ENFILE, errno.EINTR):
-                self._rejected.add(name)
+        """A file that is gone is nothing to speak of; one on a failing disk is not tried again. With the lock
+        held."""
+        self._known.pop(name, None)
+        if error.errno not in (errno.ENOENT, errno.EMFILE, errno.ENFILE):
+            self._rejected.add(name)
         if error.errno != errno.ENOENT:
             self.tell(
                 f"read {error.errno}",
@@ -312,10 +319,8 @@ class SavedKv:
         except kvfile.Abandoned:
             return
         except shelf.NoRoom as full:
-            if str(full) == "the cap":
-                self.tell("cap", f"{what} was not saved: it is larger than worker.saved_kv_gb allows.")
-            else:
-                self._failed("disk", f"{what} was not saved: the disk with {self.directory} is nearly full.")
+            if full.disk:
+                self._failed("room", f"{what} was not saved: the disk with {self.directory} is nearly full.")
         except Refused as error:
             self._failed("directory", f"{what} was not saved: {self.directory} is not used, {error}.")
         except FileNotFoundError:
@@ -364,7 +369,7 @@ class SavedKv:
             same = np.array_equal(known.chunks, begins[: len(known.chunks)])
             if not same or 4 * known.tokens >= len(job.tokens):
                 continue
-            with contextlib.suppress(OSError), _closing(directory, name) as handle:
+            with contextlib.suppress(OSError, kvfile.Damaged), _closing(directory, name) as handle:
                 if job.tokens.startswith(os.pread(handle, 4 * known.tokens, known.tokens_at)):
                     names.append(name)
         return names

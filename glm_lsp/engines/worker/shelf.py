@@ -32,7 +32,14 @@ _LOCK = "lock"
 
 
 class NoRoom(Exception):  # noqa: N818 (reads as the state that it is)
-    """The cap, or the disk, has no room for the file; the text says which. Nothing was removed."""
+    """Neither now nor by removing saved prompts is there room for a file. Nothing was removed.
+
+    `disk`: the disk is too full; else others are writing what takes up all of the cap just now.
+    """
+
+    def __init__(self, disk: bool) -> None:
+        super().__init__()
+        self.disk = disk
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +95,14 @@ def opened(directory: Path, *, make: bool = False) -> Generator[int]:
 
 
 def open_file(directory: int, name: str) -> int:
-    """Open for reading; never through a link, and never waiting for the other end of a pipe."""
+    """Open for reading; never waiting for the other end of a pipe. Raises OSError, or Damaged for a link."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    return os.open(name, flags, dir_fd=directory)
+    try:
+        return os.open(name, flags, dir_fd=directory)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EMLINK, errno.ENXIO):
+            raise kvfile.Damaged("it is no file") from error
+        raise
 
 
 def names(directory: int, key: str = "") -> list[str]:
@@ -154,7 +166,7 @@ def make_room(
     candidates = sorted((f for f in files if _NAME.fullmatch(f.name)), key=lambda f: f.name not in superseded)
     evictable = sum(file.size_bytes for file in candidates)
     if need_bytes and max(excess, lacking) > evictable:
-        raise NoRoom("the cap" if excess > evictable else "the disk")
+        raise NoRoom(lacking > evictable)
     removed: list[Lying] = []
     freed = 0
     for file in candidates:
@@ -184,7 +196,7 @@ def remove_abandoned(directory: int) -> None:
             continue
         try:
             handle = open_file(directory, name)
-        except OSError:
+        except (OSError, kvfile.Damaged):
             remove(directory, name)
             continue
         try:
@@ -242,7 +254,7 @@ def _facts(directory: int, name: str) -> tuple[str, int]:
         return "", 0
     try:
         handle = open_file(directory, name)
-    except OSError:
+    except (OSError, kvfile.Damaged):
         return "", 0
     try:
         head = kvfile.read_head(handle)
