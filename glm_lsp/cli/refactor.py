@@ -119,7 +119,7 @@ async def _refactor(args: argparse.Namespace) -> int:
     from glm_lsp.workspace import apply  # noqa: PLC0415
 
     began = time.monotonic()
-    runtime = Runtime(door.settings(args))
+    runtime = Runtime(door.settings(args), NAME)
     units = Units(jsonl=args.format == "jsonl")
     try:
         repository = runtime.repository(root)

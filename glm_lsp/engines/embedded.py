@@ -236,7 +236,7 @@ class EmbeddedEngine(Engine):
                 f"{profile.trained_context_tokens:,}; set it to that or less."
             )
         # The size of the cache is the large model's; the small one beside it gets what its context asks for.
-        kv = settings.integer("model.kv_tokens") if self._slot == rendezvous.MAIN else 0
+        kv = settings.integer("model.kv_tokens") if self._slot != rendezvous.TYPING else 0
         return Load(
             path=str(Path(self._path).resolve()),
             architecture=profile.architecture,
@@ -272,7 +272,7 @@ class EmbeddedEngine(Engine):
         _log.warning("%s", error)
 
 
-SECTIONS = {rendezvous.MAIN: "model", rendezvous.TYPING: "typing_model"}
+SECTIONS = {rendezvous.MAIN: "model", rendezvous.TYPING: "typing_model", rendezvous.BUNDLED: "model"}
 """The section of the settings that names a slot's model."""
 
 

@@ -28,8 +28,9 @@ import platformdirs
 from glm_lsp.core.errors import EngineUnavailable
 
 RUNTIME_VARIABLE = "GLM_LSP_RUNTIME"
-MAIN, TYPING = "main", "typing"
-SLOTS = (MAIN, TYPING)
+MAIN, TYPING, BUNDLED = "main", "typing", "bundled"
+SLOTS = (MAIN, TYPING, BUNDLED)
+"""The bundled model has a slot of its own: trying it out displaces nobody's large one."""
 BUSY = 3
 """A worker's exit status where another one has the slot."""
 _LONGEST_SOCKET_PATH = 100
