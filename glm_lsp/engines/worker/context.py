@@ -3,6 +3,9 @@
 A sequence is a row of tokens from position 0 on. `fork` shares cells (metadata only), `cut` drops them from
 the end. Nothing is ever moved to another position: that corrupts glm-dsa, so there is no call for it.
 
+The bits of an evaluation depend on where its chunks end: chunks of other sizes run through other kernels. A
+fork or a restored sequence that goes on gives the bits of one that was evaluated with the same ends.
+
 What would end the process in an assertion is checked before llama.cpp is asked. One thread makes every call
 but `Context.interrupt` and `Context.resume`, which may come from any.
 """
@@ -194,7 +197,6 @@ class Context:
         self._tokens[:size] = ids
         if int(self._tokens[:size].min()) < 0 or int(self._tokens[:size].max()) >= self._vocabulary:
             raise EngineDied("A token outside the vocabulary was to be evaluated; report this.")
-        self.require_room(size)
         self._positions[:size] = np.arange(start, start + size, dtype=np.int32)
         self._wanted[:size] = rows is Rows.ALL
         self._wanted[size - 1] = rows is not Rows.NONE
@@ -282,6 +284,7 @@ class CachedSequence:
         """
         self._require_open()
         context, before = self._context, self.count
+        context.require_room(len(ids))
         result = context.evaluate(self.id, before, ids, rows)
         if result == 0:
             self.adopt(ids)

@@ -98,7 +98,7 @@ def check_gpu(facts: ModelFacts, placement: Placement, kv_bytes_f16: int, free_b
     )
     raise ConfigError(
         f"What is placed on the GPU needs {need} of its memory, but only {gigabytes(free_bytes)} are free "
-        f"now. {remedy} model.gpu_layers, model.kv_tokens or model.batch_tokens, or end what else uses the GPU."
+        f"now. {remedy} model.gpu_layers, model.kv_tokens or model.batch_tokens, or end other programs there."
     )
 
 
