@@ -27,6 +27,8 @@ LEAST_IDLE_S, IDLE_PER_STALL = 2.0, 20.0
 """Idle for so many times the copy's length: then a keystroke meets it rarely, and waits little for it."""
 EVICTION_STALL_S, EVICTION_SHARE = 0.25, 0.02
 """An eviction is made for somebody who waits: the copy may delay them so long, or by such a share."""
+ASK_AGAIN_S = 60.0
+"""A prompt that was not worth it is looked at again when it has grown, or after so long."""
 _COPY_BYTES_S = 1e9
 _READ_BYTES_S = 3e8
 _SPARE_BYTES = 512 << 20
@@ -34,6 +36,8 @@ _SPARE_BYTES = 512 << 20
 
 class Kept(Protocol):
     """What is asked of a sequence (`context.CachedSequence`)."""
+
+    id: int
 
     @property
     def count(self) -> int: ...
@@ -72,6 +76,7 @@ class Keeping:
         self._evaluate_s = evaluate_s
         self._free_bytes = free_bytes
         self._copy_bytes_s = _COPY_BYTES_S
+        self._declined: dict[int, tuple[int, float]] = {}
 
     def better(self, ids: Ids, held: int) -> Found | None:
         """A saved prompt that is sooner read than evaluated, where `held` tokens are in memory already.
@@ -99,10 +104,16 @@ class Keeping:
 
     def save_idle(self, sequence: Kept, idle_s: float) -> bool:
         """Save a prompt if that is worth it and nobody has asked for anything for long enough."""
-        stall_s = self.stall_s(sequence.count)
-        if idle_s < max(LEAST_IDLE_S, IDLE_PER_STALL * stall_s) or not self._worth(sequence, NEW_SHARE):
+        if idle_s < max(LEAST_IDLE_S, IDLE_PER_STALL * self.stall_s(sequence.count)):
             return False
-        return self._save(sequence)
+        now = time.monotonic()
+        count, asked = self._declined.get(sequence.id, (-1, 0.0))
+        if count == sequence.count and now - asked < ASK_AGAIN_S:
+            return False
+        if self._worth(sequence, NEW_SHARE) and self._save(sequence):
+            return True
+        self._declined[sequence.id] = sequence.count, now
+        return False
 
     def save_evicted(self, sequence: Kept) -> bool:
         """Save a prompt that has to leave the KV cache for somebody who waits, if the delay is small."""
