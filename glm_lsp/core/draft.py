@@ -1,8 +1,8 @@
 """What a batch of tokens costs a sparse model: weights read, in decode steps of one token.
 
-A step reads every dense weight once, and of the routed experts those that any of its tokens is sent to. While
-reading memory is what takes the time, that is what it costs; arithmetic is not counted, so the figures hold for
-batches that are small for the machine.
+A step reads every dense weight once, and of the routed experts those that any of its tokens is sent to.
+While reading memory is what takes the time, that is what it costs; arithmetic is not counted, so the figures
+hold for batches that are small for the machine.
 """
 
 from __future__ import annotations

@@ -8,10 +8,11 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable
 
-from glm_lsp.core.errors import ConfigError
+from glm_lsp.core.errors import ConfigError, UsageError
 from glm_lsp.core.generation import Finish
 from glm_lsp.engines.frames import Generate, Reply, Text
 from glm_lsp.engines.stops import StopMatcher
+from glm_lsp.engines.worker import gbnf
 from glm_lsp.engines.worker.grammar import Grammar
 from glm_lsp.engines.worker.llama import Logits
 from glm_lsp.engines.worker.model import Model
@@ -125,12 +126,14 @@ class Answer:
 
 def _grammar(model: Model, request: Generate, removed: str) -> Grammar | None:
     """The request's grammar; where a word is healed it must first write what was removed."""
-    if not request.grammar:
+    if request.grammar and request.schema:
+        raise UsageError("A request has a grammar or a JSON schema, not both.")
+    text = gbnf.of_schema(request.schema) if request.schema else request.grammar
+    if not text:
         return None
     if not removed:
-        return Grammar(model, request.grammar, "root")
-    literal = "".join(f"\\U{ord(c):08X}" for c in removed)
-    return Grammar(model, f'{request.grammar}\nhealed-root ::= "{literal}" root\n', "healed-root")
+        return Grammar(model, text)
+    return Grammar(model, f"{text}\nhealed-root ::= {gbnf.literal(removed)} root\n", "healed-root")
 
 
 class _TextStream:

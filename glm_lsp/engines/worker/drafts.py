@@ -1,12 +1,13 @@
 """Drafts from what the prompt and the answer hold already, made only where they are expected to pay.
 
 A model verifies k drafted tokens with one evaluation of k + 1, which costs c(k + 1) single steps. The policy
-knows those costs, and an estimate of how likely the next token is the one that followed where the last tokens
-stood before: by the length of that match, and by whether the place lies where the answer was copying just now.
-The estimate learns from every token of the answer, drafted or not.
+knows those costs, and an estimate of how likely the next token is the one that followed where the last
+tokens stood before: by the length of that match, and by whether that is where the answer was copying just
+now. The estimate learns from every token of the answer, drafted or not.
 
-The loss is bounded, whatever the text: a draft is made only if the answer so far, with all of the draft refused,
-would still have cost at most 1.05 of what it costs without drafts. Long drafts must be earned by short ones.
+The loss is bounded, whatever the text: a draft is made only if the answer so far, with all of the draft
+refused, would still have cost at most 1.05 of what it costs without. Long drafts must be earned by short
+ones.
 """
 
 from __future__ import annotations
@@ -58,14 +59,15 @@ class Estimate:
         """The expected number of accepted tokens for drafts of 1 … `most` tokens."""
         rates = self._hits[int(near)] / self._tries[int(near)]
         lengths = np.minimum(np.arange(length, length + most), LONGEST)
-        return np.cumsum(np.cumprod(rates[_CLASS_OF[lengths]]))
+        chances: npt.NDArray[np.float64] = rates[_CLASS_OF[lengths]]
+        return chances.cumprod().cumsum()
 
 
 class Speculator:
     """The drafts of one answer. Without a table, or where no draft could ever pay, it costs nothing.
 
-    After each evaluation: `observe` (if something was proposed), then `append` with the tokens that were chosen;
-    then `propose` for the next.
+    After each evaluation: `observe` (if something was proposed), then `append` with the tokens that were
+    chosen; then `propose` for the next.
     """
 
     def __init__(self, costs: CostTable, prompt: Ids) -> None:
@@ -95,7 +97,7 @@ class Speculator:
             self._take(int(token))
 
     def propose(self, most: int) -> Ids:
-        """Return what to evaluate together with the answer's last token: at most `most` tokens, often none."""
+        """Return what to evaluate together with the answer's last token: at most `most`, often none."""
         match = self._match
         if match is None or most <= 0:
             return _NONE

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 
 from glm_lsp.core.errors import UsageError
+from glm_lsp.engines.worker import gbnf
 from glm_lsp.engines.worker.llama import L, Logits, last_errors
 from glm_lsp.engines.worker.model import Model
 
 
 class Grammar:
-    """A GBNF grammar that follows the answer. Raises UsageError if it cannot be parsed."""
+    """A GBNF grammar that follows the answer. Raises UsageError if llama.cpp cannot work with it."""
 
-    def __init__(self, model: Model, text: str, root: str) -> None:
+    def __init__(self, model: Model, text: str, root: str = gbnf.ROOT) -> None:
+        gbnf.check(text, root)
         self._handle: Any = L.llama_sampler_init_grammar(model.vocab, text.encode(), root.encode())
         if not self._handle:
             raise UsageError(f"The grammar of the request cannot be parsed.{last_errors()}")

@@ -1,9 +1,9 @@
 """Where have the last tokens stood before? An index over a growing run of tokens, as LZ77 has it.
 
-Two tables of hashes, of the last four and of the last two tokens, give the newest place where such a run ended,
-and a chain from each place to the one before. Chains may mix runs whose hashes are equal: every place found is
-compared with the tokens themselves. Four bytes per token, table and link: a prompt of 100,000 tokens takes
-about 2 MB. The prompt is indexed in slices while the answer is written, so that the first token never waits.
+Two tables of hashes, of the last four and of the last two tokens, give the newest place where such a run
+ended, and a chain from each place to the one before. Chains may mix runs whose hashes are equal: every place
+found is compared with the tokens themselves. It takes 1 MB for the tables and 12 bytes per token. The prompt
+is indexed in slices while the answer is written, so that the first token never waits.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class SuffixIndex:
         return Match(best + 1, length) if length >= _SHORT else None
 
     def near(self, place: int, before: int, after: int) -> Match | None:
-        """The longest match that ends within so many tokens of `place`, the nearest of equals; at least one."""
+        """The longest match that ends so near to `place`, the nearest of equals; at least one token."""
         tokens = self.tokens
         last = tokens[-1]
         low, high = max(place - before, 0), min(place + after, len(tokens) - 1)
