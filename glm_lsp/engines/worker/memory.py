@@ -33,10 +33,11 @@ class Need:
     def total(self) -> int:
         return self.weights + self.kv + self.buffers
 
-    def __str__(self) -> str:
+    def told(self, what: str) -> str:
+        """The sum of memory of that kind, and what it is for."""
         return (
-            f"{gigabytes(self.total)} (weights {gigabytes(self.weights)}, KV cache {gigabytes(self.kv)}, "
-            f"buffers {gigabytes(self.buffers)})"
+            f"{gigabytes(self.total)} of {what} (weights {gigabytes(self.weights)}, "
+            f"KV cache {gigabytes(self.kv)}, buffers {gigabytes(self.buffers)})"
         )
 
 
@@ -80,8 +81,8 @@ def check_host(need: Need, free_bytes: int | None) -> None:
     if free_bytes is None or need.total <= free_bytes:
         return
     raise ConfigError(
-        f"The model needs {need} of memory, but only {gigabytes(free_bytes)} are free. Lower model.kv_tokens "
-        "or model.context_tokens, choose a smaller quantisation, or end other programs."
+        f"The model needs {need.told('memory')}, but only {gigabytes(free_bytes)} are free. Lower "
+        "model.kv_tokens or model.context_tokens, choose a smaller quantisation, or end other programs."
     )
 
 
@@ -97,8 +98,9 @@ def check_gpu(facts: ModelFacts, placement: Placement, kv_bytes_f16: int, free_b
         f"With model.cpu_expert_layers = {found} it would fit; or lower" if found is not None else "Lower"
     )
     raise ConfigError(
-        f"What is placed on the GPU needs {need} of its memory, but only {gigabytes(free_bytes)} are free "
-        f"now. {remedy} model.gpu_layers, model.kv_tokens or model.batch_tokens, or end other programs there."
+        f"What is placed on the GPU needs {need.told('its memory')}, but only {gigabytes(free_bytes)} are "
+        f"free now. {remedy} model.gpu_layers, model.kv_tokens or model.batch_tokens, or end other programs "
+        "there."
     )
 
 
