@@ -195,6 +195,8 @@ class Done(_Message, frozen=True, tag="done"):
     """Tokens evaluated twice because of that."""
     restored_tokens: int = 0
     """Of the cached ones, those that came from the disk."""
+    near_ties: int = 0
+    """Greedy choices in drafted batches with another token within the noise: without drafts it may be that."""
 
 
 class Cancelled(_Message, frozen=True, tag="cancelled"):
@@ -262,6 +264,10 @@ class Status(_Message, frozen=True, tag="status"):
     """Mean of |foretold - true| / true over the answers so far; -1: none yet."""
     saved_bytes: int
     placement: str
+    near_ties: int = 0
+    """As in `Done`, of all answers."""
+    draft_noise: float = 0.0
+    """How far apart the two best logits may be for such a tie."""
     notes: tuple[str, ...] = ()
     """Sentences that somebody should know: a full disk, a cache that is off …"""
 

@@ -16,7 +16,7 @@ from glm_lsp.engines.worker import gbnf
 from glm_lsp.engines.worker.grammar import Grammar
 from glm_lsp.engines.worker.llama import Logits
 from glm_lsp.engines.worker.model import Model
-from glm_lsp.engines.worker.sampling import Chooser
+from glm_lsp.engines.worker.sampling import Chooser, near_tie
 from glm_lsp.engines.worker.vocabulary import EncodedPrompt, Vocabulary
 
 
@@ -66,6 +66,10 @@ class Answer:
         if self._heal:
             return self._chooser.among(logits, self._vocabulary.continuing(self._heal))
         return self._chooser.choose(logits)
+
+    def doubtful(self, logits: Logits, token: int, noise: float) -> bool:
+        """Whether this greedy choice might have been another in a batch of another size."""
+        return self._chooser.greedy and near_tie(logits, token, noise)
 
     def take(self, token: int) -> Finish | None:
         """Add what `next` has chosen; how the answer ends, if it does."""

@@ -84,6 +84,7 @@ class Totals:
     drafted: int = 0
     accepted: int = 0
     evaluated_again: int = 0
+    near_ties: int = 0
 
     def add(self, done: Done) -> None:
         self.prompt += done.prompt_tokens
@@ -93,6 +94,7 @@ class Totals:
         self.drafted += done.drafted_tokens
         self.accepted += done.accepted_tokens
         self.evaluated_again += done.evaluated_again
+        self.near_ties += done.near_ties
 
 
 @dataclass(slots=True)

@@ -78,7 +78,7 @@ class Generation:
         self._reached = 0
         """Tokens that were evaluated or found at any time."""
         self._cached = self._restored = self._again = self._interrupted = 0
-        self._drafted = self._accepted = 0
+        self._drafted = self._accepted = self._near_ties = 0
         self._prefill_s = self._decode_s = 0.0
         self._forecast_s = -1.0
 
@@ -241,6 +241,8 @@ class Generation:
         finish: Finish | None = None
         for at, row in enumerate(rows):
             token = self._answer.next(row)
+            if len(draft) and self._answer.doubtful(row, token, self._machine.costs.noise):
+                self._near_ties += 1
             self._ids[self._end] = token
             self._end += 1
             finish = self._answer.take(token)
@@ -287,6 +289,7 @@ class Generation:
             interrupted=self._interrupted,
             evaluated_again=self._again,
             restored_tokens=self._restored,
+            near_ties=self._near_ties,
         )
 
 

@@ -81,6 +81,8 @@ class Loop:
             accepted_tokens=totals.accepted,
             speeds=figures.speeds,
             draft_costs=machine.costs.ratios,
+            near_ties=totals.near_ties,
+            draft_noise=machine.costs.noise,
             eta_error=figures.eta_error,
         )
 

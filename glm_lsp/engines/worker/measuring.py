@@ -15,7 +15,7 @@ import numpy as np
 
 from glm_lsp.disk.store import Store
 from glm_lsp.engines.worker.context import CachedSequence, Context, Interrupted, NoRoom, NoSequence, Rows
-from glm_lsp.engines.worker.costs import SIZES, CostTable, measure
+from glm_lsp.engines.worker.costs import BUDGET_S, SIZES, CostTable, measure
 from glm_lsp.engines.worker.llama import Ids, Logits
 
 DEPTH = 64
@@ -64,17 +64,23 @@ class Scratch:
         self._sequence.close()
 
 
-def measure_noise(scratch: Scratch) -> float:
-    """How much the distance between a token's two best logits differs between batches, with caution."""
-    count = min(_NOISE_TOKENS, scratch.most)
-    alone = np.stack([scratch.feed(1, at)[0].copy() for at in range(count)])
-    best = np.argpartition(alone, -2, axis=1)[:, -2:]
-    apart = _apart(alone, best)
+def measure_noise(scratch: Scratch, budget_s: float = BUDGET_S / 2) -> float:
+    """How much the distance between a token's two best logits differs between batches, with caution.
+
+    Over as many tokens as the budget has time for.
+    """
+    ends = time.perf_counter() + budget_s
+    alone: list[Logits] = []
+    while len(alone) < min(_NOISE_TOKENS, scratch.most) and time.perf_counter() < ends - budget_s / 2:
+        alone.append(scratch.feed(1, len(alone))[0].copy())
+    best = np.argpartition(np.stack(alone), -2, axis=1)[:, -2:]
+    apart = _apart(np.stack(alone), best)
     largest = 0.0
-    for size in (s for s in _NOISE_SIZES if s <= count):
-        for at in range(0, count - size + 1, size):
-            rows = scratch.feed(size, at)
-            found = np.abs(_apart(rows, best[at : at + size]) - apart[at : at + size])
+    for size in (s for s in _NOISE_SIZES if s <= len(alone)):
+        for at in range(0, len(alone) - size + 1, size):
+            if time.perf_counter() > ends:
+                break
+            found = np.abs(_apart(scratch.feed(size, at), best[at : at + size]) - apart[at : at + size])
             largest = max(largest, float(found.max()))
     return _CAUTION * largest
 
@@ -85,7 +91,7 @@ def _apart(rows: Logits, pairs: np.ndarray[tuple[int, ...], np.dtype[np.intp]]) 
 
 
 def table(context: Context, text: Ids, store: Store, identity: str, *, processors: bool) -> CostTable:
-    """The costs of this context: from the disk, else measured, which takes up to about `BUDGET_S`, and kept.
+    """The costs of this context: from the disk, else measured, which may take half a minute where a step is slow, and kept.
 
     `identity` names whatever they depend on: model file, engine, placement; `processors` says that nothing
     but processors works for it. Where nothing can be measured
