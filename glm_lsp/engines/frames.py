@@ -196,7 +196,7 @@ class Done(_Message, frozen=True, tag="done"):
     restored_tokens: int = 0
     """Of the cached ones, those that came from the disk."""
     near_ties: int = 0
-    """Greedy choices in drafted batches with another token within the noise: without drafts it may be that."""
+    """Greedy choices in drafted batches with another within the noise: without drafts it may be that one."""
 
 
 class Cancelled(_Message, frozen=True, tag="cancelled"):
