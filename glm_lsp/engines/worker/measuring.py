@@ -91,7 +91,9 @@ def _apart(rows: Logits, pairs: np.ndarray[tuple[int, ...], np.dtype[np.intp]]) 
 
 
 def table(context: Context, text: Ids, store: Store, identity: str, *, processors: bool) -> CostTable:
-    """The costs of this context: from the disk, else measured, which may take half a minute where a step is slow, and kept.
+    """The costs of this context: from the disk, else measured and kept.
+
+    Measuring takes a thousand single steps, or half a minute where those are slow.
 
     `identity` names whatever they depend on: model file, engine, placement; `processors` says that nothing
     but processors works for it. Where nothing can be measured

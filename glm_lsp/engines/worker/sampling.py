@@ -34,6 +34,8 @@ def near_tie(logits: Logits, token: int, noise: float) -> bool:
 
     `noise` is `CostTable.noise`. Where this is false, greedy answers with and without drafts agree.
     """
+    if token != int(logits.argmax()):
+        return False  # a grammar, or the end of the reasoning, has chosen
     second = max(float(logits[:token].max(initial=-np.inf)), float(logits[token + 1 :].max(initial=-np.inf)))
     return float(logits[token]) - second <= noise
 
