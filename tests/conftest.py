@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -54,5 +54,3 @@ def runtime() -> Iterator[Path]:
     """A runtime directory of the test's own."""
     with apart() as directory:
         yield directory
-
-

@@ -21,7 +21,9 @@ _URGENCIES = ("typing", "action", "refactor", "idle")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("action", choices=("status", "stop"))
-    parser.add_argument("--slot", choices=("main", "typing", "bundled"), help="only this one; else all that run")
+    parser.add_argument(
+        "--slot", choices=("main", "typing", "bundled"), help="only this one; else all that run"
+    )
     parser.add_argument("--force", action="store_true", help="stop it although others have work for it")
     parser.add_argument("--format", choices=("text", "json"), default="text")
 

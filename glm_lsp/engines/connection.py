@@ -295,7 +295,7 @@ class Connection:
     def _patience(self, stall_s: float) -> float:
         """Seconds that may still pass without progress. Hangs up when there are none left."""
         # The worker and its keeper end a hang themselves after `stall_s`: their word is more exact than ours.
-        left = self._life_at + stall_s + min(stall_s, _OBITUARY_S) - time.monotonic()
+        left = self._life_at + stall_s + _OBITUARY_S - time.monotonic()
         if left > 0 or not self._alive:
             return max(left, 1.0)
         self._end = EngineStalled(

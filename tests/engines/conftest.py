@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,8 +43,9 @@ def embedded_settings() -> Settings:
 
 @pytest.fixture
 async def engine(
-    nano: ModelProfile, embedded_settings: Settings, llama: Any
+    nano: ModelProfile, embedded_settings: Settings, llama: Any, runtime: Path
 ) -> AsyncIterator[EmbeddedEngine]:
+    """An engine with a worker that nobody else has asked for anything."""
     engine = EmbeddedEngine(embedded_settings, nano)
     yield engine
     await engine.close()

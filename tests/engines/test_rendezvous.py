@@ -1,5 +1,7 @@
 """Where clients and workers meet: whom the directory lets in, and who gets the slot."""
 
+# ruff: noqa: ASYNC240 (a test may block its own loop)
+
 from __future__ import annotations
 
 import os
@@ -46,7 +48,7 @@ def test_a_directory_that_is_not_ours_alone_is_refused(
     make: Callable[[Path], object], message: str, runtime: Path
 ) -> None:
     make(runtime)
-    with pytest.raises(EngineUnavailable, match=f"{message}.*chmod 700.*{RUNTIME_VARIABLE}"):
+    with pytest.raises(EngineUnavailable, match=rf"{message}.*chmod 700.*{RUNTIME_VARIABLE}"):
         place(MAIN)
 
 
@@ -61,7 +63,7 @@ def test_another_users_directory_is_refused(runtime: Path) -> None:
 
 def test_a_directory_that_cannot_be_made_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(RUNTIME_VARIABLE, "/proc/none/of/ours")
-    with pytest.raises(EngineUnavailable, match="cannot be made .* set GLM_LSP_RUNTIME"):
+    with pytest.raises(EngineUnavailable, match=r"cannot be made .* set GLM_LSP_RUNTIME"):
         place(MAIN)
 
 
@@ -93,7 +95,7 @@ def test_a_lock_that_is_a_link_is_refused(runtime: Path) -> None:
     at = place(MAIN)
     victim = runtime / "victim"
     at.lock.symlink_to(victim)
-    with pytest.raises(EngineUnavailable, match="cannot be opened .*; remove it"):
+    with pytest.raises(EngineUnavailable, match=r"cannot be opened .*; remove it"):
         held(at)
     assert not victim.exists()
 
@@ -137,7 +139,9 @@ async def test_a_socket_that_others_may_enter_is_not_entered(runtime: Path) -> N
         assert await knock(at) is None
 
 
-@pytest.mark.parametrize("damage", [lambda p: p.unlink(), lambda p: p.chmod(0o644), lambda p: p.write_text("")])
+@pytest.mark.parametrize(
+    "damage", [lambda p: p.unlink(), lambda p: p.chmod(0o644), lambda p: p.write_text("")]
+)
 async def test_without_a_token_of_ours_nobody_is_asked(
     damage: Callable[[Path], object], runtime: Path
 ) -> None:

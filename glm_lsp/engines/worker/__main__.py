@@ -50,7 +50,11 @@ def _work(at: rendezvous.Place) -> int:
     scheduler = Scheduler()
     # It answers from now on: the libraries below may take seconds to load.
     listener = Listener(at, beats, scheduler)
-    signal.signal(signal.SIGTERM, lambda *_: listener.end("The worker was ended by SIGTERM, from outside."))
+
+    def end(_number: int, _frame: object) -> None:
+        listener.end("The worker was ended by SIGTERM, from outside.")
+
+    signal.signal(signal.SIGTERM, end)
     listener.start()
     try:
         from glm_lsp.engines.worker.serve import Server  # noqa: PLC0415

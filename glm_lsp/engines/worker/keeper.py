@@ -35,17 +35,22 @@ class _Beats:
         self._handle = handle
         self._at = time.monotonic()
         self._patience_s = _PATIENCE_S
-        self._ended = threading.Event()
+        self._ended = False
+        self._changed = threading.Event()
         self.farewell: tuple[str, str] | None = None
         threading.Thread(target=self._read, daemon=True).start()
 
     def wait(self) -> float:
         """Wait for the end of the pipe, or for a silence that is too long: return its seconds, else 0."""
-        while not self._ended.wait(max(self._left(), _SECOND_CHANCE_S)):
-            # We may have been stopped ourselves, with all beats waiting in the pipe.
-            if self._left() <= 0 and not self._ended.wait(_SECOND_CHANCE_S) and self._left() <= 0:
+        while True:
+            self._changed.clear()
+            if self._ended:
+                return 0.0
+            if self._left() > 0:
+                self._changed.wait(self._left())
+            elif not self._changed.wait(_SECOND_CHANCE_S) and self._left() <= 0:
+                # Had we been stopped ourselves, the beats that waited in the pipe would have come by now.
                 return self._patience_s
-        return 0.0
 
     def _left(self) -> float:
         return self._at + self._patience_s - time.monotonic()
@@ -57,14 +62,17 @@ class _Beats:
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
                 self._take(line.decode("utf-8", "replace"))
-        self._ended.set()
+        self._ended = True
+        self._changed.set()
 
     def _take(self, line: str) -> None:
         if line.startswith(FAREWELL):
             kind, _, sentence = line.removeprefix(FAREWELL).strip().partition(" ")
             self.farewell = ("" if kind == "-" else kind, sentence)
         else:
-            self._patience_s = float(line)
+            patience_s, self._patience_s = self._patience_s, float(line)
+            if patience_s != self._patience_s:
+                self._changed.set()
 
 
 def keep(at: Place) -> int:

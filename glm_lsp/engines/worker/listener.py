@@ -43,7 +43,7 @@ from glm_lsp.engines.frames import (
     Welcome,
     encode,
 )
-from glm_lsp.engines.rendezvous import Place
+from glm_lsp.engines.rendezvous import Obituary, Place
 from glm_lsp.engines.worker import conflict
 from glm_lsp.engines.worker.keeper import AGAIN, FAREWELL
 from glm_lsp.engines.worker.pulse import Pulse
@@ -136,6 +136,7 @@ class Listener:
         self._server: asyncio.Server | None = None
         self._socket_inode = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._wake = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="listener", daemon=True)
 
     # For the main thread.
@@ -281,6 +282,8 @@ class Listener:
         if client.load is None:
             return
         self._times.empty_since = None
+        # Its patience may be shorter than the last one's, and is the keeper's from now on.
+        self._wake.set()
         if self._load is None:
             self._load = client.load
             self._file = conflict.file_facts(client.load.path)
@@ -412,7 +415,10 @@ class Listener:
             if self._times.empty_since is not None:
                 await self._linger()
             await self._look_at_socket()
-            await asyncio.sleep(min(BEAT_S, patience_s / 4))
+            self._wake.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(BEAT_S, patience_s / 4)):
+                    await self._wake.wait()
         while True:
             # Saving what was read may take a while, and the keeper is to know that we live.
             self._tell_keeper(f"{self._patience_s()}")
@@ -495,9 +501,11 @@ class Listener:
         except BlockingIOError:
             pass  # it does not read just now
         except OSError:
-            # Our keeper is gone: nobody would tell how we end, so we end now.
+            # Our keeper is gone, and with it whoever would tell how we end.
             rendezvous.leave(self._at)
-            os._exit(0)
+            sentence = f"The process that kept the embedded engine's worker was killed, so it ended. {AGAIN}"
+            rendezvous.publish(self._at, Obituary(os.getpid(), 0, "EngineDied", sentence))
+            os._exit(1)
 
 
 def _say(sentence: str) -> None:

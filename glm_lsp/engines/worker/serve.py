@@ -1,17 +1,38 @@
-"""The worker's main thread: it loads the model, then answers request after request, one step at a time.
-
-It alone calls llama.cpp. After each step it asks the scheduler whether somebody more urgent waits.
-"""
+"""The worker's main thread: it loads the model, joins the parts and serves until it is time to end."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
+from functools import partial
+
+import msgspec
 
 from glm_lsp.core.errors import GlmError
-from glm_lsp.engines.frames import Load, Ready
+from glm_lsp.core.layout import LAYOUT_VERSION
+from glm_lsp.engines.frames import Load, Ready, Status
+from glm_lsp.engines.tokenizers import GgufTokenizer
+from glm_lsp.engines.worker import identity, shelf
+from glm_lsp.engines.worker.figures import Figures
+from glm_lsp.engines.worker.generation import Machine
+from glm_lsp.engines.worker.keeping import Keeping
 from glm_lsp.engines.worker.listener import Listener
 from glm_lsp.engines.worker.loading import Loaded, open_model
+from glm_lsp.engines.worker.loop import Loop
+from glm_lsp.engines.worker.saved import SavedKv
 from glm_lsp.engines.worker.scheduler import Scheduler
+from glm_lsp.engines.worker.trunks import Pool
+from glm_lsp.engines.worker.vocabulary import Vocabulary
+
+LAST_SAVING_S = 60.0
+"""What has not been written so long after the end has begun is given up: somebody may wait for the slot."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    loaded: Loaded
+    machine: Machine
+    saved: SavedKv
 
 
 class Server:
@@ -20,36 +41,71 @@ class Server:
     def __init__(self, listener: Listener, scheduler: Scheduler) -> None:
         self._listener = listener
         self._scheduler = scheduler
+        self._notes: list[str] = []
 
     def run(self) -> int:
         """Serve; return the exit status: 0 after a good end, 1 where llama.cpp is in no state to go on."""
-        load = self._listener.wanted()
-        if load is None:
-            self._listener.finish()
-            return 0
         try:
-            loaded = self._open(load)
+            load = self._listener.wanted()
+            return 0 if load is None else self._serve(load)
         except GlmError as error:
             self._listener.end(str(error), kind=type(error).__name__)
+            return 1
+        finally:
             self._listener.finish()
-            return 0
-        while (job := self._scheduler.next()) is not None:
-            del job
+
+    def _serve(self, load: Load) -> int:
+        started = time.perf_counter()
+        parts = self._open(load)
+        loop = Loop(parts.machine, self._scheduler, self._listener.pulse)
+        self._listener.fill = partial(self._fill, parts, loop)
+        self._listener.pulse.rest()
+        loaded = parts.loaded
+        seconds = time.perf_counter() - started
+        self._listener.loaded(
+            Ready(load.context_tokens, loaded.model.size, seconds, loaded.placement.threads, loaded.sentence)
+        )
+        loop.run()
+        parts.machine.pool.close(LAST_SAVING_S)
         loaded.close()
-        self._listener.finish()
         return 0
 
-    def _open(self, load: Load) -> Loaded:
-        started = time.perf_counter()
+    def _open(self, load: Load) -> _Parts:
+        """Raises ConfigError."""
         loaded = open_model(load, self._listener.loading)
-        self._listener.pulse.rest()
-        self._listener.loaded(
-            Ready(
-                load.context_tokens,
-                loaded.model.size,
-                time.perf_counter() - started,
-                loaded.placement.threads,
-                loaded.sentence,
-            )
+        self._notes += loaded.notes
+        figures = Figures(loaded.context.batch_tokens)
+        saved = SavedKv(
+            shelf.default_shelf(), _identity(load, loaded), load.saved_kv_bytes, self._notes.append
         )
-        return loaded
+        keeping = Keeping(saved, load.kv_bytes_per_token_f16, figures.evaluate_s)
+        machine = Machine(
+            model=loaded.model,
+            context=loaded.context,
+            vocabulary=Vocabulary(GgufTokenizer(load.path), loaded.model.piece, loaded.model.ends),
+            pool=Pool(loaded.context, keeping),
+            figures=figures,
+            context_tokens=load.context_tokens,
+        )
+        return _Parts(loaded, machine, saved)
+
+    def _fill(self, parts: _Parts, loop: Loop, status: Status) -> Status:
+        """Complete a status. In the listener's thread."""
+        return msgspec.structs.replace(
+            loop.status(status, self._listener.name_of),
+            kv_bytes=sum(parts.loaded.context.buffers.values()),
+            saved_bytes=parts.saved.bytes_on_disk,
+            notes=tuple(self._notes),
+        )
+
+
+def _identity(load: Load, loaded: Loaded) -> str:
+    return identity.identity(
+        loaded.facts,
+        kv_type=load.kv_type,
+        flash_attention=True,
+        template=load.template,
+        layout_version=LAYOUT_VERSION,
+        engine_version=identity.engine_version(),
+        batch_tokens=loaded.context.batch_tokens,
+    )
