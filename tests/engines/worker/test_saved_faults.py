@@ -251,3 +251,37 @@ def test_a_full_disk_is_a_sentence(when: str, words: str, tmp_path: Path) -> Non
     done = run(FULL, tmp_path, when, before=space)
     assert done.returncode == 0, done.stderr
     assert words in done.stdout
+
+
+MEMORY = """
+import sys
+from pathlib import Path
+from saving import put, saving, state, tokens
+
+def peak():
+    return next(int(l.split()[1]) << 10 for l in open("/proc/self/status") if l.startswith("VmHWM"))
+
+size = int(sys.argv[2])
+with saving(Path(sys.argv[1])) as (saved, said):
+    if sys.argv[3] == "save":
+        data = state(size)
+        before = peak()
+        assert put(saved, tokens(1000), data)
+    else:
+        before = peak()
+        found = saved.best(tokens(1000))
+        loaded = saved.load(found)
+        assert len(loaded[0]) == size
+    print(peak() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at its memory through /proc")
+def test_a_prompt_takes_its_size_in_memory_once(tmp_path: Path) -> None:
+    size = 160_000_000
+    spare = 24_000_000
+    for what, most in (("save", spare), ("load", size + spare)):
+        done = run(MEMORY, tmp_path, str(size), what)
+        assert done.returncode == 0, done.stderr
+        assert int(done.stdout) < most, what
