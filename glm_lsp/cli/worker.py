@@ -112,7 +112,10 @@ def rows(status: Status) -> list[tuple[str, str]]:
                 f"from {s.depth:,}: reads {_rate(s.prefill)}, writes {_rate(s.decode)}" for s in status.speeds
             ),
         ),
-        ("cost of k tokens at once", "  ".join(f"{k}: {c:.2f}" for k, c in enumerate(status.draft_costs, 1))),
+        (
+            "cost of k tokens at once",
+            "  ".join(f"{k}: {c:.2f}" for k, c in enumerate(status.draft_costs, 1) if k & (k - 1) == 0),
+        ),
         ("error of times foretold", f"{status.eta_error:.0%}" if status.eta_error >= 0 else ""),
         ("saved prompts", f"{status.saved_bytes / 1e6:,.1f} MB on the disk" if status.saved_bytes else ""),
     ]
@@ -144,7 +147,8 @@ def _written(status: Status) -> str:
     if not status.output_tokens:
         return ""
     drafts = f", {status.accepted_tokens:,} of {status.drafted_tokens:,} guessed ones were right"
-    return f"{status.output_tokens:,} tokens{drafts if status.drafted_tokens else ''}"
+    ties = f", {status.near_ties:,} near ties" if status.near_ties else ""
+    return f"{status.output_tokens:,} tokens{drafts if status.drafted_tokens else ''}{ties}"
 
 
 def _rate(tokens_s: float) -> str:

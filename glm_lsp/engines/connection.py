@@ -12,6 +12,7 @@ import time
 from collections import deque
 from typing import TypeAlias
 
+from glm_lsp import __version__
 from glm_lsp.core import errors
 from glm_lsp.core.errors import (
     EngineDied,
@@ -95,7 +96,7 @@ async def reach(at: Place, load: Load, client: str, stall_s: float) -> Connectio
 
 async def _greet(at: Place, door: Door, load: Load | None, client: str) -> Connection | None:
     """Say hello; None if the worker is just ending, so that another one may be started."""
-    door.writer.write(encode(Hello(door.token, client, os.getpid(), load)))
+    door.writer.write(encode(Hello(door.token, client, os.getpid(), load, version=__version__)))
     reader = ReplyReader()
     replies: deque[Reply] = deque()
     try:
@@ -377,6 +378,10 @@ class Connection:
             case Failed(id=None):
                 self._alive = False
                 self._refusal = reply
+                # What it says of single requests from now on is only a consequence.
+                for replies in self._requests.values():
+                    replies.put_nowait(reply)
+                self._requests.clear()
             case Progress() | Text() | Done() | Cancelled() | Failed():
                 # After this error it has said that it cannot go on, and ends.
                 self._alive = self._alive and not (isinstance(reply, Failed) and reply.kind == "EngineDied")

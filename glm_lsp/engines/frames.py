@@ -65,6 +65,8 @@ class Hello(_Message, frozen=True, tag="hello"):
     pid: int
     load: Load | None = None
     protocol: int = PROTOCOL
+    version: str = ""
+    """Of glm-lsp: a worker of another one makes way where it serves nobody else."""
 
 
 class Greeting(msgspec.Struct, frozen=True, tag_field="type", tag="hello"):

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -250,7 +251,7 @@ def _heavy_imports() -> RuntimeFactory:
 
     for name in ("features.actions", "features.catalogue", "features.complete", "workspace.repository"):
         import_module(f"glm_lsp.{name}")
-    return Runtime
+    return partial(Runtime, client="editor")
 
 
 def _as_uri(path: str | None) -> str | None:

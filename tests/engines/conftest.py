@@ -38,7 +38,7 @@ def llama() -> Any:
 
 @pytest.fixture
 def embedded_settings() -> Settings:
-    return Settings({"model.threads": 1, "model.kv_type": "f32"})
+    return Settings({"model.threads": 1, "worker.drafts": False, "model.kv_type": "f32"})
 
 
 @pytest.fixture

@@ -25,7 +25,9 @@ STALL_S = 60.0
 
 def load_of(**changes: Any) -> Load:
     """What the bundled model's engine asks a worker for, with changes."""
-    wanted = EmbeddedEngine(Settings({"model.threads": 1}), profiles.load("nano"))._load()
+    wanted = EmbeddedEngine(
+        Settings({"model.threads": 1, "worker.drafts": False}), profiles.load("nano")
+    )._load()
     return msgspec.structs.replace(wanted, **changes)
 
 

@@ -221,7 +221,9 @@ async def test_a_death_is_told_to_everybody_and_counted_once(engine: EmbeddedEng
 async def test_a_worker_that_stands_still_is_ended_and_another_answers(
     nano: ModelProfile, llama: object, runtime: Path
 ) -> None:
-    engine = EmbeddedEngine(Settings({"model.threads": 1, "engine.stall_seconds": 3.0}), nano)
+    engine = EmbeddedEngine(
+        Settings({"model.threads": 1, "worker.drafts": False, "engine.stall_seconds": 3.0}), nano
+    )
     await engine.start()
     pid = engine.worker_pid
     assert pid is not None
@@ -273,7 +275,7 @@ from glm_lsp.engines.embedded import EmbeddedEngine
 from tests.engines.test_embedded import endless
 
 async def main():
-    settings = Settings({"model.threads": 1, "model.kv_type": "f32"})
+    settings = Settings({"model.threads": 1, "worker.drafts": False, "model.kv_type": "f32"})
     engine = EmbeddedEngine(settings, profiles.load("nano"), client="killed")
     async for chunk in engine.generate(endless()):
         print(engine.worker_pid, flush=True)
@@ -391,7 +393,7 @@ async def test_a_mended_model_is_taken_up(nano: ModelProfile, llama: object, tmp
 async def test_bad_settings_are_a_sentence(
     settings: dict[str, object], error: type[GlmError], message: str, nano: ModelProfile, llama: object
 ) -> None:
-    engine = EmbeddedEngine(Settings({"model.threads": 1, **settings}), nano)
+    engine = EmbeddedEngine(Settings({"model.threads": 1, "worker.drafts": False, **settings}), nano)
     with pytest.raises(error, match=message):
         await collect(engine, ask())
     await engine.close()
@@ -399,7 +401,7 @@ async def test_bad_settings_are_a_sentence(
 
 async def test_a_model_that_does_not_fit_memory_is_refused(nano: ModelProfile, llama: object) -> None:
     greedy = type(nano)(**{**{f: getattr(nano, f) for f in nano.__slots__}, "kv_bytes_per_token_f16": 10**10})
-    engine = EmbeddedEngine(Settings({"model.threads": 1}), greedy)
+    engine = EmbeddedEngine(Settings({"model.threads": 1, "worker.drafts": False}), greedy)
     with pytest.raises(ConfigError, match=r"needs [\d.]+ GB of memory .*, but only [\d.]+ GB are free"):
         await engine.start()
     await engine.close()

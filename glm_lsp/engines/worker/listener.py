@@ -266,7 +266,7 @@ class Listener:
         hello = frames.request(bodies[0])
         if not isinstance(hello, Hello):
             raise FrameError("A greeting was to come first.")
-        if hello.load is not None and (differing := self._difference(hello.load)):
+        if hello.load is not None and (differing := self._difference(hello.load, hello.version)):
             await self._conflict(writer, differing)
             return None, []
         if len(self._clients) >= MOST_CLIENTS:
@@ -290,7 +290,7 @@ class Listener:
             self._wanted.set()
         client.send(encode(Loading(self._fraction) if self._ready is None else self._ready))
 
-    def _difference(self, load: Load) -> str:
+    def _difference(self, load: Load, version: str) -> str:
         """Why the loaded model is none for this client; empty where it is one."""
         if self._load is None:
             return ""
@@ -300,6 +300,8 @@ class Listener:
             return "the model file has been changed since it was loaded"
         if not self._served() and conflict.placed_otherwise(self._load, load):
             return "it is placed otherwise"
+        if not self._served() and version != __version__:
+            return "it is of another version of glm-lsp"
         return ""
 
     async def _conflict(self, writer: asyncio.StreamWriter, differing: str) -> None:

@@ -10,9 +10,11 @@ import msgspec
 
 from glm_lsp.core.errors import GlmError
 from glm_lsp.core.layout import LAYOUT_VERSION
+from glm_lsp.disk.store import Store, default_directory
 from glm_lsp.engines.frames import Load, Ready, Status
 from glm_lsp.engines.tokenizers import GgufTokenizer
-from glm_lsp.engines.worker import identity, shelf
+from glm_lsp.engines.worker import identity, measuring, shelf
+from glm_lsp.engines.worker.costs import CostTable
 from glm_lsp.engines.worker.figures import Figures
 from glm_lsp.engines.worker.generation import Machine
 from glm_lsp.engines.worker.keeping import Keeping
@@ -24,6 +26,10 @@ from glm_lsp.engines.worker.scheduler import Scheduler
 from glm_lsp.engines.worker.trunks import Pool
 from glm_lsp.engines.worker.vocabulary import Vocabulary
 
+_SAMPLE = """def total(values: list[int]) -> int:
+    '''Return the sum of the values that are above zero.'''
+    return sum(value for value in values if value > 0)
+"""
 LAST_SAVING_S = 60.0
 """What has not been written so long after the end has begun is given up: somebody may wait for the slot."""
 
@@ -79,15 +85,36 @@ class Server:
             shelf.default_shelf(), _identity(load, loaded), load.saved_kv_bytes, self._notes.append
         )
         keeping = Keeping(saved, load.kv_bytes_per_token_f16, figures.evaluate_s)
+        vocabulary = Vocabulary(GgufTokenizer(load.path), loaded.model.piece, loaded.model.ends)
         machine = Machine(
             model=loaded.model,
             context=loaded.context,
-            vocabulary=Vocabulary(GgufTokenizer(load.path), loaded.model.piece, loaded.model.ends),
+            vocabulary=vocabulary,
             pool=Pool(loaded.context, keeping),
             figures=figures,
             context_tokens=load.context_tokens,
+            costs=self._costs(load, loaded, vocabulary),
         )
         return _Parts(loaded, machine, saved)
+
+    def _costs(self, load: Load, loaded: Loaded, vocabulary: Vocabulary) -> CostTable:
+        """What drafts cost here: measured at the first load, then known."""
+        if not load.drafts:
+            return CostTable()
+        placement = loaded.placement
+        where = f"{_identity(load, loaded)} {placement} {loaded.sentence}"
+        store = Store(default_directory() / "costs")
+        self._listener.pulse.beat()
+        try:
+            return measuring.table(
+                loaded.context,
+                vocabulary.encode([(_SAMPLE, False)]).ids,
+                store,
+                where,
+                processors=not placement.gpu_layers,
+            )
+        finally:
+            store.close()
 
     def _fill(self, parts: _Parts, loop: Loop, status: Status) -> Status:
         """Complete a status. In the listener's thread."""
