@@ -147,7 +147,7 @@ def _problem(path: Path) -> str:
         return "it is a link"
     if not stat.S_ISDIR(status.st_mode):
         return "it is not a directory"
-    return "" if status.st_uid == os.geteuid() else "it is somebody else's"
+    return "it is somebody else's" if os.name == "posix" and status.st_uid != os.geteuid() else ""
 
 
 def _size(path: Path) -> tuple[int, int]:

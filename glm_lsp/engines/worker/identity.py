@@ -19,6 +19,7 @@ from glm_lsp.engines.gguf import GgufHead, part_paths, read_head
 from glm_lsp.engines.probe import ModelFacts
 
 _SAMPLE_BYTES = 4096
+_TITLE_LENGTH = 200
 _HEAD_BYTES = 64 << 20
 _WHOLE_BYTES = 32 << 20
 """Files up to this size are read as a whole."""
@@ -41,8 +42,9 @@ def identity(
     """
     return json.dumps(
         {
-            "model": facts.title or facts.path.stem,
-            "architecture": facts.architecture,
+            # Texts of the file: of any length, and told apart by its digest in any case.
+            "model": (facts.title or facts.path.stem)[:_TITLE_LENGTH],
+            "architecture": facts.architecture[:_TITLE_LENGTH],
             "quantisation": facts.quantisation,
             "weights": weights(facts.path),
             "kv_type": kv_type,

@@ -80,6 +80,8 @@ def key_of(identity: str) -> str:
 @contextlib.contextmanager
 def opened(directory: Path, *, make: bool = False) -> Generator[int]:
     """An open handle of the directory. Raises FileNotFoundError, or another OSError where it is not ours."""
+    if os.name != "posix":
+        raise FileNotFoundError(errno.ENOENT, "Prompts are not saved on this system", str(directory))
     if make:
         private_directory(directory)
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)

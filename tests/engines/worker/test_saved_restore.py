@@ -243,10 +243,14 @@ class TestIdentity:
         os.utime(parts[-1], ns=(status.st_atime_ns, status.st_mtime_ns))
         assert weights(parts[0]) != before
 
-    def test_titles_that_a_file_lacks_are_its_name(self) -> None:
-        facts = replace(probe.model_facts(NANO.gguf_path), title="")
+    @pytest.mark.parametrize(
+        ("title", "shown"),
+        [("", Path(NANO.gguf_path).stem), ("x" * 100_000, "x" * 200)],
+        ids=["none", "long"],
+    )
+    def test_a_title_may_be_missing_or_of_any_length(self, title: str, shown: str, tmp_path: Path) -> None:
         said = identity(
-            facts,
+            replace(probe.model_facts(NANO.gguf_path), title=title),
             kv_type="f16",
             flash_attention=True,
             template="",
@@ -254,4 +258,8 @@ class TestIdentity:
             engine_version="",
             batch_tokens=256,
         )
-        assert json.loads(said)["model"] == Path(NANO.gguf_path).stem
+        assert json.loads(said)["model"] == shown
+        with saving(tmp_path, said) as (saved, notes):
+            put(saved, prompt(), memoryview(bytes(10)))
+            assert saved.best(prompt()) is not None
+            assert notes == []
