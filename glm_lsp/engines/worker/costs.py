@@ -11,9 +11,7 @@ import numpy as np
 
 SIZES = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 """What is measured; between them the costs are drawn straight."""
-ROUNDS = 5
-_STEPS = 800
-"""All rounds take about so many single steps."""
+ROUNDS = 3
 BUDGET_S = 20.0
 """No measurement is begun after this; larger sizes are then not drafted."""
 
@@ -38,11 +36,11 @@ def measure(
 ) -> tuple[float, ...]:
     """Return c(k)/c(1) for k = 1 … at most `most`; `feed(k)` evaluates k tokens and says how long it took.
 
-    Each size is timed right after a single step, and the median of their ratios taken: what else the machine
-    does falls on both. Sizes that the budget leaves no time for are left out, the largest first.
+    Each size is timed between single steps, and the median of their ratios taken: what else the machine does
+    falls on both. Sizes that the budget leaves no time for are left out, the largest first.
     """
+    ends = clock() + budget_s
     feed(1)
-    ends = clock() + min(budget_s, _STEPS * feed(1))
     ratios: dict[int, list[float]] = {}
     for number in range(ROUNDS):
         for size in (s for s in SIZES if s <= most and (not number or s in ratios)):

@@ -34,6 +34,7 @@ _KEPT_PLACE = 256
 _BOUNDS = (1, 2, 3, 4, 6, 9, 17, 33, LONGEST)
 """Match lengths from which on a class of its own begins."""
 _CLASS_OF = np.searchsorted(np.asarray(_BOUNDS), np.arange(LONGEST + 1), side="right") - 1
+_CLASSES: list[int] = _CLASS_OF.tolist()
 _FAR_PRIOR = (0.30, 0.35, 0.50, 0.62, 0.75, 0.85, 0.92, 0.96, 0.985)
 _NEAR_PRIOR = (0.45, 0.65, 0.75, 0.80, 0.88, 0.93, 0.96, 0.98, 0.99)
 _PRIOR_WEIGHT = 12.0
@@ -43,21 +44,23 @@ class Estimate:
     """How often the token that followed before follows again, by class of match; old news fades."""
 
     def __init__(self) -> None:
-        rates = np.asarray([_FAR_PRIOR, _NEAR_PRIOR])
-        self._hits = rates * _PRIOR_WEIGHT
-        self._tries = np.full_like(rates, _PRIOR_WEIGHT)
-        self._prior = rates
+        self._rates = np.asarray([_FAR_PRIOR, _NEAR_PRIOR])
+        self._hits = [[rate * _PRIOR_WEIGHT for rate in rates] for rates in (_FAR_PRIOR, _NEAR_PRIOR)]
+        self._tries = [[_PRIOR_WEIGHT] * len(rates) for rates in (_FAR_PRIOR, _NEAR_PRIOR)]
 
     def learn(self, length: int, near: bool, hit: bool) -> None:
         """A match of `length` tokens foretold the next one, rightly or not."""
-        at = (int(near), int(_CLASS_OF[min(length, LONGEST)]))
+        at = _CLASSES[min(length, LONGEST)]
+        hits, tries = self._hits[near], self._tries[near]
         # What is forgotten is replaced by the prior.
-        self._hits[at] = _DECAY * self._hits[at] + (1 - _DECAY) * _PRIOR_WEIGHT * self._prior[at] + hit
-        self._tries[at] = _DECAY * self._tries[at] + (1 - _DECAY) * _PRIOR_WEIGHT + 1
+        renewed = (1 - _DECAY) * _PRIOR_WEIGHT
+        hits[at] = _DECAY * hits[at] + renewed * (_FAR_PRIOR, _NEAR_PRIOR)[near][at] + hit
+        tries[at] = _DECAY * tries[at] + renewed + 1
+        self._rates[int(near), at] = hits[at] / tries[at]
 
     def accepted(self, length: int, near: bool, most: int) -> npt.NDArray[np.float64]:
         """The expected number of accepted tokens for drafts of 1 … `most` tokens."""
-        rates = self._hits[int(near)] / self._tries[int(near)]
+        rates = self._rates[int(near)]
         lengths = np.minimum(np.arange(length, length + most), LONGEST)
         chances: npt.NDArray[np.float64] = rates[_CLASS_OF[lengths]]
         return chances.cumprod().cumsum()

@@ -89,7 +89,9 @@ class SuffixIndex:
         if end <= start:
             return
         for chains in self._chains:
-            chains.extend(self._hashes(chains.size, start, end))
+            # One at a time, as while writing, numpy is slower than Python.
+            one = end - start == 1 and end >= chains.size
+            chains.extend([self._hash(chains.size, end)] if one else self._hashes(chains.size, start, end))
         self._indexed = end
 
     def find(self) -> Match | None:
@@ -99,7 +101,7 @@ class SuffixIndex:
         for chains in self._chains:
             if size < chains.size or length >= chains.size:
                 continue
-            for place in chains.places(self._hash(chains.size)):
+            for place in chains.places(self._hash(chains.size, size)):
                 # Only what could be longer than the best is measured.
                 if length and self.tokens[place - length] != self.tokens[size - 1 - length]:
                     continue
@@ -150,8 +152,9 @@ class SuffixIndex:
             hashes = (hashes + ids[at : at + end - start]) * np.uint32(_MULTIPLIER)
         return (hashes >> np.uint32(32 - _BITS)).tolist()
 
-    def _hash(self, size: int) -> int:
+    def _hash(self, size: int, end: int) -> int:
+        """The hash of the run that ends before `end`."""
         key = 0
-        for token in self.tokens[-size:]:
+        for token in self.tokens[end - size : end]:
             key = ((key + token) * _MULTIPLIER) & _MASK
         return key >> (32 - _BITS)
