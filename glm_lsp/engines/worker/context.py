@@ -110,7 +110,10 @@ class Context:
         L.llama_set_abort_callback(self._handle, self._predicate, ctypes.addressof(self._switch))
 
     def interrupt(self) -> None:
-        """Stop the evaluation that is running, or the next one. From any thread."""
+        """Stop the evaluation that is running, or the next one. From any thread.
+
+        What runs on a GPU is not stopped in the middle: there it takes effect with the next micro-batch.
+        """
         self._switch[0] = b"\1"
 
     def resume(self) -> None:

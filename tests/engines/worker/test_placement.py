@@ -253,6 +253,27 @@ class TestApplied:
         params = model_module._parameters(replace(PLACEMENT, mmap=mmap, mlock=mlock))
         assert params.load_mode == getattr(L, f"LLAMA_LOAD_MODE_{mode}")
 
+    @pytest.mark.parametrize(
+        "said",
+        [
+            "load_tensors: unable to allocate CUDA0 buffer",
+            "ggml_backend_cuda_buffer_type_alloc_buffer: cudaMalloc failed: out of memory",
+            "alloc_tensor_range: failed to allocate Metal buffer of size 123",
+        ],
+    )
+    def test_weights_that_the_gpu_has_no_memory_for(self, said: str) -> None:
+        placement = replace(PLACEMENT, gpu_layers=-1)
+        sentence = model_module._refusal(Path("alloc/x.gguf"), placement, f" llama.cpp says: {said}.")
+        assert sentence.startswith("There is not enough memory for the model's weights")
+        assert "Lower model.gpu_layers (or raise model.cpu_expert_layers)" in sentence
+        assert said in sentence
+
+    def test_any_other_refusal(self) -> None:
+        sentence = model_module._refusal(Path("alloc/x.gguf"), PLACEMENT, " llama.cpp says: no such thing.")
+        assert sentence == (
+            "llama.cpp cannot load the model file alloc/x.gguf. llama.cpp says: no such thing."
+        )
+
     def test_devices_can_be_asked_for(self) -> None:
         for device in devices():
             assert device.name
