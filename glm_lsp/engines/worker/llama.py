@@ -20,8 +20,6 @@ Logits = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int32]
 
 NO_MEMORY = re.compile(r"(?i)(unable|failed|could not|cannot) (to )?allocate|out of memory|bad_alloc")
-    r"(unable|failed|could not|cannot) (to )?allocate|out of memory|bad_alloc", re.IGNORECASE
-)
 """What llama.cpp's complaint has in it where memory was refused."""
 _ERROR, _CONTINUED = 4, 5
 _KEPT_LINES = 20_000
