@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from glm_lsp.engines.gguf import GgufHead, Tensor, check_extents, check_types, p
 
 KV_SCALE = {"f16": 1.0, "q8_0": 34 / 64, "q4_0": 18 / 64, "f32": 2.0}
 """Bytes of the KV cache by its type, as a share of f16's."""
+_INDEXER = re.compile(r"blk\.(\d+)\.indexer\.attn_k\.weight")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class ModelFacts:
     pretokenizer: str
     tensors: tuple[Tensor, ...] = field(default=(), repr=False)
     """Of all parts. `start` and `end` are places in their own part."""
+    kv_bytes_f16: int = 0
+    """Of the KV cache, per token, by the shape of the attention; 0: the file does not tell."""
 
     @property
     def tensor_names(self) -> tuple[str, ...]:
@@ -88,6 +93,7 @@ def model_facts(path: str | Path) -> ModelFacts:
         check_types(part)
         check_extents(part)
     architecture = head.text("general.architecture")
+    tensors = tuple(tensor for part in heads for tensor in part.tensors)
     if not architecture:
         raise ConfigError(f"The model file {path} does not say which architecture it is; fetch another.")
     return ModelFacts(
@@ -101,13 +107,31 @@ def model_facts(path: str | Path) -> ModelFacts:
         layers=head.integer(f"{architecture}.block_count"),
         vocabulary=len(head.texts("tokenizer.ggml.tokens")),
         pretokenizer=head.text("tokenizer.ggml.pre"),
-        tensors=tuple(tensor for part in heads for tensor in part.tensors),
+        tensors=tensors,
+        kv_bytes_f16=_kv_bytes(head, architecture, (tensor.name for tensor in tensors)),
     )
 
 
 def gigabytes(count: int) -> str:
     """Bytes as a person reads them, in GB of 10^9."""
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+
+
+def _kv_bytes(head: GgufHead, architecture: str, names: Iterable[str]) -> int:
+    """Keys and values of all layers. Latent attention has one key, its value too; an indexer has a key."""
+
+    def number(name: str) -> int:
+        return head.integer(f"{architecture}.{name}")
+
+    layers = number("block_count") - number("nextn_predict_layers")
+    heads = head.integers(f"{architecture}.attention.head_count_kv")[:layers]
+    keys = sum(heads) or layers * (number("attention.head_count_kv") or number("attention.head_count"))
+    width = number("embedding_length") // (number("attention.head_count") or 1)
+    value = 0 if number("attention.kv_lora_rank") else number("attention.value_length") or width
+    found = (_INDEXER.match(name) for name in names)
+    indexers = sum(1 for match in found if match and int(match[1]) < layers)
+    row = (number("attention.key_length") or width) + value
+    return 2 * (keys * row + indexers * number("attention.indexer.key_length"))
 
 
 def _quantisation(heads: list[GgufHead]) -> str:

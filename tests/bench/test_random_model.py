@@ -46,6 +46,7 @@ def test_it_runs(tmp_path: Path) -> None:
     path = tmp_path / "random.gguf"
     write(path, TINY)
     facts = model_facts(path)
+    assert facts.kv_bytes_f16 == TINY.kv_bytes_f16
     assert (facts.layers, facts.trained_context_tokens) == (3, 131_072)
     load = Load(
         path=str(path),

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glm_lsp.core import profiles
 from glm_lsp.core.errors import ConfigError
 from glm_lsp.engines import probe
 from glm_lsp.engines.gguf import TENSOR_TYPES, read_head
@@ -45,8 +46,34 @@ def test_the_bundled_model_is_what_its_profile_says(model_path: str) -> None:
     assert facts.vocabulary == 8192
     assert facts.pretokenizer == "glm4"
     assert facts.parts == 1
+    assert facts.kv_bytes_f16 == profiles.load("nano").kv_bytes_per_token_f16
     assert facts.size_bytes == Path(model_path).stat().st_size
     assert facts.quantisation in {name for name, _, _ in TENSOR_TYPES.values()}
+
+
+def number(value: int) -> bytes:
+    return struct.pack("<II", 4, value)
+
+
+ORDINARY = {"block_count": 40, "embedding_length": 4096, "attention.head_count": 32}
+LATENT = {"attention.kv_lora_rank": 512, "attention.key_length": 576, "attention.head_count_kv": 1}
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        (ORDINARY, 40 * 32 * (128 + 128) * 2),
+        ({**ORDINARY, "attention.head_count_kv": 8}, 40 * 8 * 256 * 2),
+        ({**ORDINARY, **LATENT}, 40 * 576 * 2),
+        ({**ORDINARY, **LATENT, "nextn_predict_layers": 1}, 39 * 576 * 2),
+        ({}, 0),
+    ],
+)
+def test_the_cache_by_the_shape_of_the_attention(
+    tmp_path: Path, shape: dict[str, int], expected: int
+) -> None:
+    keys = {f"glm-dsa.{name}": number(value) for name, value in shape.items()}
+    assert model_facts(gguf(tmp_path / "x.gguf", keys=keys)).kv_bytes_f16 == expected
 
 
 def test_a_missing_file(tmp_path: Path) -> None:

@@ -50,10 +50,11 @@ def open_model(
     facts = probe.model_facts(load.path)
     placement = plan(load, facts, machine().cores)
     llama.start()
-    host, _ = needs(facts, placement, load.kv_bytes_per_token_f16)
+    kv_bytes = facts.kv_bytes_f16 or load.kv_bytes_per_token_f16
+    host, _ = needs(facts, placement, kv_bytes)
     check_host(host, machine().free_bytes)
     if placement.gpu_layers:
-        _check_gpus(load, facts, placement, gpus())
+        _check_gpus(facts, placement, kv_bytes, gpus())
     model = Model(Path(load.path), placement, on_progress)
     try:
         # Somebody else may have taken the memory meanwhile, and the KV cache is filled with zeros at once.
@@ -65,7 +66,9 @@ def open_model(
     return Loaded(model, context, placement, facts, _sentence(model, context, placement), _notes(model, load))
 
 
-def _check_gpus(load: Load, facts: probe.ModelFacts, placement: Placement, found: Sequence[Device]) -> None:
+def _check_gpus(
+    facts: probe.ModelFacts, placement: Placement, kv_bytes: int, found: Sequence[Device]
+) -> None:
     if not found:
         raise ConfigError(
             "model.gpu_layers is set, but the installed llama-cpp-python sees no GPU (it may be built "
@@ -73,7 +76,7 @@ def _check_gpus(load: Load, facts: probe.ModelFacts, placement: Placement, found
         )
     free = sum(device.free_bytes for device in found)
     known = all(device.total_bytes for device in found)
-    check_gpu(facts, placement, load.kv_bytes_per_token_f16, free if known else None)
+    check_gpu(facts, placement, kv_bytes, free if known else None)
 
 
 def _sentence(model: Model, context: Context, placement: Placement) -> str:

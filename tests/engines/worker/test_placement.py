@@ -200,7 +200,7 @@ class TestApplied:
         assert any("q8_0 or f16" in note for note in loaded.notes) is (kv_type == "q4_0")
         assert f"as {kv_type})" in loaded.sentence
         # What was foretold is what was taken, but for the log's rounding.
-        foretold = needs(loaded.facts, loaded.placement, NANO.kv_bytes_per_token_f16)[0].kv
+        foretold = needs(loaded.facts, loaded.placement, loaded.facts.kv_bytes_f16)[0].kv
         assert sum(loaded.context.buffers.values()) == pytest.approx(foretold, rel=0.02)
         loaded.close()
 
@@ -234,7 +234,7 @@ class TestApplied:
         if free is None:
             pytest.skip("this system does not tell how much memory is free")
         with pytest.raises(ConfigError, match=r"KV cache .* Lower model\.kv_tokens"):
-            open_model(load_of(kv_tokens=free // NANO.kv_bytes_per_token_f16))
+            open_model(load_of(kv_tokens=free // NANO.kv_bytes_per_token_f16, kv_bytes_per_token_f16=0))
 
     def test_parameters_for_a_gpu(self) -> None:
         kept = overrides(model_facts(NANO.gguf_path).tensor_names, 1, ())
