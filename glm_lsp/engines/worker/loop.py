@@ -37,17 +37,21 @@ class Loop:
         self._machine = machine
         self._scheduler = scheduler
         self._pulse = pulse
-        self._step_ends = 0.0
-        """When the running call is expected to come back; 0: none runs; infinite: nobody knows."""
+        self._step: tuple[Generation, float] | None = None
+        """What runs, and since when."""
         self._idle_since = time.monotonic()
         scheduler.interrupt = machine.context.interrupt
         scheduler.left_s = self.left_s
 
     def left_s(self) -> float:
         """How long the running call into llama.cpp is expected to take still. From any thread."""
-        ends = self._step_ends
-        # One that is overdue is expected to be late as long again.
-        return abs(ends - time.monotonic()) if ends else 0.0
+        step = self._step
+        if step is None:
+            return 0.0
+        generation, started = step
+        expected_s = generation.next_s()
+        # One that is overdue is expected to be late as long again; of one unknown, anything.
+        return abs(started + expected_s - time.monotonic()) if expected_s >= 0 else math.inf
 
     def run(self) -> None:
         """Serve until the scheduler is closed. Raises EngineDied, after which this process is of no use."""
@@ -90,8 +94,8 @@ class Loop:
         """Go on with a job until it ends or somebody else goes first."""
         try:
             generation = self._generation(job)
-            while not (job.cancelled or self._scheduler.should_yield(job)):
-                outcome = self._step(job, generation)
+            while self._goes_on(job):
+                outcome = self._do(job, generation)
                 if isinstance(outcome, Done):
                     self._machine.figures.totals.add(outcome)
                     self._end(job)
@@ -119,21 +123,21 @@ class Loop:
             generation.resume()
         return generation
 
-    def _step(self, job: Job, generation: Generation) -> Done | Blocked | None:
+    def _goes_on(self, job: Job) -> bool:
         # An interruption that came too late was meant for a call that is over. Whoever sends one has noted
-        # its reason before, so the reason is looked for after this and before the call.
+        # its reason before, so the reason is looked for after this and before the next call.
         self._machine.context.resume()
-        if job.cancelled or self._scheduler.should_yield(job):
-            return None
+        return not (job.cancelled or self._scheduler.should_yield(job))
+
+    def _do(self, job: Job, generation: Generation) -> Done | Blocked | None:
         started = time.monotonic()
-        expected_s = generation.next_s()
-        self._step_ends = started + expected_s if expected_s >= 0 else math.inf
+        self._step = generation, started
         self._pulse.beat()
         try:
             return generation.step()
         finally:
             self._pulse.rest()
-            self._step_ends = 0.0
+            self._step = None
             self._scheduler.worked(job, time.monotonic() - started)
 
     def _end(self, job: Job) -> None:

@@ -225,7 +225,7 @@ class TestGrammars:
         "grammar", ["root ::= (", "root ::= nothing", "start ::= [a]", "root ::= root [a]"]
     )
     def test_a_bad_grammar_is_a_sentence(self, bench: Bench, grammar: str) -> None:
-        with pytest.raises(UsageError, match="cannot be parsed"):
+        with pytest.raises(UsageError, match="The grammar of the request"):
             bench.answer(grammar=grammar)
 
     def test_special_tokens_never_pass_for_text(self, bench: Bench) -> None:
@@ -254,6 +254,13 @@ class TestThinking:
     def test_reasoning_that_is_off_stays_off(self, bench: Bench) -> None:
         bench.answer()
         assert bench.reasoning() == ""
+
+
+class TestSeeds:
+    def test_a_seed_gives_the_same_answer(self, bench: Bench) -> None:
+        answers = [bench.answer(temperature=1.0, top_p=0.9, seed=s, fresh=True)[0] for s in (1, 1, 2, 3, 4)]
+        assert answers[0] == answers[1]
+        assert len(set(answers)) > 1
 
 
 class TestPrompts:
