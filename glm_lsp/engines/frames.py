@@ -242,30 +242,30 @@ class Status(_Message, frozen=True, tag="status"):
     model: str
     state: str
     """`loading`, `ready`, `working`."""
-    uptime: float
-    idle_for: float
-    ends_in: float
+    uptime: float = 0.0
+    idle_for: float = 0.0
+    ends_in: float = -1.0
     """When nobody comes; -1 while there are clients."""
-    clients: tuple[str, ...]
-    jobs: tuple[JobStatus, ...]
-    kv_tokens: int
-    kv_tokens_used: int
-    kv_bytes: int
-    trunks: tuple[int, ...]
+    clients: tuple[str, ...] = ()
+    jobs: tuple[JobStatus, ...] = ()
+    kv_tokens: int = 0
+    kv_tokens_used: int = 0
+    kv_bytes: int = 0
+    trunks: tuple[int, ...] = ()
     """Tokens of each shared trunk."""
-    prompt_tokens: int
-    reused_tokens: int
-    restored_tokens: int
-    output_tokens: int
-    drafted_tokens: int
-    accepted_tokens: int
-    speeds: tuple[Speed, ...]
-    draft_costs: tuple[float, ...]
+    prompt_tokens: int = 0
+    reused_tokens: int = 0
+    restored_tokens: int = 0
+    output_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
+    speeds: tuple[Speed, ...] = ()
+    draft_costs: tuple[float, ...] = ()
     """c(k)/c(1) for k = 1, 2, …; empty: not measured."""
-    eta_error: float
+    eta_error: float = -1.0
     """Mean of |foretold - true| / true over the answers so far; -1: none yet."""
-    saved_bytes: int
-    placement: str
+    saved_bytes: int = 0
+    placement: str = ""
     near_ties: int = 0
     """As in `Done`, of all answers."""
     draft_noise: float = 0.0

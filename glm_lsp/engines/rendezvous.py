@@ -288,6 +288,14 @@ def listen(at: Place) -> socket.socket:
     return server
 
 
+def found(at: Place, inode: int) -> bool:
+    """Whether clients still find the socket that `listen` made, and the token."""
+    try:
+        return at.socket.lstat().st_ino == inode and at.token.is_file()
+    except OSError:
+        return False
+
+
 def new_token(at: Place) -> str:
     """A token that only this start of the worker takes, put where clients look for it."""
     token = secrets.token_hex(32)

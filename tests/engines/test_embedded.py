@@ -28,6 +28,7 @@ from glm_lsp.core.settings import Settings
 from glm_lsp.engines import embedded
 from glm_lsp.engines.embedded import INSTALL, EmbeddedEngine
 from glm_lsp.engines.frames import Cancelled, Generate, Progress, Text
+from glm_lsp.engines.router import Router
 from glm_lsp.engines.scripted import prompt_of
 from tests.engines.living import client, gone, until
 
@@ -455,3 +456,28 @@ async def test_reasoning_is_bounded_and_apart(engine: EmbeddedEngine) -> None:
 async def test_a_begun_word_is_continued(engine: EmbeddedEngine) -> None:
     text = check(await collect(engine, ask(CODE + "retur", heal=True, max_tokens=1)))
     assert text.startswith("n")
+
+
+async def test_a_model_for_typing_runs_beside_the_large_one(
+    nano: ModelProfile, llama: object, runtime: Path, tmp_path: Path
+) -> None:
+    settings = {"model.threads": 1, "worker.drafts": False, "typing_model.context_tokens": 1024}
+    for name in ("model", "typing_model"):
+        copy(nano, tmp_path / f"{name}-nano.gguf", lambda data: data)
+        settings |= {f"{name}.path": str(tmp_path / f"{name}-nano.gguf")}
+    router = Router(Settings(settings))
+    typing, action = router.engine(Work.TYPING), router.engine(Work.ACTION)
+    assert isinstance(typing, EmbeddedEngine)
+    assert isinstance(action, EmbeddedEngine)
+    await asyncio.gather(typing.start(), action.start())
+    assert typing.worker_pid != action.worker_pid
+    small, large = await typing.status(), await action.status()
+    assert small is not None
+    assert large is not None
+    assert (small.model, large.model) == (settings["typing_model.path"], settings["model.path"])
+    assert small.kv_tokens == 2048
+    busy = action.generate(endless())
+    await anext(busy)
+    check(await collect(typing, ask(work=Work.TYPING)))
+    await busy.aclose()
+    await router.close()

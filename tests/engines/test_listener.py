@@ -17,8 +17,9 @@ from glm_lsp.engines import connection, rendezvous
 from glm_lsp.engines.connection import Connection
 from glm_lsp.engines.frames import Done, Failed, Generate, Ready, Reply, Text
 from glm_lsp.engines.rendezvous import MAIN, place
-from glm_lsp.engines.worker import listener as listener_module
-from glm_lsp.engines.worker.listener import Listener, Send
+from glm_lsp.engines.worker import clients
+from glm_lsp.engines.worker.clients import Send
+from glm_lsp.engines.worker.listener import Listener
 from tests.engines.living import load_of, until
 
 pytestmark = [
@@ -81,7 +82,7 @@ async def visiting(listener: Listener, stall_s: float = 60.0) -> AsyncIterator[C
 async def test_a_client_that_does_not_read_is_dropped_and_others_are_not(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(listener_module, "MOST_PENDING_BYTES", 4 << 20)
+    monkeypatch.setattr(clients, "MOST_PENDING_BYTES", 4 << 20)
     desk = Parrot(lambda identity: [Text(identity, "x" * (1 << 20))] * 16)
     with opened(desk) as listener:
         async with visiting(listener) as reads:

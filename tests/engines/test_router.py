@@ -98,7 +98,7 @@ async def test_one_engine_serves_all_of_its_work() -> None:
 
 async def test_a_second_model_for_typing_has_an_engine_of_its_own(tmp_path: Path) -> None:
     small, large = tmp_path / "nano.gguf", tmp_path / "glm-5.2-Q4.gguf"
-    small.write_bytes(Path(load("nano").gguf_path).read_bytes())
+    small.write_bytes(Path(load("nano").gguf_path).read_bytes())  # noqa: ASYNC240
     large.write_bytes(small.read_bytes())
     router = Router(Settings({"typing_model.path": str(small), "model.path": str(large)}))
     explained = {r.work: (r.engine, r.model, r.available, r.remedy) for r in router.explain()}

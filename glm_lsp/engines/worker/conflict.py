@@ -1,11 +1,14 @@
-"""Whether a client's model is the one that is loaded."""
+"""Whether a client's model is the one that is loaded, and who gives way where it is not."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from glm_lsp.engines.frames import Load
+from glm_lsp import __version__
+from glm_lsp.engines.frames import Load, Refused
+from glm_lsp.engines.worker.clients import Client
 
 _NAMES = {
     "path": "the model file",
@@ -23,36 +26,56 @@ _PLACEMENT = (
 
 
 @dataclass(frozen=True, slots=True)
-class FileFacts:
-    """What tells a model file from the one that lies there later."""
+class Loaded:
+    """What a worker has loaded, or is loading, and the file as it was then."""
 
-    device: int
-    inode: int
-    size_bytes: int
-    modified_ns: int
+    load: Load
+    file: tuple[int, int, int, int] | None
+
+    @classmethod
+    def now(cls, load: Load) -> Loaded:
+        return cls(load, _file(load.path))
 
 
-def file_facts(path: str) -> FileFacts | None:
-    """None where there is no such file."""
+def _file(path: str) -> tuple[int, int, int, int] | None:
+    """What tells a model file from the one that lies there later: device, inode, size, time of change."""
     try:
         status = os.stat(path)  # noqa: PTH116
     except OSError:
         return None
-    return FileFacts(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def difference(loaded: Load, wanted: Load) -> str:
-    """In what they conflict, as part of a sentence; empty where the same worker serves both."""
+def difference(loaded: Loaded | None, wanted: Load, version: str, *, served: bool) -> str:
+    """Why a worker is none for this client, as part of a sentence; empty where it is one.
+
+    `served`: others are connected, so what is only a matter of taste is no reason.
+    """
+    if loaded is None:
+        return ""
     for field, name in _NAMES.items():
-        ours, theirs = getattr(loaded, field), getattr(wanted, field)
+        ours, theirs = getattr(loaded.load, field), getattr(wanted, field)
         if ours != theirs:
             return f"{name} is {_shown(ours)} there and {_shown(theirs)} here"
-    return ""
+    if _file(wanted.path) != loaded.file:
+        return "the model file has been changed since it was loaded"
+    if served:
+        return ""
+    if any(getattr(loaded.load, field) != getattr(wanted, field) for field in _PLACEMENT):
+        return "it is placed otherwise"
+    return "" if version == __version__ else "it is of another version of glm-lsp"
 
 
-def placed_otherwise(loaded: Load, wanted: Load) -> bool:
-    """Whether the same model would run in another way."""
-    return any(getattr(loaded, field) != getattr(wanted, field) for field in _PLACEMENT)
+def refusal(differing: str, loaded: Loaded | None, others: Sequence[Client]) -> Refused:
+    """Give way where nobody else is served, else say for whom we stay."""
+    if not others:
+        return Refused("Nobody else needs the worker: it gives way to another.", ending=True)
+    model = loaded.load.path if loaded is not None else "no model"
+    names = ", ".join(sorted({str(client) for client in others}))
+    return Refused(
+        f"The worker cannot serve this: {differing}. It has {model} loaded for {names}; "
+        "end it with glm-lsp worker stop."
+    )
 
 
 def _shown(value: object) -> str:

@@ -16,9 +16,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from glm_lsp import __version__
 from glm_lsp.engines import frames, rendezvous
@@ -45,13 +44,10 @@ from glm_lsp.engines.frames import (
 )
 from glm_lsp.engines.rendezvous import Obituary, Place
 from glm_lsp.engines.worker import conflict
+from glm_lsp.engines.worker.clients import MOST_CLIENTS, Client, Desk, say
 from glm_lsp.engines.worker.keeper import AGAIN, FAREWELL
 from glm_lsp.engines.worker.pulse import Pulse
 
-Send = Callable[[Reply], None]
-MOST_CLIENTS = 256
-MOST_PENDING_BYTES = 64 << 20
-"""A client that leaves more unread is dropped."""
 BEAT_S = 2.0
 _FIRST_CLIENT_S = 30.0
 """Whoever started us has so long to come."""
@@ -60,44 +56,6 @@ _FAREWELL_S = 1.0
 _READ_BYTES = 1 << 20
 _STALL_S = 300.0
 _LINGER_S = 900.0
-_END_BY = "end it with glm-lsp worker stop"
-
-
-class Desk(Protocol):
-    """Where requests go. Called from the listener's thread; nothing of it may wait."""
-
-    def submit(self, client: int, request: Generate, send: Send) -> None: ...
-
-    def cancel(self, client: int, identity: int) -> None: ...
-
-    def drop(self, client: int) -> None: ...
-
-    def working_for(self) -> Collection[int]:
-        """The clients with work, waiting or running."""
-        ...
-
-    def close(self) -> None:
-        """Stop what runs and take nothing more."""
-        ...
-
-
-@dataclass(eq=False, slots=True)
-class Client:
-    """Somebody who has said hello. Without `load` a visitor, who asks or stops and counts for nothing."""
-
-    number: int
-    name: str
-    pid: int
-    load: Load | None
-    writer: asyncio.StreamWriter
-
-    def send(self, data: bytes) -> None:
-        if self.writer.is_closing():
-            return
-        self.writer.write(data)
-        if self.writer.transport.get_write_buffer_size() > MOST_PENDING_BYTES:
-            _say(f"{self.name} (process {self.pid}) does not read what it asked for, and is dropped.")
-            self.writer.transport.abort()
 
 
 @dataclass(slots=True)
@@ -118,14 +76,15 @@ class Listener:
         """Completes a status with what the main thread knows."""
         self._at = at
         self._beats = beats
-        os.set_blocking(beats, False)
+        if hasattr(os, "set_blocking"):
+            os.set_blocking(beats, False)
         self._desk = desk
         self._token = rendezvous.new_token(at)
         self._clients: dict[int, Client] = {}
         self._numbers = itertools.count(1)
         self._times = _Times()
-        self._load: Load | None = None
-        self._file: conflict.FileFacts | None = None
+        self._model: conflict.Loaded | None = None
+        self._linger_s = _LINGER_S
         self._wanted = threading.Event()
         self._fraction = 0.0
         self._ready: Ready | None = None
@@ -149,7 +108,7 @@ class Listener:
     def wanted(self) -> Load | None:
         """Wait for the first client; None if it is time to end before there is one."""
         self._wanted.wait()
-        return None if self._ending else self._load
+        return None if self._ending or self._model is None else self._model.load
 
     def loading(self, fraction: float) -> None:
         """So much of the model is loaded."""
@@ -235,7 +194,7 @@ class Listener:
                 for request in requests.read(data):
                     self._take(client, request)
         except FrameError as error:
-            _say(f"A client sent something else than frames, and is dropped: {error}")
+            say(f"A client sent something else than frames, and is dropped: {error}")
         except (OSError, TimeoutError):
             pass  # the same as hanging up
         finally:
@@ -258,19 +217,27 @@ class Listener:
         if self._ending:
             return None, []
         if not hmac.compare_digest(greeting.token.encode(), self._token.encode()):
-            await self._refuse(writer, "The worker was shown a token that is not its own; ask again.")
+            await self._refuse(
+                writer, Refused("The worker was shown a token that is not its own; ask again.")
+            )
             return None, []
         if greeting.protocol != PROTOCOL:
-            await self._conflict(writer, "it is of another version of glm-lsp")
+            await self._give_way(writer, "it is of another version of glm-lsp")
             return None, []
         hello = frames.request(bodies[0])
         if not isinstance(hello, Hello):
             raise FrameError("A greeting was to come first.")
-        if hello.load is not None and (differing := self._difference(hello.load, hello.version)):
-            await self._conflict(writer, differing)
+        if hello.load is not None and (
+            differing := conflict.difference(
+                self._model, hello.load, hello.version, served=bool(self._served())
+            )
+        ):
+            await self._give_way(writer, differing)
             return None, []
         if len(self._clients) >= MOST_CLIENTS:
-            await self._refuse(writer, f"The worker has {MOST_CLIENTS} clients already; close some windows.")
+            await self._refuse(
+                writer, Refused(f"The worker has {MOST_CLIENTS} clients already; close some windows.")
+            )
             return None, []
         client = Client(next(self._numbers), hello.client[:80], hello.pid, hello.load, writer)
         self._welcome(client)
@@ -284,43 +251,21 @@ class Listener:
         self._times.empty_since = None
         # Its patience may be shorter than the last one's, and is the keeper's from now on.
         self._wake.set()
-        if self._load is None:
-            self._load = client.load
-            self._file = conflict.file_facts(client.load.path)
+        self._linger_s = client.load.linger_s
+        if self._model is None:
+            self._model = conflict.Loaded.now(client.load)
             self._wanted.set()
         client.send(encode(Loading(self._fraction) if self._ready is None else self._ready))
 
-    def _difference(self, load: Load, version: str) -> str:
-        """Why the loaded model is none for this client; empty where it is one."""
-        if self._load is None:
-            return ""
-        if differing := conflict.difference(self._load, load):
-            return differing
-        if conflict.file_facts(load.path) != self._file:
-            return "the model file has been changed since it was loaded"
-        if not self._served() and conflict.placed_otherwise(self._load, load):
-            return "it is placed otherwise"
-        if not self._served() and version != __version__:
-            return "it is of another version of glm-lsp"
-        return ""
+    async def _give_way(self, writer: asyncio.StreamWriter, differing: str) -> None:
+        """Refuse a client that needs another worker, and end where nobody else needs this one."""
+        refused = conflict.refusal(differing, self._model, self._served())
+        await self._refuse(writer, refused)
+        if refused.ending:
+            self._end(f"The worker gave way to another: {differing}.", "")
 
-    async def _conflict(self, writer: asyncio.StreamWriter, differing: str) -> None:
-        """Give way where nobody else is served, else say for whom we stay."""
-        if others := self._served():
-            names = ", ".join(sorted({f"{c.name} (process {c.pid})" for c in others}))
-            model = self._load.path if self._load is not None else "no model"
-            await self._refuse(
-                writer,
-                f"The worker cannot serve this: {differing}. It has {model} loaded for {names}; {_END_BY}.",
-            )
-            return
-        writer.write(encode(Refused("Nobody else needs the worker: it gives way to another.", ending=True)))
-        with contextlib.suppress(OSError):
-            await writer.drain()
-        self._end(f"The worker gave way to another: {differing}.", "")
-
-    async def _refuse(self, writer: asyncio.StreamWriter, message: str) -> None:
-        writer.write(encode(Refused(message)))
+    async def _refuse(self, writer: asyncio.StreamWriter, refused: Refused) -> None:
+        writer.write(encode(refused))
         with contextlib.suppress(OSError):
             await writer.drain()
 
@@ -362,13 +307,14 @@ class Listener:
 
     def _status(self) -> Status:
         now, times = time.monotonic(), self._times
+        load = self._model.load if self._model is not None else None
         idle = 0.0 if times.empty_since is None else now - times.empty_since
         served = self._served()
         return self.fill(
             Status(
                 pid=os.getpid(),
                 version=__version__,
-                model=self._load.path if self._load is not None else "",
+                model=load.path if load is not None else "",
                 state="loading"
                 if self._ready is None
                 else "working"
@@ -376,23 +322,9 @@ class Listener:
                 else "ready",
                 uptime=now - times.started,
                 idle_for=idle,
-                ends_in=-1.0 if served else max(self._linger_s() - idle, 0.0),
-                clients=tuple(f"{c.name} (process {c.pid})" for c in served),
-                jobs=(),
-                kv_tokens=self._load.kv_tokens if self._load is not None else 0,
-                kv_tokens_used=0,
-                kv_bytes=0,
-                trunks=(),
-                prompt_tokens=0,
-                reused_tokens=0,
-                restored_tokens=0,
-                output_tokens=0,
-                drafted_tokens=0,
-                accepted_tokens=0,
-                speeds=(),
-                draft_costs=(),
-                eta_error=-1.0,
-                saved_bytes=0,
+                ends_in=-1.0 if served else max(self._patience_for_clients_s() - idle, 0.0),
+                clients=tuple(map(str, served)),
+                kv_tokens=load.kv_tokens if load is not None else 0,
                 placement=self._ready.placement if self._ready is not None else "",
             )
         )
@@ -428,26 +360,19 @@ class Listener:
 
     def _patience_s(self) -> float:
         served = [client.load.stall_s for client in self._clients.values() if client.load is not None]
-        return max(served, default=self._load.stall_s if self._load is not None else _STALL_S)
+        return max(served, default=self._model.load.stall_s if self._model is not None else _STALL_S)
 
-    def _linger_s(self) -> float:
-        linger_s = self._load.linger_s if self._load is not None else _LINGER_S
-        return linger_s if self._load is not None else _FIRST_CLIENT_S
+    def _patience_for_clients_s(self) -> float:
+        return self._linger_s if self._model is not None else _FIRST_CLIENT_S
 
     async def _linger(self) -> None:
         since = self._times.empty_since
-        if since is not None and time.monotonic() - since >= self._linger_s():
+        if since is not None and time.monotonic() - since >= self._patience_for_clients_s():
             self._end("The worker ended because nobody needed it any more.", "")
 
     async def _look_at_socket(self) -> None:
         """Temporary directories are cleaned now and then, and nobody would find us any more."""
-        try:
-            status = self._at.socket.lstat()
-            if status.st_ino == self._socket_inode and self._at.token.is_file():
-                return
-        except OSError:
-            pass
-        if self._ending:
+        if self._ending or rendezvous.found(self._at, self._socket_inode):
             return
         if self._server is not None:
             self._server.close()
@@ -479,7 +404,7 @@ class Listener:
             client.send(encode(Failed(None, kind or "EngineUnavailable", message)))
         self._desk.close()
         self._wanted.set()
-        if self._load is not None and self._ready is None and not kind:
+        if self._model is not None and self._ready is None and not kind:
             # Loading cannot be interrupted, and nothing of it is worth keeping.
             self._keep(self._loop.create_task(self._leave_at_once()))
 
@@ -508,8 +433,3 @@ class Listener:
             sentence = f"The process that kept the embedded engine's worker was killed, so it ended. {AGAIN}"
             rendezvous.publish(self._at, Obituary(os.getpid(), 0, "EngineDied", sentence))
             os._exit(1)
-
-
-def _say(sentence: str) -> None:
-    sys.stderr.write(f"{sentence}\n")
-    sys.stderr.flush()
