@@ -20,6 +20,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "index": ("glm_lsp.cli.index", "Index a directory and say what was found and skipped."),
     "settings": ("glm_lsp.cli.settings", "Show every setting, its value and where the value comes from."),
     "engines": ("glm_lsp.cli.engines", "Show which engine serves which work, and why."),
+    "cache": ("glm_lsp.cli.cache", "Show or clear what is kept on the disk to save time."),
+    "worker": ("glm_lsp.cli.worker", "Show what the machine's workers do, or stop them."),
     "doctor": ("glm_lsp.cli.doctor", "Say what is installed, what is missing and the line that mends it."),
 }
 

@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 class Runtime:
     """What lives as long as the process: one router, one repository per root, one session per pair."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, client: str = "glm-lsp") -> None:
+        """`client` is what a person would call this process: `editor`, `refactor` …"""
         self.settings = settings
+        self.client = client
         self._router: Router | None = None
         self._repositories: dict[Path, Repository] = {}
         self._sessions: dict[tuple[Path, int], Session] = {}
@@ -37,7 +39,7 @@ class Runtime:
         if self._router is None:
             from glm_lsp.engines.router import Router  # noqa: PLC0415
 
-            self._router = Router(self.settings)
+            self._router = Router(self.settings, self.client)
         return self._router
 
     def repository(self, root: Path) -> Repository:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from glm_lsp.engines.rendezvous import RUNTIME_VARIABLE
+
 ROOT = Path(__file__).parents[1]
 WANTED = (
     "glm_lsp/py.typed",
@@ -62,7 +64,7 @@ def test_the_demo_runs_from_the_wheel_outside_the_checkout(wheel: Path, tmp_path
     elsewhere.mkdir()
     home.mkdir()
     pip("install", "--no-deps", "--target", site, wheel)
-    env = {k: v for k, v in os.environ.items() if not k.startswith("GLM_LSP_")}
+    env = {k: v for k, v in os.environ.items() if not k.startswith("GLM_LSP_") or k == RUNTIME_VARIABLE}
     env |= {"PYTHONPATH": str(site), "HOME": str(home), "OMP_NUM_THREADS": "1", "GLM_LSP_MODEL_THREADS": "1"}
     probe = [sys.executable, "-c", "import glm_lsp; print(glm_lsp.__file__)"]
     where = subprocess.run(probe, cwd=elsewhere, env=env, capture_output=True, text=True, check=True).stdout

@@ -33,7 +33,7 @@ async def _complete(args: argparse.Namespace) -> int:
     from glm_lsp.app import Runtime  # noqa: PLC0415 (mistakes are told before anything heavy is loaded)
     from glm_lsp.features.complete import suggest  # noqa: PLC0415
 
-    runtime = Runtime(door.settings(args))
+    runtime = Runtime(door.settings(args), NAME)
     try:
         repository = runtime.repository(root)
         document = await place.open_document(repository, where.file)

@@ -171,7 +171,7 @@ async def demonstrate(settings: Settings, seed: int, completions: int) -> AsyncG
 
     here = place.root_of(Path.cwd())
     in_library = not (here / ".git").exists() or here == draw.library()
-    runtime = Runtime(offline(settings, in_library=in_library))
+    runtime = Runtime(offline(settings, in_library=in_library), NAME)
     try:
         runtime.router.engine(Work.TYPING)
         repository = runtime.repository(draw.library() if in_library else here)
@@ -179,7 +179,7 @@ async def demonstrate(settings: Settings, seed: int, completions: int) -> AsyncG
         if not in_library and not any(map(_suits, repository.snapshot().index.outlines.values())):
             in_library = True
             await runtime.close()
-            runtime = Runtime(offline(settings, in_library=True))
+            runtime = Runtime(offline(settings, in_library=True), NAME)
             repository = runtime.repository(draw.library())
             indexed = await repository.index()
         yield Begun(repository.root, in_library, seed, model_facts(runtime.settings, runtime.router))

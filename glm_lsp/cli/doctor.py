@@ -61,6 +61,7 @@ def run(args: argparse.Namespace) -> int:
     found = findings()
     interrupted = _put_right(place.root_of(Path()))
     model, machine = model_facts(settings, router), machine_facts()
+    typing = model_facts(settings, router, small=True) if settings.text("typing_model.path") else {}
     problems = (*settings.problems, *config.problems_in(place.root_of(Path())))
     if args.format == "json":
         report.print_json(
@@ -75,13 +76,14 @@ def run(args: argparse.Namespace) -> int:
                 ],
                 "routes": [route_shape(route) for route in routes],
                 "model": model,
+                **({"typing_model": typing} if typing else {}),
                 "settings_file": str(config.settings_file()),
                 "interrupted_write": interrupted,
                 "problems": [shapes.problem(p) for p in problems],
             }
         )
     else:
-        _show(found, routes, model, machine)
+        _show(found, routes, (model, typing), machine)
         if interrupted:
             sys.stderr.write(f"glm-lsp: {report.safe(interrupted)}\n")
         report.problems(problems[len(settings.problems) :])
@@ -89,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
         [
             Exit.OK if all(route.available for route in routes) else Exit.ENGINE,
             Exit.USAGE if settings.problems else Exit.OK,
-            Exit.ENGINE if "error" in model else Exit.OK,
+            Exit.ENGINE if "error" in (*model, *typing) else Exit.OK,
             Exit.USAGE if any(f.remedy for f in found if f.name in REQUIRED) else Exit.OK,
         ]
     )
@@ -141,16 +143,20 @@ def _requirement(name: str) -> str:
     return next(found, name)
 
 
-def model_facts(settings: Settings, router: Router) -> dict[str, Any]:
-    """What the embedded engine's model file says of itself; `error` is a sentence where it cannot be used."""
+def model_facts(settings: Settings, router: Router, *, small: bool = False) -> dict[str, Any]:
+    """What the embedded engine's model file says of itself; `error` is a sentence where it cannot be used.
+
+    `small`: of the second model, for typing.
+    """
     from glm_lsp.core.generation import Work  # noqa: PLC0415
 
     facts: dict[str, Any] = {}
     try:
-        profile = router.profile(Work.ACTION)
-        path = settings.text("model.path") or profile.gguf_path
+        section = "typing_model" if small else "model"
+        profile = router.profile(Work.TYPING if small else Work.ACTION)
+        path = settings.text(f"{section}.path") or profile.gguf_path
         facts |= {"profile": profile.name, "title": profile.title, "use": profile.use, "path": path}
-        facts["context_tokens"] = settings.integer("model.context_tokens") or profile.context_tokens
+        facts["context_tokens"] = settings.integer(f"{section}.context_tokens") or profile.context_tokens
         if path:
             facts |= _claims(Path(path))
             facts |= _file_facts(Path(path))
@@ -201,7 +207,10 @@ def machine_facts() -> dict[str, Any]:
 
 
 def _show(
-    found: list[Finding], routes: tuple[Route, ...], model: dict[str, Any], machine: dict[str, Any]
+    found: list[Finding],
+    routes: tuple[Route, ...],
+    models: tuple[dict[str, Any], dict[str, Any]],
+    machine: dict[str, Any],
 ) -> None:
     console = report.console()
     title = f"glm-lsp {__version__}, Python {platform.python_version()}, {platform.platform()}"
@@ -213,7 +222,11 @@ def _show(
         table.add_row(finding.name, state, finding.needed_for)
     console.print(table)
     console.print(routes_table(routes))
-    console.print(_facts_table("the model of the embedded engine", model))
+    for title, model in zip(
+        ("the model of the embedded engine", "its model for typing"), models, strict=True
+    ):
+        if model:
+            console.print(_facts_table(title, model))
     console.print(_facts_table("this machine", machine))
 
 

@@ -153,7 +153,7 @@ async def _refactor(args: argparse.Namespace) -> int:
 
     began = time.monotonic()
     settings = door.settings(args)
-    runtime = Runtime(settings)
+    runtime = Runtime(settings, NAME)
     checkpoint: Checkpoint | None = None
     units = Units(jsonl=args.format == "jsonl")
     try:

@@ -56,6 +56,8 @@ class Prompt:
     form: Form = Form.CHAT
     suffix: str = ""
     budget_tokens: int = 0
+    trunk_segments: int = 0
+    """So many segments, the first ones, are what a repository's requests share."""
 
     def text(self, role: Role) -> str:
         """The joined text of one role."""
@@ -87,6 +89,7 @@ class GenerateRequest:
 
     prompt: Prompt
     max_tokens: int
+    """0: the prompt is evaluated and kept for later, and nothing is written (`work` is then IDLE)."""
     thinking: Thinking = Thinking.OFF
     reasoning_tokens: int = 0
     """Bound on reasoning, besides `max_tokens`; 0 with thinking off."""
@@ -97,6 +100,8 @@ class GenerateRequest:
     seed: int = 0
     grammar: str = ""
     """GBNF for the answer without the prefill, for engines that can; elsewhere the text is checked later."""
+    schema: str = ""
+    """In place of a grammar: a JSON schema, as JSON."""
     heal: bool = False
     """The prefill may end inside a word: back up to a token boundary and let the model finish the word."""
     work: Work = Work.ACTION
@@ -133,6 +138,8 @@ class Prefill:
 
     done_tokens: int
     total_tokens: int
+    seconds_left: float | None = None
+    """Until the first token, as far as the engine's own speed so far tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +169,8 @@ class EngineFacts:
     fim: bool
     local: bool
     """Nothing is sent to another machine: a process of ours answers, or one behind a loopback address."""
+    warms: bool = False
+    """It can read a prompt ahead of time and keep it, at no cost but this machine's idle time."""
 
 
 class Engine(Protocol):

@@ -9,6 +9,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from glm_lsp.core.draft import Weights
 from glm_lsp.core.errors import ConfigError
 from glm_lsp.core.generation import Form
 from glm_lsp.core.template import TemplateName
@@ -36,6 +37,16 @@ class ModelProfile:
     """Most lines of one completion; 0: up to the end of the block."""
     edit_format: str = "anchored"
     kv_bytes_per_token_f16: int = 0
+    experts: int = 0
+    """Routed experts of a layer; 0: every weight is read for every token."""
+    experts_used: int = 0
+    """Per token."""
+    expert_parameters: int = 0
+    """Of one routed expert, over all layers."""
+    dense_parameters: int = 0
+    """Read for every token whatever the experts: attention, shared experts, the head."""
+    draft_layers: int = 0
+    """Layers for multi-token prediction (MTP) that the model has been published with."""
     use: str = ""
     """One sentence: what it is good for."""
     directory: str = ""
@@ -51,6 +62,25 @@ def config_directory() -> Path:
     """The package's `config/`: inside an installed wheel, or beside the package in a checkout."""
     inside = Path(str(resources.files("glm_lsp"))) / "config"
     return inside if inside.is_dir() else Path(str(resources.files("glm_lsp"))).parent / "config"
+
+
+def draft_weights(profile: ModelProfile, dense: float = 1.0, expert: float = 1.0) -> Weights:
+    """What a step of this model reads, for `core.draft`.
+
+    `dense` and `expert` say what one parameter of either kind costs: 1 for parameters, bits per weight for a
+    quantisation, bits over bandwidth where they lie in different memories. Raises ConfigError if the profile
+    lacks the facts.
+    """
+    if not (profile.experts and profile.experts_used and profile.dense_parameters):
+        raise ConfigError(
+            f"The model profile '{profile.name}' does not say how many experts and parameters the model has."
+        )
+    return Weights(
+        profile.dense_parameters * dense,
+        profile.expert_parameters * expert,
+        profile.experts,
+        profile.experts_used,
+    )
 
 
 def names() -> tuple[str, ...]:

@@ -6,11 +6,11 @@ changes the tokens right after `<sop>` and so throws away the whole reusable pre
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from glm_lsp.core.errors import UsageError
-from glm_lsp.core.generation import Form, Prompt, Role, Thinking
+from glm_lsp.core.generation import Form, Prompt, Role, Segment, Thinking
 
 END_TOKENS = ("<|endoftext|>", "<|user|>", "<|observation|>")
 SPECIAL_TOKENS = (
@@ -63,6 +63,16 @@ def render(prompt: Prompt, thinking: Thinking = Thinking.OFF, template: str = "g
     if prompt.prefill:
         pieces.append(Piece(prompt.prefill))
     return tuple(pieces)
+
+
+def trunk_pieces(prompt: Prompt, thinking: Thinking = Thinking.OFF, template: str = "glm-5.2") -> int:
+    """Return how many of `render`'s pieces, the first ones, belong to the prompt's trunk."""
+    shared = prompt.segments[: prompt.trunk_segments]
+    if not shared or any(s.role is Role.ASSISTANT for s in shared):
+        return 0
+    after = Segment(Role.USER, "\0")
+    pieces = render(replace(prompt, segments=(*shared, after)), thinking, template)
+    return pieces.index(Piece(after.text))
 
 
 def _think(template: str, thinking: Thinking) -> str:

@@ -180,7 +180,7 @@ class Store:
 
     def _open(self) -> None:
         try:
-            _private(self.directory)
+            private_directory(self.directory)
             for _ in range(2):
                 try:
                     _vet(self.directory / "cache.db")
@@ -214,7 +214,7 @@ class Store:
         aside = self.directory.with_name(self.directory.name + ".damaged")
         shutil.rmtree(aside, ignore_errors=True)
         self.directory.rename(aside)
-        _private(self.directory)
+        private_directory(self.directory)
 
 
 def default_directory() -> Path:
@@ -229,7 +229,7 @@ def _checksum(key: str, value: bytes) -> bytes:
     ).digest()
 
 
-def _private(directory: Path) -> None:
+def private_directory(directory: Path) -> None:
     """Make the directory, ours alone. Raises Refused where it is a link or somebody else's."""
     directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.suppress(FileExistsError):

@@ -1,7 +1,8 @@
-"""The embedded engine: a client of a worker process, which alone loads llama.cpp.
+"""The embedded engine: a client of this machine's worker, which alone loads llama.cpp.
 
-The worker is started by the first request and again after its death. Nothing here blocks the event loop: the
-model is loaded, and its files are checked, over there.
+The worker is found, or started, by the first request, and again after its death. It serves other windows
+and commands too, and stays a while when we leave. Nothing here blocks the event loop: the model is loaded,
+and its files are checked, over there.
 """
 
 from __future__ import annotations
@@ -14,14 +15,12 @@ import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
-from glm_lsp.core import errors
 from glm_lsp.core.errors import (
     ConfigError,
     EngineDied,
     EngineStalled,
     EngineUnavailable,
     GlmError,
-    UsageError,
 )
 from glm_lsp.core.generation import (
     Chunk,
@@ -34,9 +33,12 @@ from glm_lsp.core.generation import (
     Usage,
     Work,
 )
+from glm_lsp.core.layout import LAYOUT_VERSION
 from glm_lsp.core.profiles import ModelProfile
 from glm_lsp.core.settings import Settings
-from glm_lsp.core.template import Piece, render
+from glm_lsp.core.template import Piece, render, trunk_pieces
+from glm_lsp.engines import connection, rendezvous
+from glm_lsp.engines.connection import Connection
 from glm_lsp.engines.frames import (
     Cancelled,
     Done,
@@ -44,9 +46,9 @@ from glm_lsp.engines.frames import (
     Generate,
     Load,
     Progress,
+    Status,
     Text,
 )
-from glm_lsp.engines.process import WorkerProcess
 from glm_lsp.engines.worker import INSTALL
 
 _log = logging.getLogger(__name__)
@@ -55,20 +57,34 @@ _MOST_DEATHS = 5
 """After so many deaths without one answer between them the engine rests for `_REST_S`."""
 _REST_S = 60.0
 _BACK_OFF_S = 0.25
+_KV_CONTEXTS = 2
+"""So many contexts fit the KV cache where the settings leave its size open."""
+_GB = 10**9
 _URGENCY = {work: at for at, work in enumerate(Work)}
 
 
 class EmbeddedEngine(Engine):
     """Answers with a GGUF model on this machine. Raises what the port says, each as one sentence.
 
-    Belongs to one event loop. `figures` is the usage of the last answer.
+    Belongs to one event loop. `figures` is the usage of the last answer. `slot` is which of the machine's
+    workers it speaks to; `client` is what a person would call us.
     """
 
-    def __init__(self, settings: Settings, profile: ModelProfile) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        profile: ModelProfile,
+        *,
+        slot: str = rendezvous.MAIN,
+        client: str = "glm-lsp",
+    ) -> None:
         self._settings = settings
         self._profile = profile
-        self._path = settings.text("model.path") or profile.gguf_path
-        context = settings.integer("model.context_tokens") or profile.context_tokens
+        self._slot = slot
+        self._client = client
+        section = SECTIONS[slot]
+        self._path = settings.text(f"{section}.path") or profile.gguf_path
+        context = settings.integer(f"{section}.context_tokens") or profile.context_tokens
         self._facts = EngineFacts(
             name="embedded",
             model=profile.name,
@@ -77,8 +93,9 @@ class EmbeddedEngine(Engine):
             grammar=True,
             fim=True,
             local=True,
+            warms=True,
         )
-        self._worker: WorkerProcess | None = None
+        self._worker: Connection | None = None
         self._starting = asyncio.Lock()
         self._ids = itertools.count(1)
         self._deaths = 0
@@ -97,48 +114,59 @@ class EmbeddedEngine(Engine):
 
     @property
     def worker_pid(self) -> int | None:
-        """The worker's process id, for diagnosis; None while there is none."""
+        """The worker's process id, for diagnosis; None while we have none."""
         return self._worker.pid if self._worker is not None and self._worker.alive else None
 
     def availability(self) -> str:
         """Return an empty string if a request could be served, else a sentence with the remedy."""
         if importlib.util.find_spec("llama_cpp") is None or importlib.util.find_spec("numpy") is None:
             return f"The embedded engine needs llama-cpp-python; install it: {INSTALL}"
+        setting = f"{SECTIONS[self._slot]}.path"
         if not self._path:
             return (
                 f"The profile '{self._profile.name}' comes without a model file; "
-                "set model.path to a GGUF file of that model."
+                f"set {setting} to a GGUF file of that model."
             )
         if not Path(self._path).is_file():
-            return f"The model file {self._path} does not exist; set model.path to a GGUF file that does."
+            return f"The model file {self._path} does not exist; set {setting} to a GGUF file that does."
         return ""
 
     async def start(self) -> None:
         """Load the model now instead of with the first request; returns when it is loaded."""
         worker = await self._running()
         try:
-            refusal = await worker.ready(self._settings.number("engine.stall_seconds"))
+            refusal = await worker.ready(self._stall_s)
         except GlmError as error:
             raise self._failed(worker, error) from None
         if refusal is not None:
-            raise _error(refusal)
+            raise connection.error_of(refusal)
+
+    async def status(self) -> Status | None:
+        """The worker's live figures; None while we have none. Raises an EngineError."""
+        if self._worker is None or not self._worker.alive:
+            return None
+        return await self._worker.ask()
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
-        pieces = render(request.prompt, request.thinking, self._profile.template)
+        template = self._profile.template
+        pieces = render(request.prompt, request.thinking, template)
+        trunk = trunk_pieces(request.prompt, request.thinking, template)
         worker = await self._running()
         identity = next(self._ids)
-        replies = worker.submit(_frame(identity, request, pieces))
+        drafts = self._settings.flag("worker.drafts")
+        replies = worker.submit(_frame(identity, request, pieces, trunk, drafts=drafts))
         finished = False
         cached: int | None = None
         try:
             while True:
-                reply = await worker.next(replies, self._settings.number("engine.stall_seconds"))
+                reply = await worker.next(replies, self._stall_s)
                 match reply:
                     case Progress():
                         cached = reply.done if cached is None else cached
                         usage = _evaluated(reply, cached) if reply.done == reply.total else None
                         self.figures = usage or self.figures
-                        yield Chunk(prefill=Prefill(reply.done, reply.total), usage=usage)
+                        left = reply.seconds_left if reply.seconds_left >= 0 else None
+                        yield Chunk(prefill=Prefill(reply.done, reply.total, left), usage=usage)
                     case Text():
                         yield Chunk(text=reply.text, reasoning=reply.reasoning)
                     case Done():
@@ -148,7 +176,7 @@ class EmbeddedEngine(Engine):
                         yield Chunk(finish=reply.finish, usage=self.figures)
                         return
                     case Failed():
-                        raise _error(reply)
+                        raise connection.error_of(reply)
                     case Cancelled():
                         raise EngineUnavailable("The embedded engine was closed in the middle of an answer.")
         except GlmError as error:
@@ -160,13 +188,17 @@ class EmbeddedEngine(Engine):
             worker.forget(identity)
 
     async def close(self) -> None:
-        """End the worker and wait for it. Answers that are under way end with an error."""
+        """Leave the worker. Answers that are under way end with an error; others' go on."""
         self._closed = True
         async with self._starting:
             if self._worker is not None:
                 await self._worker.close()
 
-    async def _running(self) -> WorkerProcess:
+    @property
+    def _stall_s(self) -> float:
+        return self._settings.number("engine.stall_seconds")
+
+    async def _running(self) -> Connection:
         """Return a living worker, started if need be."""
         async with self._starting:
             if self._closed:
@@ -175,10 +207,16 @@ class EmbeddedEngine(Engine):
                 return self._worker
             if missing := self.availability():
                 raise EngineUnavailable(missing)
+            load = self._load()
             await self._hold_back()
             if self._worker is not None:
                 await self._worker.close()
-            self._worker = await WorkerProcess.start(self._load())
+            try:
+                place = rendezvous.place(self._slot)
+                self._worker = await connection.reach(place, load, self._client, self._stall_s)
+            except (EngineDied, EngineStalled) as error:
+                self._count(error)
+                raise
             return self._worker
 
     async def _hold_back(self) -> None:
@@ -198,35 +236,58 @@ class EmbeddedEngine(Engine):
         context = self._facts.context_tokens
         if context > profile.trained_context_tokens:
             raise ConfigError(
-                f"model.context_tokens is {context:,}, but {profile.name} was trained for "
+                f"{SECTIONS[self._slot]}.context_tokens is {context:,}, but {profile.name} was trained for "
                 f"{profile.trained_context_tokens:,}; set it to that or less."
             )
+        # The size of the cache is the large model's; the small one beside it gets what its context asks for.
+        kv = settings.integer("model.kv_tokens") if self._slot != rendezvous.TYPING else 0
         return Load(
-            path=str(Path(self._path).absolute()),
+            path=str(Path(self._path).resolve()),
             architecture=profile.architecture,
             context_tokens=context,
+            kv_tokens=max(kv or _KV_CONTEXTS * context, context),
             batch_tokens=settings.integer("model.batch_tokens"),
-            threads=settings.integer("model.threads"),
-            gpu_layers=settings.integer("model.gpu_layers"),
             kv_type=settings.text("model.kv_type"),
             kv_bytes_per_token_f16=profile.kv_bytes_per_token_f16,
+            threads=settings.integer("model.threads"),
+            batch_threads=settings.integer("model.batch_threads"),
+            gpu_layers=settings.integer("model.gpu_layers"),
+            cpu_expert_layers=settings.integer("model.cpu_expert_layers"),
+            tensor_overrides=settings.texts("model.tensor_overrides"),
+            mmap=settings.flag("model.mmap"),
+            mlock=settings.flag("model.mlock"),
+            template=f"{profile.template}/{LAYOUT_VERSION}",
+            stall_s=self._stall_s,
+            linger_s=60 * settings.number("worker.linger_minutes"),
+            saved_kv_bytes=int(_GB * settings.number("worker.saved_kv_gb")),
+            drafts=settings.flag("worker.drafts"),
         )
 
-    def _failed(self, worker: WorkerProcess, error: GlmError) -> GlmError:
+    def _failed(self, worker: Connection, error: GlmError) -> GlmError:
         """Count a worker's death once, however many requests it took along."""
         if isinstance(error, EngineDied | EngineStalled) and worker is self._worker and not worker.counted:
             worker.counted = True
-            self._deaths += 1
-            self._died_at = time.monotonic()
-            _log.warning("%s", error)
+            self._count(error)
         return error
 
+    def _count(self, error: GlmError) -> None:
+        self._deaths += 1
+        self._died_at = time.monotonic()
+        _log.warning("%s", error)
 
-def _frame(identity: int, request: GenerateRequest, pieces: tuple[Piece, ...]) -> Generate:
+
+SECTIONS = {rendezvous.MAIN: "model", rendezvous.TYPING: "typing_model", rendezvous.BUNDLED: "model"}
+"""The section of the settings that names a slot's model."""
+
+
+def _frame(
+    identity: int, request: GenerateRequest, pieces: tuple[Piece, ...], trunk: int, *, drafts: bool
+) -> Generate:
     return Generate(
         id=identity,
         pieces=tuple((piece.text, piece.special) for piece in pieces),
         max_tokens=request.max_tokens,
+        trunk=trunk,
         heal=_healed(request, pieces),
         thinking=request.thinking is not Thinking.OFF,
         reasoning_tokens=request.reasoning_tokens,
@@ -235,6 +296,8 @@ def _frame(identity: int, request: GenerateRequest, pieces: tuple[Piece, ...]) -
         top_p=request.top_p,
         seed=request.seed,
         grammar=request.grammar,
+        schema=request.schema,
+        drafts=drafts,
         urgency=_URGENCY[request.work],
     )
 
@@ -261,16 +324,3 @@ def _usage(done: Done) -> Usage:
         prefill_seconds=done.prefill_seconds,
         decode_seconds=done.decode_seconds,
     )
-
-
-_ERRORS: dict[str, type[GlmError]] = {
-    kind.__name__: kind
-    for kind in (
-        *(ConfigError, UsageError, EngineUnavailable, errors.ModelFileError),
-        *(EngineDied, errors.PromptTooLong),
-    )
-}
-
-
-def _error(failed: Failed) -> GlmError:
-    return _ERRORS.get(failed.kind, EngineDied)(failed.message)

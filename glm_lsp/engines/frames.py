@@ -1,7 +1,8 @@
 """What the embedded engine and its worker say to each other: length-prefixed msgpack, strictly typed.
 
-A frame is four bytes, the length (big-endian), and that many bytes of msgpack: a map with a `type`. Nothing
-here knows what carries the bytes, so a socket can take the place of the pipes.
+A frame is four bytes, the length (big-endian), and that many bytes of msgpack: a map with a `type`. A client
+begins with `Hello` and hears `Welcome` or `Refused`. The end of the connection is the end of the client: what
+it had asked for is cancelled.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from glm_lsp.core.generation import Finish
 
 FRAME_LIMIT = 64 << 20
 """Most bytes of one frame; a prompt of a million tokens has about 4 MB."""
-PROTOCOL = 1
+PROTOCOL = 2
 
 
 class FrameError(Exception):
@@ -24,28 +25,69 @@ class _Message(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_fiel
 
 
 class Load(_Message, frozen=True, tag="load"):
-    """The first frame to a worker: load this model. `threads` 0 means one per physical core."""
+    """Which model a client needs, and how it is to run. A worker has one; what differs is a conflict."""
 
     path: str
     architecture: str
     context_tokens: int
+    """Of one request."""
+    kv_tokens: int
+    """Cells of the KV cache, which all sequences share; at least `context_tokens`."""
     batch_tokens: int
-    threads: int
-    gpu_layers: int
     kv_type: str
     kv_bytes_per_token_f16: int
+    threads: int = 0
+    """While decoding; 0: one per physical core."""
+    batch_threads: int = 0
+    """While evaluating prompts; 0: as many as `threads`."""
+    gpu_layers: int = 0
+    cpu_expert_layers: int = 0
+    """Of so many layers, the last ones first, the experts stay in main memory; -1: of all."""
+    tensor_overrides: tuple[str, ...] = ()
+    """More tensors that stay in main memory: regular expressions over their names."""
+    mmap: bool = True
+    mlock: bool = False
+    template: str = ""
+    """Name and version of what made the prompts; saved KV of another one is not looked at."""
+    stall_s: float = 300.0
+    linger_s: float = 900.0
+    saved_kv_bytes: int = 0
+    """Most that saved KV may take on the disk; 0: none is saved."""
+    drafts: bool = True
+
+
+class Hello(_Message, frozen=True, tag="hello"):
+    """The first frame to a worker. `load` is None for a client that only asks or stops."""
+
+    token: str
+    client: str
+    """What a person would call it: 'editor', 'refactor' …"""
+    pid: int
+    load: Load | None = None
     protocol: int = PROTOCOL
+    version: str = ""
+    """Of glm-lsp: a worker of another one makes way where it serves nobody else."""
+
+
+class Greeting(msgspec.Struct, frozen=True, tag_field="type", tag="hello"):
+    """What every version's `Hello` has: enough to refuse one of another version with a sentence."""
+
+    token: str
+    protocol: int = 0
 
 
 class Generate(_Message, frozen=True, tag="generate"):
     """Answer one prompt. `pieces` are (text, special); `heal` is the index of the piece to heal, or -1.
 
-    Lower `urgency` goes first among those that wait.
+    Lower `urgency` goes first (`core.generation.Work` in its order). `max_tokens` 0 evaluates the prompt and
+    writes nothing: warm-up. Ids are the client's own.
     """
 
     id: int
     pieces: tuple[tuple[str, bool], ...]
     max_tokens: int
+    trunk: int = 0
+    """So many pieces, the first ones, are shared by a repository's requests."""
     heal: int = -1
     thinking: bool = False
     reasoning_tokens: int = 0
@@ -54,6 +96,9 @@ class Generate(_Message, frozen=True, tag="generate"):
     top_p: float = 1.0
     seed: int = 0
     grammar: str = ""
+    schema: str = ""
+    """A JSON schema in place of a grammar."""
+    drafts: bool = True
     urgency: int = 0
 
 
@@ -63,8 +108,31 @@ class Cancel(_Message, frozen=True, tag="cancel"):
     id: int
 
 
-class Close(_Message, frozen=True, tag="close"):
-    """End. Waiting requests are dropped."""
+class Ask(_Message, frozen=True, tag="ask"):
+    """Send one `Status`."""
+
+
+class Stop(_Message, frozen=True, tag="stop"):
+    """End the worker: answered by `Refused` where other clients have work, unless `force`."""
+
+    force: bool = False
+
+
+class Welcome(_Message, frozen=True, tag="welcome"):
+    """The token is right and the model is, or will be, the one asked for. `Loading` or `Ready` follow."""
+
+    pid: int
+    version: str
+
+
+class Refused(_Message, frozen=True, tag="refused"):
+    """The greeting is refused; the worker closes the connection.
+
+    `ending`: it ends itself, because nobody else needs it, and the client may start another at once.
+    """
+
+    message: str
+    ending: bool = False
 
 
 class Loading(_Message, frozen=True, tag="loading"):
@@ -80,6 +148,14 @@ class Ready(_Message, frozen=True, tag="ready"):
     vocabulary: int
     seconds: float
     threads: int
+    placement: str = ""
+    """A sentence: where weights and KV cache are."""
+
+
+class Alive(_Message, frozen=True, tag="alive"):
+    """Every two seconds: the worker lives. `stuck_s`: for how long the running call shows no progress."""
+
+    stuck_s: float = 0.0
 
 
 class Progress(_Message, frozen=True, tag="progress"):
@@ -88,6 +164,10 @@ class Progress(_Message, frozen=True, tag="progress"):
     id: int
     done: int
     total: int
+    seconds_left: float = -1.0
+    """Until the first token, as far as this worker's own speed tells; -1: unknown."""
+    waiting: int = 0
+    """Requests that go first."""
 
 
 class Text(_Message, frozen=True, tag="text"):
@@ -109,6 +189,16 @@ class Done(_Message, frozen=True, tag="done"):
     reasoning_tokens: int
     prefill_seconds: float
     decode_seconds: float
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
+    interrupted: int = 0
+    """How often more urgent work came between."""
+    evaluated_again: int = 0
+    """Tokens evaluated twice because of that."""
+    restored_tokens: int = 0
+    """Of the cached ones, those that came from the disk."""
+    near_ties: int = 0
+    """Greedy choices in drafted batches with another within the noise: without drafts it may be that one."""
 
 
 class Cancelled(_Message, frozen=True, tag="cancelled"):
@@ -126,12 +216,71 @@ class Failed(_Message, frozen=True, tag="failed"):
     message: str
 
 
-Request = Load | Generate | Cancel | Close
-Reply = Loading | Ready | Progress | Text | Done | Cancelled | Failed
+class Speed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Tokens per second measured at a depth of the context, `depth` tokens and deeper up to the next."""
+
+    depth: int
+    prefill: float
+    decode: float
+
+
+class JobStatus(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    client: str
+    urgency: int
+    state: str
+    """`waiting`, `reading`, `writing`, `paused`."""
+    done: int
+    total: int
+    seconds_left: float
+
+
+class Status(_Message, frozen=True, tag="status"):
+    """Live figures. Sizes in bytes, times in seconds."""
+
+    pid: int
+    version: str
+    model: str
+    state: str
+    """`loading`, `ready`, `working`."""
+    uptime: float = 0.0
+    idle_for: float = 0.0
+    ends_in: float = -1.0
+    """When nobody comes; -1 while there are clients."""
+    clients: tuple[str, ...] = ()
+    jobs: tuple[JobStatus, ...] = ()
+    kv_tokens: int = 0
+    kv_tokens_used: int = 0
+    kv_bytes: int = 0
+    trunks: tuple[int, ...] = ()
+    """Tokens of each shared trunk."""
+    prompt_tokens: int = 0
+    reused_tokens: int = 0
+    restored_tokens: int = 0
+    output_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
+    speeds: tuple[Speed, ...] = ()
+    draft_costs: tuple[float, ...] = ()
+    """c(k)/c(1) for k = 1, 2, …; empty: not measured."""
+    eta_error: float = -1.0
+    """Mean of |foretold - true| / true over the answers so far; -1: none yet."""
+    saved_bytes: int = 0
+    placement: str = ""
+    near_ties: int = 0
+    """As in `Done`, of all answers."""
+    draft_noise: float = 0.0
+    """How far apart the two best logits may be for such a tie."""
+    notes: tuple[str, ...] = ()
+    """Sentences that somebody should know: a full disk, a cache that is off …"""
+
+
+Request = Hello | Generate | Cancel | Ask | Stop
+Reply = Welcome | Refused | Loading | Ready | Alive | Progress | Text | Done | Cancelled | Failed | Status
 
 _encoder = msgspec.msgpack.Encoder()
 _requests = msgspec.msgpack.Decoder(Request)
 _replies = msgspec.msgpack.Decoder(Reply)
+_greetings = msgspec.msgpack.Decoder(Greeting)
 
 
 def encode(message: Request | Reply) -> bytes:
@@ -179,10 +328,23 @@ class RequestReader(_Splitter):
 
     def read(self, data: bytes) -> list[Request]:
         """Take the next bytes, return the messages that they complete. Raises FrameError."""
-        try:
-            return [_requests.decode(body) for body in self.feed(data)]
-        except msgspec.DecodeError as error:
-            raise FrameError(f"A frame is not a request: {error}.") from error
+        return [request(body) for body in self.feed(data)]
+
+
+def greeting(body: bytes) -> Greeting:
+    """Decode a client's first frame as far as any version does. Raises FrameError."""
+    try:
+        return _greetings.decode(body)
+    except msgspec.DecodeError as error:
+        raise FrameError(f"The first frame is no greeting: {error}.") from error
+
+
+def request(body: bytes) -> Request:
+    """Decode the body of one frame. Raises FrameError."""
+    try:
+        return _requests.decode(body)
+    except msgspec.DecodeError as error:
+        raise FrameError(f"A frame is not a request: {error}.") from error
 
 
 class ReplyReader(_Splitter):

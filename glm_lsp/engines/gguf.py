@@ -40,6 +40,7 @@ TENSOR_TYPES: Mapping[int, tuple[str, int, int]] = {
     **{23: ("IQ4_XS", 256, 136), 24: ("I8", 1, 1), 25: ("I16", 1, 2), 26: ("I32", 1, 4), 27: ("I64", 1, 8)},
     **{28: ("F64", 1, 8), 29: ("IQ1_M", 256, 56), 30: ("BF16", 1, 2), 34: ("TQ1_0", 256, 54)},
     **{35: ("TQ2_0", 256, 66), 39: ("MXFP4", 32, 17), 40: ("NVFP4", 64, 36)},
+    **{41: ("Q1_0", 128, 18), 42: ("Q2_0", 64, 18)},
 }
 """By ggml type: name, elements per block, bytes per block."""
 
@@ -107,6 +108,16 @@ def check_extents(head: GgufHead) -> None:
             f"The model file {head.path} is cut off: it has {head.size_bytes:,} bytes and its tensors need "
             f"{needed:,}. Fetch it again."
         )
+
+
+def check_types(head: GgufHead) -> None:
+    """Raise ModelFileError if a tensor is quantised in a way that is not known here."""
+    for tensor in head.tensors:
+        if tensor.end is None:
+            raise ModelFileError(
+                f"The model file {head.path} has tensor '{tensor.name}' in a quantisation that is unknown "
+                f"here ({tensor.type_name}); choose a file with another one, or update glm-lsp."
+            )
 
 
 _PART = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")

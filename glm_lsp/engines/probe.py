@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from glm_lsp.core.errors import ConfigError, ModelFileError
-from glm_lsp.engines.gguf import GgufHead, check_extents, part_paths, read_head
+from glm_lsp.core.errors import ModelFileError
+from glm_lsp.engines.gguf import GgufHead, Tensor, check_extents, check_types, part_paths, read_head
 
-KV_SCALE = {"f16": 1.0, "q8_0": 34 / 64, "f32": 2.0}
+KV_SCALE = {"f16": 1.0, "q8_0": 34 / 64, "q4_0": 18 / 64, "f32": 2.0}
 """Bytes of the KV cache by its type, as a share of f16's."""
-_COMPUTE_BYTES = 8.5
-"""Compute buffer per context token and batch token, measured on this architecture."""
+_INDEXER = re.compile(r"blk\.(\d+)\.indexer\.attn_k\.weight")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,14 @@ class ModelFacts:
     layers: int
     vocabulary: int
     pretokenizer: str
+    tensors: tuple[Tensor, ...] = field(default=(), repr=False)
+    """Of all parts. `start` and `end` are places in their own part."""
+    kv_bytes_f16: int = 0
+    """Of the KV cache, per token, by the shape of the attention; 0: the file does not tell."""
+
+    @property
+    def tensor_names(self) -> tuple[str, ...]:
+        return tuple(tensor.name for tensor in self.tensors)
 
 
 def machine() -> MachineFacts:
@@ -81,8 +90,10 @@ def model_facts(path: str | Path) -> ModelFacts:
     head = read_head(Path(path))
     heads = [head, *(read_head(part) for part in part_paths(head)[1:])]
     for part in heads:
+        check_types(part)
         check_extents(part)
     architecture = head.text("general.architecture")
+    tensors = tuple(tensor for part in heads for tensor in part.tensors)
     if not architecture:
         raise ModelFileError(f"The model file {path} does not say which architecture it is; fetch another.")
     return ModelFacts(
@@ -96,55 +107,31 @@ def model_facts(path: str | Path) -> ModelFacts:
         layers=head.integer(f"{architecture}.block_count"),
         vocabulary=len(head.texts("tokenizer.ggml.tokens")),
         pretokenizer=head.text("tokenizer.ggml.pre"),
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class MemoryNeed:
-    """Bytes of main memory that loading a model takes."""
-
-    weights_bytes: int
-    kv_bytes: int
-    compute_bytes: int
-
-    @property
-    def total_bytes(self) -> int:
-        return self.weights_bytes + self.kv_bytes + self.compute_bytes
-
-
-def memory_need(
-    facts: ModelFacts,
-    *,
-    context_tokens: int,
-    batch_tokens: int,
-    kv_type: str,
-    kv_bytes_f16: int,
-    gpu_layers: int = 0,
-) -> MemoryNeed:
-    """Estimate what loading takes from main memory; `kv_bytes_f16` is per token. GPU layers take none."""
-    share = 1 - min(gpu_layers / (facts.layers or 1), 1.0)
-    return MemoryNeed(
-        weights_bytes=int(facts.size_bytes * share),
-        kv_bytes=int(kv_bytes_f16 * KV_SCALE[kv_type] * context_tokens * share),
-        compute_bytes=int(_COMPUTE_BYTES * context_tokens * batch_tokens),
-    )
-
-
-def check_memory(need: MemoryNeed, free_bytes: int | None) -> None:
-    """Raise ConfigError with the figures if the model would not fit: better than the OOM killer."""
-    if free_bytes is None or need.total_bytes <= free_bytes:
-        return
-    raise ConfigError(
-        f"The model needs {gigabytes(need.total_bytes)} of memory (weights {gigabytes(need.weights_bytes)}, "
-        f"KV cache {gigabytes(need.kv_bytes)}, buffers {gigabytes(need.compute_bytes)}), but only "
-        f"{gigabytes(free_bytes)} are free. Lower model.context_tokens, choose a smaller quantisation, "
-        "or end other programs."
+        tensors=tensors,
+        kv_bytes_f16=_kv_bytes(head, architecture, (tensor.name for tensor in tensors)),
     )
 
 
 def gigabytes(count: int) -> str:
     """Bytes as a person reads them, in GB of 10^9."""
     return f"{count / 1e9:.1f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+
+
+def _kv_bytes(head: GgufHead, architecture: str, names: Iterable[str]) -> int:
+    """Keys and values of all layers. Latent attention has one key, its value too; an indexer has a key."""
+
+    def number(name: str) -> int:
+        return head.integer(f"{architecture}.{name}")
+
+    layers = number("block_count") - number("nextn_predict_layers")
+    heads = head.integers(f"{architecture}.attention.head_count_kv")[:layers]
+    keys = sum(heads) or layers * (number("attention.head_count_kv") or number("attention.head_count"))
+    width = number("embedding_length") // (number("attention.head_count") or 1)
+    value = 0 if number("attention.kv_lora_rank") else number("attention.value_length") or width
+    found = (_INDEXER.match(name) for name in names)
+    indexers = sum(1 for match in found if match and int(match[1]) < layers)
+    row = (number("attention.key_length") or width) + value
+    return 2 * (keys * row + indexers * number("attention.indexer.key_length"))
 
 
 def _quantisation(heads: list[GgufHead]) -> str:

@@ -11,15 +11,23 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from glm_lsp.core import profiles
 from glm_lsp.core.errors import ConfigError, EngineUnavailable
 from glm_lsp.core.generation import Engine, Tokenizer, Work
 from glm_lsp.core.profiles import ModelProfile
 from glm_lsp.core.settings import Settings
+from glm_lsp.engines import rendezvous
 from glm_lsp.engines.gguf import read_head
+from glm_lsp.engines.rendezvous import MAIN, TYPING
+
+if TYPE_CHECKING:
+    from glm_lsp.engines.embedded import EmbeddedEngine
 
 EMBEDDED, REMOTE = "embedded", "remote"
+SMALL = "embedded for typing"
+"""The second embedded engine, with a small model of its own; to the user it is `embedded` too."""
 BUNDLED = "nano"
 FLAGSHIP = "glm-5.2"
 CHOICES: Mapping[Work, str] = {
@@ -49,8 +57,10 @@ class Router:
     Any thread may ask: making them takes long enough to stop an event loop.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, client: str = "glm-lsp") -> None:
+        """`client` is what a person would call us: the machine's worker names us by it to others."""
         self._settings = settings
+        self._client = client
         self._engines: dict[str, Engine] = {}
         self._profiles: dict[str, ModelProfile] = {}
         self._tokenizers: dict[str, Tokenizer] = {}
@@ -63,7 +73,7 @@ class Router:
             if name not in self._engines:
                 if missing := self._missing(name):
                     raise EngineUnavailable(missing)
-                self._engines[name] = self._embedded() if name == EMBEDDED else self._remote()
+                self._engines[name] = self._remote() if name == REMOTE else self._embedded(name)
             return self._engines[name]
 
     def profile(self, work: Work) -> ModelProfile:
@@ -86,22 +96,27 @@ class Router:
     def _name(self, work: Work) -> str:
         setting = CHOICES[work]
         chosen = self._settings.text(setting) if setting else ""
-        return chosen or self._settings.text("engine.default")
+        name = chosen or self._settings.text("engine.default")
+        small = name == EMBEDDED and work is Work.TYPING and self._settings.text("typing_model.path")
+        return SMALL if small else name
 
     def _route(self, work: Work) -> Route:
         name = self._name(work)
         setting = CHOICES[work]
         own = bool(setting and self._settings.text(setting))
+        engine = EMBEDDED if name == SMALL else name
         reason = (
-            f"{setting} chooses the {name} engine for {work} work."
+            f"{setting} chooses the {engine} engine for {work} work."
             if own
-            else f"engine.default is '{name}', and nothing else is set for {work} work."
+            else f"engine.default is '{engine}', and nothing else is set for {work} work."
         )
+        if name == SMALL:
+            reason = f"typing_model.path names a model of its own for {work} work."
         try:
             remedy, model = self._missing(name), self._model(name)
         except ConfigError as error:
             remedy, model = str(error), ""
-        return Route(work, name, model, self._stays_here(name), not remedy, reason, remedy)
+        return Route(work, engine, model, self._stays_here(name), not remedy, reason, remedy)
 
     def _stays_here(self, name: str) -> bool:
         if name != REMOTE:
@@ -119,14 +134,14 @@ class Router:
             from glm_lsp.engines.remote import availability  # noqa: PLC0415 (httpx is slow to import)
 
             return availability(self._settings)
-        from glm_lsp.engines.embedded import EmbeddedEngine  # noqa: PLC0415 (starts what not everybody needs)
+        return self._embedded(name).availability()
 
-        return EmbeddedEngine(self._settings, self._profile(name)).availability()
-
-    def _embedded(self) -> Engine:
+    def _embedded(self, name: str) -> EmbeddedEngine:
+        # It starts what not everybody needs.
         from glm_lsp.engines.embedded import EmbeddedEngine  # noqa: PLC0415
 
-        return EmbeddedEngine(self._settings, self._profile(EMBEDDED))
+        slot = TYPING if name == SMALL else MAIN if self._settings.text("model.path") else rendezvous.BUNDLED
+        return EmbeddedEngine(self._settings, self._profile(name), slot=slot, client=self._client)
 
     def _remote(self) -> Engine:
         from glm_lsp.engines.remote import RemoteEngine  # noqa: PLC0415
@@ -141,12 +156,13 @@ class Router:
             if name not in self._tokenizers:
                 from glm_lsp.engines.tokenizers import ApproximateTokenizer, GgufTokenizer  # noqa: PLC0415
 
-                path = self._gguf() if name == EMBEDDED else ""
+                path = self._gguf(name) if name != REMOTE else ""
                 self._tokenizers[name] = GgufTokenizer(path) if path else ApproximateTokenizer()
             return self._tokenizers[name]
 
-    def _gguf(self) -> str:
-        path = self._settings.text("model.path") or self._profile(EMBEDDED).gguf_path
+    def _gguf(self, name: str) -> str:
+        setting = "typing_model.path" if name == SMALL else "model.path"
+        path = self._settings.text(setting) or self._profile(name).gguf_path
         return path if path and Path(path).is_file() else ""
 
     def _profile(self, name: str) -> ModelProfile:
@@ -157,6 +173,9 @@ class Router:
     def _profile_name(self, name: str) -> str:
         """`model.profile` speaks of the default engine; the other one's model is known by its own name."""
         settings = self._settings
+        if name == SMALL:
+            path = settings.text("typing_model.path")
+            return settings.text("typing_model.profile") or _profile_of(path)
         if (chosen := settings.text("model.profile")) and name == settings.text("engine.default"):
             return chosen
         if name == REMOTE:
@@ -164,10 +183,12 @@ class Router:
             others = tuple(n for n in profiles.names() if n != BUNDLED or n == settings.text("remote.model"))
             return match_profile(settings.text("remote.model"), others) or FLAGSHIP
         path = settings.text("model.path")
-        if not path:
-            return BUNDLED
-        names = profiles.names()
-        return match_profile(Path(path).name, names) or match_profile(_claimed(path), names) or FLAGSHIP
+        return _profile_of(path) if path else BUNDLED
+
+
+def _profile_of(path: str) -> str:
+    names = profiles.names()
+    return match_profile(Path(path).name, names) or match_profile(_claimed(path), names) or FLAGSHIP
 
 
 def _claimed(path: str) -> str:

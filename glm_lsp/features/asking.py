@@ -103,6 +103,7 @@ async def consult(
         trunk.blocks,
         trunk.dropped,
         budget_tokens=trunk.budget_tokens,
+        trunk_segments=len(trunk.segments),
     )
     return await ask(engine, prompt, question, settings, on_progress)
 

@@ -35,10 +35,7 @@ async def suggest(session: Session, snapshot: Snapshot, path: str, offset: int) 
 
     Raises UsageError, PolicyError and BudgetError as `Session.gather` does, and whatever the engine raises.
     """
-    reply = snapshot.settings.integer("completion.max_tokens")
-    thinking = Thinking(snapshot.settings.text("thinking.completion"))
-    reasoning = snapshot.settings.integer("thinking.reasoning_tokens") if thinking is not Thinking.OFF else 0
-    budget = Budget(session.engine.facts.context_tokens, reply, reasoning)
+    thinking, budget = mode(snapshot), _budget(session, snapshot)
     cursor = await _open(session, snapshot, path, offset, thinking)
     prompt = await cursor.prompt(session.budget_tokens(snapshot, budget))
     lines = session.profile.completion_lines if snapshot.settings.flag("completion.multiline") else 1
@@ -46,9 +43,9 @@ async def suggest(session: Session, snapshot: Snapshot, path: str, offset: int) 
     stops += ["\n"] if lines == 1 and prompt.prefill else []
     request = GenerateRequest(
         prompt=prompt,
-        max_tokens=reply,
+        max_tokens=budget.reply_tokens,
         thinking=thinking,
-        reasoning_tokens=reasoning,
+        reasoning_tokens=budget.reasoning_tokens,
         stop=tuple(stops),
         heal=bool(prompt.prefill),
         work=Work.TYPING,
@@ -74,11 +71,28 @@ async def suggest(session: Session, snapshot: Snapshot, path: str, offset: int) 
 
 
 async def pack_context(
-    session: Session, snapshot: Snapshot, path: str, offset: int, budget_tokens: int
+    session: Session, snapshot: Snapshot, path: str, offset: int, budget_tokens: int = 0
 ) -> Prompt:
-    """The prompt that a completion at byte `offset` of `path` would send within `budget_tokens`."""
+    """The prompt that a completion at byte `offset` of `path` would send within `budget_tokens`.
+
+    With 0, exactly the one that `suggest` would send.
+    """
+    if not budget_tokens:
+        cursor = await _open(session, snapshot, path, offset, mode(snapshot))
+        return await cursor.prompt(session.budget_tokens(snapshot, _budget(session, snapshot)))
     cursor = await _open(session, snapshot, path, offset, Thinking.OFF)
     return await cursor.prompt(budget_tokens)
+
+
+def mode(snapshot: Snapshot) -> Thinking:
+    """Whether completions think."""
+    return Thinking(snapshot.settings.text("thinking.completion"))
+
+
+def _budget(session: Session, snapshot: Snapshot) -> Budget:
+    settings = snapshot.settings
+    reasoning = settings.integer("thinking.reasoning_tokens") if mode(snapshot) is not Thinking.OFF else 0
+    return Budget(session.engine.facts.context_tokens, settings.integer("completion.max_tokens"), reasoning)
 
 
 async def _answer(session: Session, request: GenerateRequest, gap: trim.Gap) -> tuple[str, Usage | None]:
@@ -198,6 +212,7 @@ class _Cursor:
             form=Form.FIM if self.fim else Form.CHAT,
             suffix=suffix if self.fim else "",
             budget_tokens=trunk.budget_tokens,
+            trunk_segments=len(trunk.segments),
         )
         template = self.session.profile.template
         return replace(prompt, tokens=pack.prompt_tokens(prompt, count, self.thinking, template))

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -253,7 +254,7 @@ def _heavy_imports() -> RuntimeFactory:
     from glm_lsp.core.syntax import definitions  # noqa: PLC0415
 
     definitions(b"", "python")  # loads the grammar
-    return Runtime
+    return partial(Runtime, client="editor")
 
 
 def _as_uri(path: str | None) -> str | None:

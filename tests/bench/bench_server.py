@@ -184,8 +184,7 @@ def bench_stalls(files: int, scratch: Path) -> Iterator[Row]:
     yield f"indexing {files:,} files", f"{took_s:.1f} s", "", ""
 
 
-def table(rows: list[Row]) -> str:
-    head = ("what", "ours", "beside", "ratio or bound")
+def table(rows: list[Row], head: Row = ("what", "ours", "beside", "ratio or bound")) -> str:
     widths = [max(len(row[n]) for row in (head, *rows)) for n in range(4)]
 
     def line(row: tuple[str, ...]) -> str:

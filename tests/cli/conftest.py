@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from glm_lsp.disk.store import CACHE_VARIABLE
+from glm_lsp.engines.rendezvous import RUNTIME_VARIABLE
 from tests.cli.scripted import ONE, TWO, Ran, Scripted, commit, git
 
 Cli = Callable[..., Ran]
@@ -27,7 +29,10 @@ def cli(tmp_path_factory: pytest.TempPathFactory) -> Cli:
         code: str = "import sys; from glm_lsp.__main__ import main; sys.exit(main())",
         stdin: str = "",
     ) -> Ran:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("GLM_LSP_", "GITHUB_"))}
+        apart = (RUNTIME_VARIABLE, CACHE_VARIABLE)
+        kept = {
+            k: v for k, v in os.environ.items() if not k.startswith(("GLM_LSP_", "GITHUB_")) or k in apart
+        }
         env = {
             **kept,
             "HOME": str(home),

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from glm_lsp.core import layout
 from glm_lsp.core.errors import UsageError
 from glm_lsp.core.generation import Form, Prompt, Role, Segment, Thinking
-from glm_lsp.core.template import SPECIAL_TOKENS, TemplateName, render
+from glm_lsp.core.template import SPECIAL_TOKENS, TemplateName, render, trunk_pieces
 
 SEGMENTS = (
     Segment(Role.SYSTEM, "Be brief.\n"),
@@ -119,3 +119,23 @@ def test_segments_meet_at_a_newline_and_a_graphic_sign(
     for left, right in pairwise(whole):
         assert left.endswith("\n") and right[0].isascii() and right[0].isprintable() and right[0] != " "
     assert tail.prefill.startswith("```") and tail.stop not in window and tail.stop not in suffix
+
+
+@pytest.mark.parametrize("template", list(TemplateName))
+@pytest.mark.parametrize("thinking", list(Thinking))
+@pytest.mark.parametrize("form", list(Form))
+@given(
+    shared=st.lists(st.sampled_from([Role.SYSTEM, Role.USER]), max_size=4),
+    tails=st.tuples(st.text(min_size=1), st.text(min_size=1)).filter(lambda pair: pair[0] != pair[1]),
+)
+def test_the_trunk_is_what_two_prompts_of_a_repository_have_in_common(
+    template: str, thinking: Thinking, form: Form, shared: list[Role], tails: tuple[str, str]
+) -> None:
+    trunk = tuple(Segment(role, f"{at}\n") for at, role in enumerate(sorted(shared, reverse=False)))
+    prompts = [
+        Prompt((*trunk, Segment(Role.USER, tail)), 0, form=form, trunk_segments=len(trunk)) for tail in tails
+    ]
+    pieces = [render(prompt, thinking, template) for prompt in prompts]
+    counts = {trunk_pieces(prompt, thinking, template) for prompt in prompts}
+    common = next(at for at, (a, b) in enumerate(zip(*pieces, strict=True)) if a != b)
+    assert counts == {common if trunk else 0}

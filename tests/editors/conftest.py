@@ -17,6 +17,8 @@ from pathlib import Path
 import platformdirs
 import pytest
 
+from glm_lsp.engines.rendezvous import RUNTIME_VARIABLE
+
 HERE = Path(__file__).parent
 SETUPS = HERE.parents[1] / "editors"
 EXAMPLE = '''"""A small inventory."""
@@ -114,6 +116,8 @@ def home(tmp_path: Path) -> Home:
         "XDG_STATE_HOME": str(tmp_path / "state"),
         "XDG_DATA_HOME": str(tmp_path / "data"),
         "GLM_LSP_MODEL_THREADS": "1",
+        # Their workers are the tests', and end with them.
+        RUNTIME_VARIABLE: os.environ[RUNTIME_VARIABLE],
     }
     git = {**environment, "GIT_CONFIG_GLOBAL": os.devnull}
     subprocess.run(["git", "init", "-q", str(repository)], check=True, env=git)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,13 +38,14 @@ def llama() -> Any:
 
 @pytest.fixture
 def embedded_settings() -> Settings:
-    return Settings({"model.threads": 1, "model.kv_type": "f32"})
+    return Settings({"model.threads": 1, "worker.drafts": False, "model.kv_type": "f32"})
 
 
 @pytest.fixture
 async def engine(
-    nano: ModelProfile, embedded_settings: Settings, llama: Any
+    nano: ModelProfile, embedded_settings: Settings, llama: Any, runtime: Path
 ) -> AsyncIterator[EmbeddedEngine]:
+    """An engine with a worker that nobody else has asked for anything."""
     engine = EmbeddedEngine(embedded_settings, nano)
     yield engine
     await engine.close()

@@ -1,7 +1,7 @@
 """The embedded engine with its real worker process: streams, cancellation, death, bad models."""
 
 import asyncio
-import contextlib
+import dataclasses
 import os
 import signal
 import subprocess
@@ -28,14 +28,16 @@ from glm_lsp.core.profiles import ModelProfile
 from glm_lsp.core.settings import Settings
 from glm_lsp.engines import embedded
 from glm_lsp.engines.embedded import INSTALL, EmbeddedEngine
-from glm_lsp.engines.frames import Cancelled, Generate, Text
-from glm_lsp.engines.process import WorkerProcess
+from glm_lsp.engines.frames import Cancelled, Generate, Progress, Text
+from glm_lsp.engines.router import Router
 from glm_lsp.engines.scripted import prompt_of
+from tests.engines.living import client, gone, until
 
 pytestmark = pytest.mark.embedded
 CODE = "import os\n\n\ndef read(path):\n    with open(path) as file:\n        "
 
 
+SOURCE = "".join(f"def step_{n}(value, other):\n    return value * {n} + other\n" for n in range(14))
 ENDLESS = r"root ::= [ -~\n] root"
 
 
@@ -56,34 +58,17 @@ async def collect(engine: Engine, request: GenerateRequest) -> list[Chunk]:
 
 def check(chunks: list[Chunk]) -> str:
     """The stream has the port's shape; return its text."""
+    # One without a total says only that others go first.
+    begun = [c.prefill for c in chunks if c.prefill is not None and c.prefill.total_tokens]
     assert chunks[0].prefill is not None
     assert [bool(c.finish) for c in chunks].index(True) == len(chunks) - 1
     usage = chunks[-1].usage
     assert usage is not None
     assert usage.evaluated_tokens is not None
     assert usage.evaluated_tokens > 0
-    assert usage.prompt_tokens == chunks[0].prefill.total_tokens
-    assert usage.cached_tokens == chunks[0].prefill.done_tokens
+    assert usage.prompt_tokens == begun[0].total_tokens
+    assert usage.cached_tokens == begun[0].done_tokens
     return "".join(c.text for c in chunks)
-
-
-async def gone(pid: int) -> None:
-    """Wait until no such process is left."""
-    while True:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return
-        if is_zombie(pid):
-            return
-        await asyncio.sleep(0.02)
-
-
-def is_zombie(pid: int) -> bool:
-    """It has ended, and whoever inherited it has not asked how."""
-    with contextlib.suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] == "Z"
-    return False
 
 
 async def test_streams_an_answer_and_reuses_the_prompt(engine: EmbeddedEngine) -> None:
@@ -146,19 +131,23 @@ async def test_closing_the_stream_frees_the_engine(engine: EmbeddedEngine) -> No
 
 
 async def test_cancelling_stops_decoding_in_llama_cpp(engine: EmbeddedEngine) -> None:
-    worker = await WorkerProcess.start(engine._load())
-    pieces = (("[gMASK]<sop><|user|>", True), ("Go on.\n", False), ("<|assistant|><think></think>", True))
-    running = worker.submit(Generate(1, pieces, 3500, grammar=ENDLESS))
-    waiting = worker.submit(Generate(2, pieces, 3500, grammar=ENDLESS))
-    while not isinstance(await worker.next(running, 60), Text):
-        pass
-    worker.cancel(2)
-    assert await worker.next(waiting, 60) == Cancelled(2, 0)
-    worker.cancel(1)
-    while not isinstance(reply := await worker.next(running, 60), Cancelled):
-        pass
-    assert 0 < reply.output_tokens < 3500
-    await worker.close()
+    async with client(kv_type="f32") as worker:
+        pieces = (
+            *(("[gMASK]<sop><|user|>", True), ("Go on.\n", False)),
+            ("<|assistant|><think></think>", True),
+        )
+        running = worker.submit(Generate(1, pieces, 3500, grammar=ENDLESS))
+        waiting = worker.submit(Generate(2, pieces, 3500, grammar=ENDLESS))
+        while not isinstance(await worker.next(running, 60), Text):
+            pass
+        worker.cancel(2)
+        while not isinstance(reply := await worker.next(waiting, 60), Cancelled):
+            assert isinstance(reply, Progress)
+        assert reply == Cancelled(2, 0)
+        worker.cancel(1)
+        while not isinstance(reply := await worker.next(running, 60), Cancelled):
+            pass
+        assert 0 < reply.output_tokens < 3500
 
 
 async def test_a_cancelled_task_cancels_the_request(engine: EmbeddedEngine) -> None:
@@ -173,15 +162,16 @@ async def test_a_cancelled_task_cancels_the_request(engine: EmbeddedEngine) -> N
     check(await collect(engine, ask()))
 
 
+@pytest.mark.parametrize("phase", ["prefill", "decode"])
 @pytest.mark.parametrize(
     ("ending", "cause"), [(signal.SIGKILL, "lack of memory"), (signal.SIGABRT, "assertion")]
 )
 async def test_death_in_mid_stream_is_a_sentence_and_the_next_request_works(
-    engine: EmbeddedEngine, ending: signal.Signals, cause: str
+    engine: EmbeddedEngine, ending: signal.Signals, cause: str, phase: str
 ) -> None:
-    stream = engine.generate(endless())
+    stream = engine.generate(endless() if phase == "decode" else ask(user="x = 1\n" * 600))
     async for chunk in stream:
-        if chunk.text:
+        if chunk.text or (phase == "prefill" and chunk.prefill and chunk.prefill.done_tokens):
             break
     first = engine.worker_pid
     assert first is not None
@@ -213,7 +203,8 @@ async def test_a_failed_assertion_is_told_with_its_last_words(engine: EmbeddedEn
 
 def say(pid: int, words: str) -> None:
     """Write to a process's stderr, as native code in it would."""
-    Path(f"/proc/{pid}/fd/2").write_text(words, encoding="utf-8")
+    with Path(f"/proc/{pid}/fd/2").open("a", encoding="utf-8") as log:
+        log.write(words)
 
 
 async def test_deaths_in_a_row_end_in_a_rest(engine: EmbeddedEngine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,9 +212,10 @@ async def test_deaths_in_a_row_end_in_a_rest(engine: EmbeddedEngine, monkeypatch
     for _ in range(5):
         stream = engine.generate(endless())
         task = asyncio.ensure_future(anext(stream))
-        pid = await born(engine)
-        os.kill(pid, signal.SIGKILL)
-        with pytest.raises(EngineDied, match="while loading the model"):
+        await until(lambda: engine.worker_pid is not None)
+        assert engine.worker_pid is not None
+        os.kill(engine.worker_pid, signal.SIGKILL)
+        with pytest.raises(EngineDied, match="was ended by SIGKILL"):
             await task
     with pytest.raises(EngineUnavailable, match="died 5 times without an answer; it is tried again in"):
         await collect(engine, ask())
@@ -231,78 +223,141 @@ async def test_deaths_in_a_row_end_in_a_rest(engine: EmbeddedEngine, monkeypatch
     check(await collect(engine, ask()))
 
 
-async def born(engine: EmbeddedEngine) -> int:
-    """The worker's process id, as soon as there is one."""
-    while engine.worker_pid is None:  # noqa: ASYNC110 (a process has no event for its birth)
-        await asyncio.sleep(0)
-    return engine.worker_pid
+async def test_a_death_is_told_to_everybody_and_counted_once(engine: EmbeddedEngine) -> None:
+    streams = [engine.generate(endless()) for _ in range(3)]
+    for stream in streams:
+        await anext(stream)
+    assert engine.worker_pid is not None
+    os.kill(engine.worker_pid, signal.SIGKILL)
+    for stream in streams:
+        with pytest.raises(EngineDied, match="was ended by SIGKILL"):
+            async for _ in stream:
+                pass
+    assert engine._deaths == 1
 
 
-async def test_silence_is_a_stall(nano: ModelProfile, llama: object) -> None:
-    engine = EmbeddedEngine(Settings({"model.threads": 1, "engine.stall_seconds": 20.0}), nano)
+async def test_a_worker_that_stands_still_is_ended_and_another_answers(
+    nano: ModelProfile, llama: object, runtime: Path
+) -> None:
+    engine = EmbeddedEngine(
+        Settings({"model.threads": 1, "worker.drafts": False, "engine.stall_seconds": 3.0}), nano
+    )
     await engine.start()
-    engine._settings = Settings({"model.threads": 1, "engine.stall_seconds": 1.0})
     pid = engine.worker_pid
     assert pid is not None
+    stream = engine.generate(endless())
+    await anext(stream)
     os.kill(pid, signal.SIGSTOP)
-    with pytest.raises(EngineStalled, match="no sign of life for 1 s"):
-        await collect(engine, ask())
+    with pytest.raises(
+        EngineStalled, match=r"no sign of life for 3 s \(engine.stall_seconds\) and was ended"
+    ):
+        async for _ in stream:
+            pass
     await gone(pid)
-    engine._settings = Settings({"model.threads": 1})
     check(await collect(engine, ask()))
     await engine.close()
 
 
-async def test_close_ends_the_worker_and_what_is_under_way(engine: EmbeddedEngine) -> None:
-    stream = engine.generate(endless())
-    await anext(stream)
+async def test_close_leaves_the_worker_to_others(
+    engine: EmbeddedEngine, nano: ModelProfile, embedded_settings: Settings
+) -> None:
+    other = EmbeddedEngine(embedded_settings, nano, client="other")
+    going_on, ended = other.generate(endless()), engine.generate(endless())
+    await anext(going_on)
+    await anext(ended)
     pid = engine.worker_pid
-    assert pid is not None
+    assert pid == other.worker_pid
     closing = asyncio.create_task(engine.close())
     with pytest.raises(EngineUnavailable, match="closed"):
-        async for _ in stream:
+        async for _ in ended:
             pass
     await closing
-    await gone(pid)
     with pytest.raises(EngineUnavailable, match="closed"):
         await collect(engine, ask())
+    async for chunk in going_on:
+        if chunk.text:
+            break
+    status = await other.status()
+    assert status is not None
+    assert status.clients == (f"other (process {os.getpid()})",)
+    assert [job.client for job in status.jobs] == ["other"]
+    await going_on.aclose()
+    await other.close()
 
 
-PARENT = """
-import asyncio, os, signal, sys
+CLIENT = """
+import asyncio
 from glm_lsp.core import profiles
 from glm_lsp.core.settings import Settings
 from glm_lsp.engines.embedded import EmbeddedEngine
+from tests.engines.test_embedded import endless
 
 async def main():
-    engine = EmbeddedEngine(Settings({"model.threads": 1}), profiles.load("nano"))
-    await engine.start()
-    print(engine.worker_pid, flush=True)
-    await asyncio.sleep(600)
+    settings = Settings({"model.threads": 1, "worker.drafts": False, "model.kv_type": "f32"})
+    engine = EmbeddedEngine(settings, profiles.load("nano"), client="killed")
+    async for chunk in engine.generate(endless()):
+        print(engine.worker_pid, flush=True)
 
 asyncio.run(main())
 """
 
 
-async def test_the_worker_ends_with_its_parent(llama: object) -> None:
-    parent = await asyncio.create_subprocess_exec(sys.executable, "-c", PARENT, stdout=subprocess.PIPE)
-    assert parent.stdout is not None
-    worker = int(await parent.stdout.readline())
-    parent.kill()
-    await parent.wait()
-    await gone(worker)
-
-
-async def test_files_in_the_working_directory_are_not_imported(
-    engine: EmbeddedEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("numpy", "msgspec", "llama_cpp", "signal"):
-        (tmp_path / f"{name}.py").write_text(
-            "open('taken', 'w').close()\nraise SystemExit(9)\n", encoding="utf-8"
-        )
-    monkeypatch.chdir(tmp_path)
+async def test_a_client_that_is_killed_takes_only_its_own_work_along(engine: EmbeddedEngine) -> None:
+    await engine.start()
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", CLIENT, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
+    )
+    assert process.stdout is not None
+    assert int(await process.stdout.readline()) == engine.worker_pid
+    stream = engine.generate(endless(Work.IDLE))
+    await anext(stream)
+    process.kill()
+    await process.wait()
+    async for chunk in stream:
+        if chunk.text:
+            break
+    status = await engine.status()
+    assert status is not None
+    assert [(job.client, job.state) for job in status.jobs] == [("glm-lsp", "writing")]
+    await stream.aclose()
     check(await collect(engine, ask()))
-    assert not (tmp_path / "taken").exists()
+
+
+async def test_a_model_that_was_loaded_is_there_for_the_next_engine(
+    engine: EmbeddedEngine, nano: ModelProfile, embedded_settings: Settings
+) -> None:
+    text = check(await collect(engine, ask()))
+    pid = engine.worker_pid
+    await engine.close()
+    again = EmbeddedEngine(embedded_settings, nano)
+    chunks = await collect(again, ask())
+    assert check(chunks) == text
+    assert again.worker_pid == pid
+    assert again.figures is not None
+    assert again.figures.evaluated_tokens == 1
+    await again.close()
+
+
+async def test_reading_ahead_writes_nothing_and_spares_the_next(engine: EmbeddedEngine) -> None:
+    user = SOURCE
+    prompt = prompt_of(user, prefill="")
+    trunk = dataclasses.replace(prompt, segments=prompt.segments[:1], trunk_segments=1)
+    chunks = await collect(engine, GenerateRequest(trunk, 0, work=Work.IDLE))
+    assert not any(c.text for c in chunks)
+    read = engine.figures
+    assert read is not None
+    assert read.output_tokens == 0
+    check(await collect(engine, ask(user=user)))
+    assert engine.figures is not None
+    assert engine.figures.cached_tokens is not None
+    assert read.prompt_tokens is not None
+    assert engine.figures.cached_tokens >= read.prompt_tokens - 2
+
+
+async def test_the_schema_reaches_the_model(engine: EmbeddedEngine) -> None:
+    schema = '{"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}'
+    text = check(await collect(engine, ask(prefill="", schema=schema, max_tokens=40)))
+    assert text.replace(" ", "").startswith('{"n":')
 
 
 @pytest.mark.parametrize(
@@ -350,13 +405,13 @@ async def test_a_mended_model_is_taken_up(nano: ModelProfile, llama: object, tmp
     [
         ({"model.path": "/none.gguf"}, EngineUnavailable, "/none.gguf does not exist; set model.path"),
         ({"model.context_tokens": 8192}, ConfigError, "is 8,192, but nano was trained for 4,096"),
-        ({"model.gpu_layers": 4}, ConfigError, "without GPU support"),
+        ({"model.gpu_layers": 4}, ConfigError, "sees no GPU"),
     ],
 )
 async def test_bad_settings_are_a_sentence(
     settings: dict[str, object], error: type[GlmError], message: str, nano: ModelProfile, llama: object
 ) -> None:
-    engine = EmbeddedEngine(Settings({"model.threads": 1, **settings}), nano)
+    engine = EmbeddedEngine(Settings({"model.threads": 1, "worker.drafts": False, **settings}), nano)
     with pytest.raises(error, match=message):
         await collect(engine, ask())
     await engine.close()
@@ -364,8 +419,8 @@ async def test_bad_settings_are_a_sentence(
 
 async def test_a_model_that_does_not_fit_memory_is_refused(nano: ModelProfile, llama: object) -> None:
     greedy = type(nano)(**{**{f: getattr(nano, f) for f in nano.__slots__}, "kv_bytes_per_token_f16": 10**10})
-    engine = EmbeddedEngine(Settings({"model.threads": 1}), greedy)
-    with pytest.raises(ConfigError, match=r"needs [\d.]+ GB of memory .*but only [\d.]+ GB are free"):
+    engine = EmbeddedEngine(Settings({"model.threads": 1, "worker.drafts": False}), greedy)
+    with pytest.raises(ConfigError, match=r"needs [\d.]+ GB of memory .*, but only [\d.]+ GB are free"):
         await engine.start()
     await engine.close()
 
@@ -418,3 +473,28 @@ async def test_reasoning_is_bounded_and_apart(engine: EmbeddedEngine) -> None:
 async def test_a_begun_word_is_continued(engine: EmbeddedEngine) -> None:
     text = check(await collect(engine, ask(CODE + "retur", heal=True, max_tokens=1)))
     assert text.startswith("n")
+
+
+async def test_a_model_for_typing_runs_beside_the_large_one(
+    nano: ModelProfile, llama: object, runtime: Path, tmp_path: Path
+) -> None:
+    settings = {"model.threads": 1, "worker.drafts": False, "typing_model.context_tokens": 1024}
+    for name in ("model", "typing_model"):
+        copy(nano, tmp_path / f"{name}-nano.gguf", lambda data: data)
+        settings |= {f"{name}.path": str(tmp_path / f"{name}-nano.gguf")}
+    router = Router(Settings(settings))
+    typing, action = router.engine(Work.TYPING), router.engine(Work.ACTION)
+    assert isinstance(typing, EmbeddedEngine)
+    assert isinstance(action, EmbeddedEngine)
+    await asyncio.gather(typing.start(), action.start())
+    assert typing.worker_pid != action.worker_pid
+    small, large = await typing.status(), await action.status()
+    assert small is not None
+    assert large is not None
+    assert (small.model, large.model) == (settings["typing_model.path"], settings["model.path"])
+    assert small.kv_tokens == 2048
+    busy = action.generate(endless())
+    await anext(busy)
+    check(await collect(typing, ask(work=Work.TYPING)))
+    await busy.aclose()
+    await router.close()

@@ -2,27 +2,38 @@
 
 from itertools import pairwise
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from glm_lsp.core.generation import Finish
+from glm_lsp.engines import frames
 from glm_lsp.engines.frames import (
     FRAME_LIMIT,
+    PROTOCOL,
+    Alive,
+    Ask,
     Cancel,
     Cancelled,
-    Close,
     Done,
     Failed,
     FrameError,
     Generate,
+    Hello,
+    JobStatus,
     Load,
     Loading,
     Progress,
     Ready,
+    Refused,
     ReplyReader,
     RequestReader,
+    Speed,
+    Status,
+    Stop,
     Text,
+    Welcome,
     encode,
 )
 
@@ -30,8 +41,11 @@ numbers = st.integers(-(2**63), 2**63 - 1)
 counts = st.integers(0, 2**40)
 floats = st.floats(allow_nan=False)
 texts = st.text(st.characters(exclude_categories=["Cs"]))
+loads = st.builds(
+    Load, texts, texts, counts, counts, counts, texts, counts, tensor_overrides=st.lists(texts).map(tuple)
+)
 requests = st.one_of(
-    st.builds(Load, texts, texts, counts, counts, counts, counts, texts, counts),
+    st.builds(Hello, texts, texts, counts, st.none() | loads),
     st.builds(
         Generate,
         id=numbers,
@@ -40,14 +54,27 @@ requests = st.one_of(
         stop=st.lists(texts).map(tuple),
         temperature=floats,
         grammar=texts,
+        schema=texts,
+        trunk=counts,
     ),
     st.builds(Cancel, numbers),
-    st.just(Close()),
+    st.just(Ask()),
+    st.builds(Stop, st.booleans()),
 )
 replies = st.one_of(
+    st.builds(Welcome, counts, texts),
+    st.builds(Refused, texts, st.booleans()),
+    st.builds(Alive, floats),
+    st.builds(
+        Status,
+        *(counts, texts, texts, texts),
+        clients=st.lists(texts).map(tuple),
+        jobs=st.lists(st.builds(JobStatus, texts, counts, texts, counts, counts, floats)).map(tuple),
+        speeds=st.lists(st.builds(Speed, counts, floats, floats)).map(tuple),
+    ),
     st.builds(Loading, floats),
     st.builds(Ready, counts, counts, floats, counts),
-    st.builds(Progress, numbers, counts, counts),
+    st.builds(Progress, numbers, counts, counts, floats, counts),
     st.builds(Text, numbers, texts, texts),
     st.builds(Done, numbers, st.sampled_from(Finish), counts, counts, counts, counts, floats, floats),
     st.builds(Cancelled, numbers, counts),
@@ -108,3 +135,26 @@ def test_unknown_fields_are_refused() -> None:
     body = b"\x83\xa4type\xa6cancel\xa2id\x01\xa4more\x01"
     with pytest.raises(FrameError, match="more"):
         RequestReader().read(len(body).to_bytes(4, "big") + body)
+
+
+@given(st.dictionaries(texts, st.integers() | texts | st.lists(texts, max_size=2), max_size=3))
+def test_any_versions_greeting_can_be_refused(more: dict[str, object]) -> None:
+    """What a later version adds to a greeting does not keep this one from reading its token and protocol."""
+    table = {**more, "type": "hello", "protocol": PROTOCOL + 1, "token": "t"}
+    try:
+        body = msgspec.msgpack.encode(table)
+    except OverflowError:
+        return
+    assert frames.greeting(body) == frames.Greeting("t", PROTOCOL + 1)
+
+
+def test_this_versions_greeting_is_one_of_any_version() -> None:
+    hello = Hello("token", "editor", 1)
+    assert frames.greeting(encode(hello)[4:]) == frames.Greeting("token", PROTOCOL)
+    assert frames.request(encode(hello)[4:]) == hello
+
+
+@pytest.mark.parametrize("body", [b"", b"\xc1", b"\x80", encode(Ask())[4:], encode(Hello("t", "c", 1))[4:-3]])
+def test_what_is_no_greeting_is_refused(body: bytes) -> None:
+    with pytest.raises(FrameError, match="no greeting"):
+        frames.greeting(body)

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glm_lsp.core import profiles
 from glm_lsp.core.errors import ConfigError
 from glm_lsp.engines import probe
 from glm_lsp.engines.gguf import TENSOR_TYPES, read_head
-from glm_lsp.engines.probe import MemoryNeed, ModelFacts, check_memory, gigabytes, memory_need, model_facts
+from glm_lsp.engines.probe import gigabytes, model_facts
 
 
 def check(path: Path, message: str) -> None:
@@ -45,8 +46,34 @@ def test_the_bundled_model_is_what_its_profile_says(model_path: str) -> None:
     assert facts.vocabulary == 8192
     assert facts.pretokenizer == "glm4"
     assert facts.parts == 1
+    assert facts.kv_bytes_f16 == profiles.load("nano").kv_bytes_per_token_f16
     assert facts.size_bytes == Path(model_path).stat().st_size
     assert facts.quantisation in {name for name, _, _ in TENSOR_TYPES.values()}
+
+
+def number(value: int) -> bytes:
+    return struct.pack("<II", 4, value)
+
+
+ORDINARY = {"block_count": 40, "embedding_length": 4096, "attention.head_count": 32}
+LATENT = {"attention.kv_lora_rank": 512, "attention.key_length": 576, "attention.head_count_kv": 1}
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        (ORDINARY, 40 * 32 * (128 + 128) * 2),
+        ({**ORDINARY, "attention.head_count_kv": 8}, 40 * 8 * 256 * 2),
+        ({**ORDINARY, **LATENT}, 40 * 576 * 2),
+        ({**ORDINARY, **LATENT, "nextn_predict_layers": 1}, 39 * 576 * 2),
+        ({}, 0),
+    ],
+)
+def test_the_cache_by_the_shape_of_the_attention(
+    tmp_path: Path, shape: dict[str, int], expected: int
+) -> None:
+    keys = {f"glm-dsa.{name}": number(value) for name, value in shape.items()}
+    assert model_facts(gguf(tmp_path / "x.gguf", keys=keys)).kv_bytes_f16 == expected
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
@@ -76,6 +103,12 @@ def test_weights_that_are_cut_off(model_path: str, tmp_path: Path) -> None:
     data = Path(model_path).read_bytes()
     (tmp_path / "x.gguf").write_bytes(data[: len(data) // 2])
     check(tmp_path / "x.gguf", "is cut off: it has [0-9,]+ bytes and its tensors need [0-9,]+")
+
+
+def test_a_quantisation_that_nobody_knows(tmp_path: Path) -> None:
+    tensor = text("blk.0.attn_q.weight") + struct.pack("<IQIQ", 1, 32, 77, 0)
+    path = gguf(tmp_path / "x.gguf", tensors=tensor, count=1)
+    check(path, r"tensor 'blk\.0\.attn_q\.weight' in a quantisation that is unknown here \(type 77\)")
 
 
 def test_counts_that_no_file_could_hold(tmp_path: Path) -> None:
@@ -141,29 +174,9 @@ def test_damage_never_surprises(
     shutil.rmtree(path.parent)
 
 
-FACTS = ModelFacts(Path("x"), 1, 238_580_000_000, "", "glm-dsa", "IQ2_M", 1_048_576, 79, 154_880, "glm4")
-
-
-def test_memory_of_the_large_model() -> None:
-    need = memory_need(FACTS, context_tokens=32_768, batch_tokens=256, kv_type="f16", kv_bytes_f16=95_232)
-    assert need.kv_bytes == 95_232 * 32_768
-    assert gigabytes(need.total_bytes) == "241.8 GB"
-    with pytest.raises(ConfigError, match=r"needs 241\.8 GB of memory .* only 64\.0 GB are free"):
-        check_memory(need, 64 * 10**9)
-
-
-def test_a_quantised_cache_and_a_gpu_need_less() -> None:
-    sizes = {"context_tokens": 32_768, "batch_tokens": 256, "kv_bytes_f16": 95_232}
-    plain = memory_need(FACTS, kv_type="f16", **sizes)
-    quantised = memory_need(FACTS, kv_type="q8_0", **sizes)
-    placed = memory_need(FACTS, kv_type="f16", gpu_layers=999, **sizes)
-    assert quantised.kv_bytes == 50_592 * 32_768
-    assert placed.weights_bytes == placed.kv_bytes == 0 < plain.weights_bytes
-
-
-def test_what_fits_and_what_is_unknown_passes() -> None:
-    check_memory(MemoryNeed(10, 10, 10), 30)
-    check_memory(MemoryNeed(10, 10, 10), None)
+def test_sizes_as_a_person_reads_them() -> None:
+    assert gigabytes(238_580_000_000) == "238.6 GB"
+    assert gigabytes(13_548_000) == "13.5 MB"
 
 
 def test_this_machine() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from glm_lsp.core.errors import ConfigError, EngineUnavailable
 from glm_lsp.core.generation import Work
+from glm_lsp.core.profiles import load
 from glm_lsp.core.settings import DEFAULTS, Settings
 from glm_lsp.engines import router as router_module
 from glm_lsp.engines.router import Router, match_profile
@@ -94,6 +95,45 @@ async def test_one_engine_serves_all_of_its_work() -> None:
     await router.close()
     assert router.engine(Work.TYPING) is not first
     await router.close()
+
+
+async def test_a_second_model_for_typing_has_an_engine_of_its_own(tmp_path: Path) -> None:
+    small, large = tmp_path / "nano.gguf", tmp_path / "glm-5.2-Q4.gguf"
+    small.write_bytes(Path(load("nano").gguf_path).read_bytes())  # noqa: ASYNC240
+    large.write_bytes(small.read_bytes())
+    router = Router(Settings({"typing_model.path": str(small), "model.path": str(large)}))
+    explained = {r.work: (r.engine, r.model, r.available, r.remedy) for r in router.explain()}
+    assert explained[Work.TYPING] == ("embedded", "nano", True, "")
+    assert {explained[w][1] for w in Work if w is not Work.TYPING} == {"glm-5.2"}
+    assert router.explain()[0].reason == "typing_model.path names a model of its own for typing work."
+    assert router.profile(Work.TYPING).name == "nano"
+    typing, action = router.engine(Work.TYPING), router.engine(Work.ACTION)
+    assert typing is not action
+    assert router.engine(Work.IDLE) is action
+    assert (typing.facts.model, action.facts.model) == ("nano", "glm-5.2")
+    assert router.tokenizer(Work.TYPING) is not router.tokenizer(Work.ACTION)
+    assert router.tokenizer(Work.TYPING).exact
+    await router.close()
+
+
+def test_the_second_models_profile_and_context_may_be_set(tmp_path: Path) -> None:
+    path = str(tmp_path / "anything.gguf")
+    settings = {
+        "typing_model.path": path,
+        "typing_model.profile": "glm-4.7",
+        "typing_model.context_tokens": 777,
+    }
+    router = Router(Settings(settings))
+    assert router.profile(Work.TYPING).name == "glm-4.7"
+    assert router.profile(Work.ACTION).name == "nano"
+    assert "set typing_model.path to a GGUF file" in router.explain()[0].remedy
+    Path(path).write_bytes(b"")
+    assert router.engine(Work.TYPING).facts.context_tokens == 777
+
+
+def test_a_remote_engine_for_typing_needs_no_second_model() -> None:
+    router = Router(Settings(HERE | {"engine.typing": "remote", "typing_model.path": "/none.gguf"}))
+    assert router.explain()[0].engine == "remote"
 
 
 def test_the_bundled_model_is_counted_exactly() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from glm_lsp.engines.rendezvous import RUNTIME_VARIABLE
 from tests.lsp import rules
 from tests.lsp.model import TextModel
 from tests.lsp.wire import WAIT_S, Message, Wire
@@ -63,6 +64,8 @@ class Editor:
         state = (home or root.parent) / f"{root.name}-home"
         self.env = {
             **{name: value for name, value in os.environ.items() if not name.startswith("GLM_LSP_")},
+            # Its worker is one of the tests', and ends with them.
+            RUNTIME_VARIABLE: os.environ[RUNTIME_VARIABLE],
             "XDG_STATE_HOME": str(state / "state"),
             "XDG_CONFIG_HOME": str(state / "config"),
             "XDG_CACHE_HOME": str(state / "cache"),

@@ -1,219 +1,296 @@
-"""One request from prompt to last token."""
+"""One request from prompt to last token, in steps between which anything else may run.
+
+A step is one call into llama.cpp: one batch of the prompt, or one token with the draft that follows it.
+Tokens are chosen in the step that gives their logits, so a pause between any two steps loses nothing: what is
+left to do is what the sequence does not hold yet.
+"""
 
 from __future__ import annotations
 
-import codecs
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
 
 import numpy as np
 
-from glm_lsp.core.errors import ConfigError, PromptTooLong
+from glm_lsp.core.errors import EngineDied, PromptTooLong
 from glm_lsp.core.generation import Finish
-from glm_lsp.engines.frames import Cancelled, Done, Generate, Progress, Reply, Text
-from glm_lsp.engines.stops import StopMatcher
-from glm_lsp.engines.worker.llama import Context, Grammar, Ids, Interrupted, Model
-from glm_lsp.engines.worker.sampling import Chooser
+from glm_lsp.engines.frames import Cancelled, Done, Generate, Progress, Reply
+from glm_lsp.engines.worker.answer import Answer
+from glm_lsp.engines.worker.context import Context, Interrupted, NoRoom, Rows
+from glm_lsp.engines.worker.costs import CostTable
+from glm_lsp.engines.worker.drafts import Speculator
+from glm_lsp.engines.worker.figures import Figures
+from glm_lsp.engines.worker.llama import Logits
+from glm_lsp.engines.worker.model import Model
+from glm_lsp.engines.worker.prefixes import Ids
+from glm_lsp.engines.worker.trunks import Lease, Pool
 from glm_lsp.engines.worker.vocabulary import Vocabulary
 
 
-class Job:
-    """A request and whether it is still wanted. `cancelled` is set from another thread."""
+class Blocked(Enum):
+    """There is no room beside those that have begun; a later step may find some."""
 
-    def __init__(self, request: Generate) -> None:
-        self.request = request
-        self.cancelled = False
+    BLOCKED = 0
 
 
-class _Unwanted(Exception):  # noqa: N818 (an event, not a fault)
-    """The request was cancelled."""
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What all generations of a worker share."""
+
+    model: Model
+    context: Context
+    vocabulary: Vocabulary
+    pool: Pool
+    figures: Figures
+    context_tokens: int
+    """Of one request."""
+    costs: CostTable = field(default_factory=CostTable)
 
 
 class Generation:
-    """Runs one job on a context, sending what happens through `send`."""
+    """The work on one request. Raises PromptTooLong or UsageError before anything is evaluated."""
 
-    def __init__(
-        self,
-        model: Model,
-        context: Context,
-        vocabulary: Vocabulary,
-        job: Job,
-        send: Callable[[Reply], None],
-    ) -> None:
-        self._model = model
-        self._context = context
-        self._vocabulary = vocabulary
-        self._job = job
-        self._request = job.request
+    def __init__(self, machine: Machine, request: Generate, send: Callable[[Reply], None]) -> None:
+        self._machine = machine
+        self._request = request
         self._send = send
-        self._prompt = vocabulary.encode(job.request.pieces, job.request.heal)
-        self._heal = self._prompt.removed.encode()
-        self._chooser = Chooser(job.request.temperature, job.request.top_p, job.request.seed)
-        self._text = _TextStream(job.request.stop)
-        self._reasoning = codecs.getincrementaldecoder("utf-8")("replace")
-        self._output_tokens = 0
-        self._reasoning_tokens = 0
-        self._answer_tokens = 0
-        self._cached = 0
-
-    def run(self) -> Done | Cancelled:
-        """Return how it ended. Raises PromptTooLong or UsageError before anything is evaluated."""
-        prompt = self._prompt.ids
-        if len(prompt) + 1 > self._context.context_tokens:
+        prompt = machine.vocabulary.encode(request.pieces, request.heal)
+        self.total = len(prompt.ids)
+        if self.total + (request.max_tokens > 0) > machine.context_tokens:
             raise PromptTooLong(
-                f"The prompt has {len(prompt):,} tokens, but the model's context has "
-                f"{self._context.context_tokens:,}: raise model.context_tokens, or ask with less."
+                f"The prompt has {self.total:,} tokens, but the model's context has "
+                f"{machine.context_tokens:,}: raise model.context_tokens, or ask with less."
             )
-        grammar = self._grammar()
-        started = time.perf_counter()
+        self._trunk = len(machine.vocabulary.encode(request.pieces[: request.trunk]).ids)
+        self._warms = request.max_tokens == 0
+        self._answer = Answer(machine.model, machine.vocabulary, request, prompt, send)
+        most = 0 if self._warms else self._answer.left
+        self._cells = min(self.total + most, max(machine.context_tokens, self.total))
+        self._ids: Ids = np.zeros(self._cells + 1, np.int32)
+        """The prompt and the answer: what is, or is to be, in the sequence."""
+        self._ids[: self.total] = prompt.ids
+        self._end = self.total
+        """So many of them there are; after the prompt the last one is never in the sequence yet."""
+        self._lease: Lease | None = None
+        self._speculator: Speculator | None = None
+        self._reached = 0
+        """Tokens that were evaluated or found at any time."""
+        self._cached = self._restored = self._again = self._interrupted = 0
+        self._drafted = self._accepted = self._near_ties = 0
+        self._prefill_s = self._decode_s = 0.0
+        self._forecast_s = -1.0
+
+    # What others may ask, from any thread.
+
+    @property
+    def writing(self) -> bool:
+        """The prompt is evaluated."""
+        return self._end > self.total
+
+    @property
+    def done(self) -> int:
+        """Prompt tokens in the KV cache."""
+        lease = self._lease
+        return min(lease.sequence.count, self.total) if lease is not None and not lease.lost else 0
+
+    @property
+    def seconds_left(self) -> float:
+        """Work until the first token, as far as the speed so far tells; -1: unknown."""
+        return 0.0 if self.writing else self._machine.figures.prefill_s(self.done, self.total)
+
+    def next_s(self) -> float:
+        """How long the next step is expected to take."""
+        done, figures = self.done, self._machine.figures
+        size = min(self._machine.context.batch_tokens, self.total - done)
+        return figures.batch_s(done if size else self._end, size, writing=size <= 0)
+
+    # The thread that runs the model.
+
+    def step(self) -> Done | Blocked | None:
+        """Do one step; None: there is more to do. Raises a GlmError, after which `close` is all that is left.
+
+        An interrupted step has done nothing, or less, and is done again by the next one.
+        """
+        lease = self._lease
+        if lease is None or lease.lost:
+            lease = self._begin()
+            if lease is None:
+                return Blocked.BLOCKED
         try:
-            self._prefill(prompt)
-            prefilled = time.perf_counter()
-            finish = self._decode(grammar)
-        except _Unwanted:
-            return Cancelled(self._request.id, self._output_tokens)
-        finally:
-            if grammar is not None:
-                grammar.close()
-        return Done(
-            id=self._request.id,
-            finish=finish,
-            prompt_tokens=len(prompt),
-            cached_tokens=self._cached,
-            output_tokens=self._output_tokens,
-            reasoning_tokens=self._reasoning_tokens,
-            prefill_seconds=prefilled - started,
-            decode_seconds=time.perf_counter() - prefilled,
-        )
+            # While writing, the last token waits for its own step.
+            target = self._end - 1 if self.writing else self._end
+            if lease.sequence.count < target:
+                return self._read(lease, target)
+            if self._warms:
+                return self._finish(Finish.LENGTH)
+            return self._write(lease)
+        except Interrupted:
+            self._machine.context.resume()
+        except NoRoom as error:
+            raise EngineDied(f"The KV cache was found full where it could not be: {error}") from error
+        return None
 
-    def _grammar(self) -> Grammar | None:
-        """The request's grammar; where a word is healed it must first write what was removed."""
-        if not self._request.grammar:
+    def pause(self) -> None:
+        """Something else goes first."""
+        self._interrupted += 1
+        if not self.writing:
+            self._report()
+
+    def resume(self) -> None:
+        """Go on. What others have evaluated of the prompt meanwhile is taken over."""
+        lease = self._lease
+        if lease is None or lease.lost or self.writing:
+            return
+        ids = self._ids[: self.total]
+        gain = self._machine.pool.catch_up(lease, ids, evaluate=0 if self._warms else 1)
+        if gain:
+            self._cached += gain
+            self._forecast_s = -1.0
+        self._reached = max(self._reached, lease.sequence.count)
+
+    def cancel(self) -> Cancelled:
+        """How it ends if it is not wanted any more."""
+        return Cancelled(self._request.id, self._answer.output_tokens)
+
+    def close(self) -> None:
+        """Let go of everything. What was evaluated stays for the next request."""
+        self._answer.close()
+        if self._lease is not None and not self._lease.lost:
+            self._machine.pool.end(self._lease)
+        self._lease = None
+
+    def _begin(self) -> Lease | None:
+        writing = self.writing
+        fed = self._end - 1 if writing else self._end
+        lease = self._machine.pool.begin(
+            self._ids[:fed],
+            trunk=self._trunk,
+            reserve=self._cells - fed,
+            urgency=self._request.urgency,
+            evaluate=0 if writing or self._warms else 1,
+        )
+        self._lease = lease
+        if lease is None:
             return None
-        if not self._prompt.removed:
-            return Grammar(self._model, self._request.grammar, "root")
-        literal = "".join(f"\\U{ord(c):08X}" for c in self._prompt.removed)
-        return Grammar(
-            self._model, f'{self._request.grammar}\nhealed-root ::= "{literal}" root\n', "healed-root"
-        )
+        if not self._reached:
+            self._cached, self._restored = lease.held, lease.restored
+            self._forecast_s = self._machine.figures.prefill_s(lease.held, self.total)
+        self._reached = max(self._reached, lease.held)
+        if not writing:
+            self._report()
+        return lease
 
-    def _prefill(self, prompt: Ids) -> None:
-        """Evaluate what the KV cache does not hold, in batches that end on multiples of the batch size.
+    def _read(self, lease: Lease, target: int) -> Done | None:
+        """Evaluate one batch; it ends on a multiple of the batch size.
 
         So an interrupted evaluation that is taken up again gives the same bits as one that was not.
         """
-        context, total, size = self._context, len(prompt), self._context.batch_tokens
-        # Logits are not kept: at least one token is evaluated again.
-        self._cached = min(context.common(prompt), total - 1)
-        context.keep(self._cached)
-        self._send(Progress(self._request.id, self._cached, total))
-        while context.count < total:
-            end = min((context.count // size + 1) * size, total)
-            self._feed(prompt[context.count : end], want_logits=end == total)
-            self._send(Progress(self._request.id, context.count, total))
+        machine, sequence = self._machine, lease.sequence
+        start, size = sequence.count, machine.context.batch_tokens
+        end = min((start // size + 1) * size, target)
+        last = end == self.total and not self.writing and not self._warms
+        started = time.perf_counter()
+        try:
+            sequence.feed(self._ids[start:end], Rows.LAST if last else Rows.NONE)
+        finally:
+            seconds = time.perf_counter() - started
+            self._prefill_s += seconds
+            self._again += max(min(self._reached, sequence.count) - start, 0)
+            self._reached = max(self._reached, sequence.count)
+        machine.figures.read(start, end - start, seconds)
+        machine.pool.keep_trunk(lease)
+        if self.writing:
+            return None
+        self._report()
+        if end < self.total:
+            return None
+        if self.total - self._cached >= size:
+            machine.figures.foretold(self._forecast_s, self._prefill_s)
+        if self._warms:
+            return self._finish(Finish.LENGTH)
+        return self._choose(machine.context.all_logits(), _NONE)
 
-    def _feed(self, tokens: Ids, want_logits: bool = True) -> None:
-        """Feed one batch; stop if the request is unwanted, go on if the interruption meant another."""
-        context, end = self._context, self._context.count + len(tokens)
-        while context.count < end:
-            if self._job.cancelled:
-                raise _Unwanted
-            try:
-                context.feed(tokens[len(tokens) - (end - context.count) :], want_logits)
-            except Interrupted:
-                context.resume()
-                context.keep(end - 1)
+    def _write(self, lease: Lease) -> Done | None:
+        """Evaluate the last token, and a draft with it; choose what follows each."""
+        sequence, base = lease.sequence, self._end
+        started = time.perf_counter()
+        draft = self._draft(min(self._answer.left - 1, lease.cells - base))
+        feed = self._ids[base - 1 : base + len(draft)]
+        feed[1:] = draft
+        try:
+            sequence.feed(feed, Rows.ALL if len(draft) else Rows.LAST)
+            done = self._choose(self._machine.context.all_logits(), draft)
+        finally:
+            self._decode_s += time.perf_counter() - started
+        # Of the draft only what was chosen as well.
+        sequence.cut(self._end - 1)
+        self._reached = max(self._reached, sequence.count)
+        self._machine.figures.wrote(base, self._end - base, time.perf_counter() - started)
+        return done
 
-    def _decode(self, grammar: Grammar | None) -> Finish:
-        request, vocabulary, context = self._request, self._vocabulary, self._context
-        thinking = request.thinking and int(self._prompt.ids[-1]) == vocabulary.think
-        last: Ids = np.zeros(0, np.int32)
-        while thinking or self._answer_tokens < request.max_tokens:
-            if self._job.cancelled:
-                raise _Unwanted
-            # Only now: the answer's last token is never evaluated.
-            if context.count + len(last) > context.context_tokens:
+    def _draft(self, most: int) -> Ids:
+        if self._speculator is None or most <= 0:
+            return _NONE
+        return self._speculator.propose(min(most, self._machine.context.batch_tokens - 1))
+
+    def _choose(self, rows: Logits, draft: Ids) -> Done | None:
+        """Choose a token from each row in turn, as long as the draft had foretold the one before."""
+        first = self._end
+        finish: Finish | None = None
+        for at, row in enumerate(rows):
+            token = self._answer.next(row)
+            if len(draft) and self._answer.doubtful(row, token, self._machine.costs.noise):
+                self._near_ties += 1
+            self._ids[self._end] = token
+            self._end += 1
+            finish = self._answer.take(token)
+            if finish is None and self._end > self._cells:
+                # There is no cell to evaluate it in: the context is full.
+                self._answer.flush()
+                finish = Finish.LENGTH
+            if finish is not None or at == len(draft) or token != draft[at]:
                 break
-            self._feed(last)
-            if thinking and self._reasoning_tokens >= request.reasoning_tokens:
-                token = self._think_end()
-            else:
-                token = self._next(None if thinking else grammar)
-                self._output_tokens += 1
-            if token in vocabulary.last:
-                self._output_tokens -= 1
-                self._finish_text()
-                return Finish.STOP
-            if token in (vocabulary.think, vocabulary.think_end):
-                # Counted as answer, so that a model that thinks again and again comes to an end.
-                self._answer_tokens += not thinking
-                thinking = token == vocabulary.think
-                self._text.after_reasoning = not thinking
-            elif thinking:
-                self._reason(token)
-            elif self._write(token, grammar):
-                return Finish.STOP
-            last = np.asarray([token], np.int32)
-        self._finish_text()
-        return Finish.LENGTH
+        self._learn(self._ids[first : self._end], draft)
+        return None if finish is None else self._finish(finish)
 
-    def _next(self, grammar: Grammar | None) -> int:
-        logits = self._context.logits()
-        if grammar is not None:
-            return self._chooser.within(logits, grammar, self._vocabulary.outside_grammars)
-        if self._heal:
-            return self._chooser.among(logits, self._vocabulary.continuing(self._heal))
-        return self._chooser.choose(logits)
+    def _learn(self, chosen: Ids, draft: Ids) -> None:
+        costs = self._machine.costs
+        if self._speculator is None and self._request.drafts and costs.ratios:
+            self._speculator = Speculator(costs, self._ids[: self.total].copy())
+        if self._speculator is None:
+            return
+        if len(draft):
+            size = min(len(chosen), len(draft))
+            differing = np.flatnonzero(chosen[:size] != draft[:size])
+            accepted = int(differing[0]) if len(differing) else size
+            self._speculator.observe(len(draft), accepted)
+            self._drafted += len(draft)
+            self._accepted += accepted
+        self._speculator.append(chosen)
 
-    def _think_end(self) -> int:
-        """The budget is spent: close the reasoning for the model, which then answers with what it has."""
-        if self._vocabulary.think_end < 0:
-            raise ConfigError("The model file has no token '</think>', so its reasoning cannot be bounded.")
-        return self._vocabulary.think_end
+    def _report(self) -> None:
+        self._send(Progress(self._request.id, self.done, self.total, self.seconds_left))
 
-    def _reason(self, token: int) -> None:
-        self._reasoning_tokens += 1
-        if text := self._reasoning.decode(self._vocabulary.piece(token)):
-            self._send(Text(self._request.id, reasoning=text))
-
-    def _write(self, token: int, grammar: Grammar | None) -> bool:
-        """Add a token to the answer; true if that completed a stop string."""
-        if grammar is not None:
-            grammar.accept(token)
-        data = self._vocabulary.piece(token)
-        healed = min(len(self._heal), len(data))
-        self._heal = self._heal[healed:]
-        # What only rewrites the removed text is no part of the answer's length.
-        self._answer_tokens += 1 if len(data) > healed or not healed else 0
-        if text := self._text.feed(data[healed:]):
-            self._send(Text(self._request.id, text))
-        return bool(self._text.stopped)
-
-    def _finish_text(self) -> None:
-        if text := self._text.finish():
-            self._send(Text(self._request.id, text))
+    def _finish(self, finish: Finish) -> Done:
+        answer = self._answer
+        return Done(
+            id=self._request.id,
+            finish=finish,
+            prompt_tokens=self.total,
+            cached_tokens=self._cached,
+            output_tokens=answer.output_tokens,
+            reasoning_tokens=answer.reasoning_tokens,
+            prefill_seconds=self._prefill_s,
+            decode_seconds=self._decode_s,
+            drafted_tokens=self._drafted,
+            accepted_tokens=self._accepted,
+            interrupted=self._interrupted,
+            evaluated_again=self._again,
+            restored_tokens=self._restored,
+            near_ties=self._near_ties,
+        )
 
 
-class _TextStream:
-    """Bytes in, text out: whole characters only, and nothing from the first stop string on."""
-
-    def __init__(self, stops: tuple[str, ...]) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._stops = StopMatcher(stops)
-        self.after_reasoning = False
-        """The template puts line breaks between reasoning and answer; they belong to neither."""
-
-    @property
-    def stopped(self) -> str:
-        return self._stops.hit
-
-    def feed(self, data: bytes) -> str:
-        text = self._decoder.decode(data)
-        if self.after_reasoning:
-            text = text.lstrip("\n")
-            self.after_reasoning = not text
-        return self._stops.feed(text)
-
-    def finish(self) -> str:
-        """What was held back for a stop string. A character that was not completed is dropped."""
-        return self._stops.flush()
+_NONE: Ids = np.zeros(0, np.int32)

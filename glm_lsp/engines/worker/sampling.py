@@ -1,7 +1,14 @@
-"""Choose the next token: greedy or sampled, within what healing and a grammar allow."""
+"""Choose the next token: greedy or sampled, within what healing and a grammar allow.
+
+Every token of an answer has a random stream of its own, made from the seed and its number. So a draft is
+tested by choosing as if there were none, and accepted while the choice equals it: what comes out is
+distributed, and for the same logits drawn, exactly as without drafts, at any temperature. There is no
+repetition penalty: code repeats itself, and a penalty would break its indentation and its names.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from typing import Protocol
 
 import numpy as np
@@ -22,8 +29,22 @@ class Rules(Protocol):
     def mask(self, logits: Logits) -> Logits: ...
 
 
+def near_tie(logits: Logits, token: int, noise: float) -> bool:
+    """Whether another token is so near to the best that an evaluation in another batch may prefer it.
+
+    `noise` is `CostTable.noise`. Where this is false, greedy answers with and without drafts agree.
+    """
+    if token != int(logits.argmax()):
+        return False  # a grammar, or the end of the reasoning, has chosen
+    second = max(float(logits[:token].max(initial=-np.inf)), float(logits[token + 1 :].max(initial=-np.inf)))
+    return float(logits[token]) - second <= noise
+
+
 class Chooser:
-    """Temperature 0 takes the likeliest token; otherwise a seeded draw. There is no repetition penalty."""
+    """Temperature 0 takes the likeliest token; otherwise a seeded draw.
+
+    Each call of `choose`, `among` or `within` is for the next token of the answer.
+    """
 
     def __init__(self, temperature: float = 0.0, top_p: float = 1.0, seed: int = 0) -> None:
         if not (0 <= temperature <= 10 and 0 < top_p <= 1):
@@ -33,7 +54,18 @@ class Chooser:
             )
         self._temperature = temperature
         self._top_p = top_p
-        self._draw = np.random.Generator(np.random.PCG64(seed & (2**64 - 1)))
+        self._seed = (seed & (2**64 - 1)).to_bytes(8, "little")
+        self._number = 0
+        """Of the answer's next token."""
+
+    @property
+    def greedy(self) -> bool:
+        return self._temperature == 0
+
+    def choose(self, logits: Logits) -> int:
+        """Choose any token."""
+        self._number += 1
+        return self._one(logits, 0)
 
     def among(self, logits: Logits, ids: Ids) -> int:
         """Choose one of `ids`."""
@@ -43,39 +75,48 @@ class Chooser:
         """Choose a token that `rules` permit and that is not in `outside`.
 
         The choice is tested, and the whole vocabulary masked only if it is refused: what comes out is
-        distributed as if all of it had been masked first.
+        distributed as if all of it had been masked first. A nucleus (top_p) is of what is permitted, so it
+        needs the mask.
         """
-        token = self.choose(logits)
-        if not np.any(outside == token) and rules.permits(token):
-            return token
+        self._number += 1
+        if self.greedy or self._top_p == 1:
+            token = self._one(logits, 0)
+            if not np.any(outside == token) and rules.permits(token):
+                return token
         masked = rules.mask(logits)
         masked[outside] = -np.inf
         if not np.isfinite(masked.max()):
             raise UsageError("The grammar of the request has come to a point where no text can follow.")
-        return self.choose(masked)
+        return self._one(masked, 1)
 
-    def choose(self, logits: Logits) -> int:
+    def _one(self, logits: Logits, draw: int) -> int:
         best = int(logits.argmax())
         if not np.isfinite(logits[best]):
             raise EngineDied("The model gave no usable probabilities; the model file is likely damaged.")
-        if self._temperature == 0:
+        if self.greedy:
             return best
         weights = np.exp((logits.astype(np.float64) - float(logits[best])) / self._temperature)
+        fraction = self._fraction(draw)
         if self._top_p < 1:
-            return self._nucleus(weights)
-        cumulative = weights.cumsum()
-        return _pick(cumulative, self._draw.random())
+            return self._nucleus(weights, fraction)
+        return _pick(weights.cumsum(), fraction)
 
-    def _nucleus(self, weights: npt.NDArray[np.float64]) -> int:
+    def _nucleus(self, weights: npt.NDArray[np.float64], fraction: float) -> int:
         wanted = self._top_p * float(weights.sum())
         few = min(_FEW, len(weights))
         top = np.argpartition(weights, len(weights) - few)[len(weights) - few :]
         if float(weights[top].sum()) < wanted:
             top = np.arange(len(weights))
-        top = top[np.argsort(-weights[top], kind="stable")]
+        # Equals by their ids: which ones a partition puts first is nobody's choice.
+        top = top[np.lexsort((top, -weights[top]))]
         cumulative = weights[top].cumsum()
         count = min(int(np.searchsorted(cumulative, wanted)) + 1, len(top))
-        return int(top[_pick(cumulative[:count], self._draw.random())])
+        return int(top[_pick(cumulative[:count], fraction)])
+
+    def _fraction(self, draw: int) -> float:
+        """A number from 0 up to 1, by the seed, the token's number and the draw alone."""
+        text = self._seed + self._number.to_bytes(8, "little") + bytes((draw,))
+        return (int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little") >> 11) / 2**53
 
 
 def _pick(cumulative: npt.NDArray[np.float64], fraction: float) -> int:

@@ -1,108 +1,62 @@
-"""The decode loop, in this process, on the bundled model: what is reused, stopped, healed and constrained."""
+"""What a request gets from the model: reused, stopped, healed, constrained, thought about; step by step."""
 
 import codecs
 import os
 import re
-import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from models import BATCH
 
-from glm_lsp.core.errors import ConfigError, EngineDied, PromptTooLong, UsageError
+from glm_lsp.core.errors import ConfigError, PromptTooLong, UsageError
 from glm_lsp.core.generation import Finish
-from glm_lsp.engines.frames import Cancelled, Done, Generate, Progress, Reply, Text
+from glm_lsp.engines.frames import Done
 
 pytestmark = pytest.mark.embedded
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed: pip install 'glm-lsp[embedded]'")
 
-from glm_lsp.engines.tokenizers import GgufTokenizer  # noqa: E402
-from glm_lsp.engines.worker import llama as lib  # noqa: E402
-from glm_lsp.engines.worker.generation import Generation, Job  # noqa: E402
-from glm_lsp.engines.worker.sampling import Chooser  # noqa: E402
+from rooms import CODE, ENDLESS, SOURCE, Recorded, Room, chat  # noqa: E402
+
 from glm_lsp.engines.worker.vocabulary import Vocabulary  # noqa: E402
-
-BATCH = 64
-SOURCE = "".join(f"def step_{n}(value, other):\n    return value * {n} + other\n\n\n" for n in range(14))
-ENDLESS = r"root ::= [ -~\n] root"
-"""No model ends an answer under this grammar."""
-CODE = "import os\n\n\ndef read(path):\n    with open(path) as file:\n        "
-
-
-class Recorded(Generation):
-    """Remembers the tokens that were chosen."""
-
-    def __init__(self, *parts: Any) -> None:
-        super().__init__(*parts)
-        self.tokens: list[int] = []
-
-    def _next(self, grammar: Any) -> int:
-        self.tokens.append(super()._next(grammar))
-        return self.tokens[-1]
 
 
 class Bench:
-    """The model with one context, and what its last answer sent."""
+    """The model, and its last answer."""
 
-    def __init__(self, path: str) -> None:
-        lib.start()
-        self.model = lib.Model(Path(path), 0, lambda _: None)
-        self.context = lib.Context(self.model, lib.Placement(2048, BATCH, 1, 0, "f32"))
-        self.vocabulary = Vocabulary(GgufTokenizer(path), self.model.piece, self.model.ends)
-        self.sent: list[Reply] = []
-        self.tokens: list[int] = []
-        self.held: list[int] = []
+    def __init__(self) -> None:
+        self.room = Room.open()
+        self.vocabulary = self.room.machine.vocabulary
+        self.model = self.room.machine.model
+        self.last: Recorded
 
     def answer(
         self, prefill: str = CODE, *, user: str = SOURCE, fresh: bool = False, **options: Any
     ) -> tuple[str, Done]:
         """Run one request to its end; return the text and the closing frame."""
         if fresh:
-            self.context.keep(0)
-        request = chat(user, prefill, **options)
-        self.sent = []
-        run = Recorded(self.model, self.context, self.vocabulary, Job(request), self.sent.append)
-        done = run.run()
-        assert isinstance(done, Done)
-        self.tokens = run.tokens
-        self.held = [int(t) for t in self.context._held[done.prompt_tokens : self.context.count]]
-        return "".join(r.text for r in self.sent if isinstance(r, Text)), done
+            self.room.fresh()
+        self.last = self.room.begin(chat(user, prefill, **options))
+        done = self.last.finish()
+        return self.last.text, done
+
+    @property
+    def tokens(self) -> list[int]:
+        return self.last.ids
 
     def reasoning(self) -> str:
-        return "".join(r.reasoning for r in self.sent if isinstance(r, Text))
-
-    def logits_after(self, ids: np.ndarray) -> np.ndarray:
-        """Evaluate from nothing, as a prompt is."""
-        self.context.keep(0)
-        for at in range(0, len(ids), BATCH):
-            self.context.feed(ids[at : at + BATCH])
-        return self.context.logits().copy()
-
-
-def chat(
-    user: str, prefill: str, *, think: str = "<think></think>", max_tokens: int = 24, **options: Any
-) -> Generate:
-    pieces = (
-        ("[gMASK]<sop><|user|>", True),
-        (user, False),
-        (f"<|assistant|>{think}", True),
-        (prefill, False),
-    )
-    heal = 3 if options.pop("heal", False) else -1
-    return Generate(1, pieces, max_tokens, heal=heal, **options)
+        return self.last.reasoning
 
 
 @pytest.fixture(scope="module")
-def bench(model_path: str) -> Iterator[Bench]:
-    bench = Bench(model_path)
+def bench() -> Iterator[Bench]:
+    bench = Bench()
     yield bench
-    bench.context.close()
-    bench.model.close()
+    bench.room.close()
 
 
 class TestReuse:
@@ -113,14 +67,14 @@ class TestReuse:
     ) -> None:
         fresh, full = bench.answer(prefill, user=user, fresh=True, grammar=ENDLESS)
         bench.answer(before, user=user_before, fresh=True, max_tokens=0)
-        held = bench.context.count
-        ids = bench.vocabulary.encode(chat(user, prefill).pieces).ids
-        common = min(bench.context.common(ids), len(ids) - 1)
+        ids, held = bench.room.ids(chat(user, prefill)), bench.room.ids(chat(user_before, before))
+        size = min(len(ids), len(held))
+        common = min(np.flatnonzero(np.append(ids[:size] != held[:size], True))[0], len(ids) - 1)
         reused, done = bench.answer(prefill, user=user, grammar=ENDLESS)
         assert reused == fresh
         assert full.cached_tokens == 0
         assert full.prompt_tokens == done.prompt_tokens == len(ids)
-        assert done.cached_tokens == common <= held
+        assert done.cached_tokens == common
 
     def test_the_same_prompt_again_evaluates_one_token(self, bench: Bench) -> None:
         self.check(bench, CODE, CODE)
@@ -149,70 +103,8 @@ class TestReuse:
 
     def test_progress_ends_on_multiples_of_the_batch(self, bench: Bench) -> None:
         _, done = bench.answer(CODE, fresh=True, max_tokens=0)
-        steps = [r.done for r in bench.sent if isinstance(r, Progress)]
-        assert steps == [*range(0, done.prompt_tokens, BATCH), done.prompt_tokens]
+        assert bench.last.reads == [*range(0, done.prompt_tokens, BATCH), done.prompt_tokens]
         assert (done.output_tokens, done.finish) == (0, Finish.LENGTH)
-
-
-class TestInterruption:
-    def test_an_interrupted_evaluation_goes_on_bit_for_bit(self, bench: Bench) -> None:
-        ids = bench.vocabulary.encode(chat(SOURCE, CODE).pieces).ids
-        undisturbed = bench.logits_after(ids)
-        bench.context.keep(0)
-        interruptions = 0
-        while bench.context.count < len(ids):
-            at = bench.context.count
-            if interruptions <= at // BATCH:
-                interruptions += 1
-                bench.context.interrupt()
-            try:
-                bench.context.feed(ids[at : (at // BATCH + 1) * BATCH])
-            except lib.Interrupted:
-                bench.context.resume()
-        assert interruptions == len(ids) // BATCH + 1
-        assert np.array_equal(bench.context.logits(), undisturbed)
-
-    def test_an_interruption_meant_for_another_request_changes_nothing(self, bench: Bench) -> None:
-        expected, _ = bench.answer(fresh=True, grammar=ENDLESS)
-        bench.context.interrupt()
-        assert bench.answer(fresh=True, grammar=ENDLESS)[0] == expected
-
-    def test_a_cancelled_request_stops_and_the_next_is_unharmed(self, bench: Bench) -> None:
-        expected, _ = bench.answer(fresh=True, grammar=ENDLESS)
-        bench.context.keep(0)
-        job = Job(chat(SOURCE, CODE, max_tokens=1500, grammar=ENDLESS))
-        sent: list[Reply] = []
-        enough = threading.Event()
-
-        def send(reply: Reply) -> None:
-            sent.append(reply)
-            if sum(isinstance(r, Text) for r in sent) == 3:
-                enough.set()
-
-        def cancel() -> None:
-            enough.wait()
-            job.cancelled = True
-            bench.context.interrupt()
-
-        thread = threading.Thread(target=cancel)
-        thread.start()
-        end = Generation(bench.model, bench.context, bench.vocabulary, job, send).run()
-        thread.join()
-        bench.context.resume()
-        assert isinstance(end, Cancelled)
-        assert end.output_tokens < 1500
-        text, done = bench.answer(grammar=ENDLESS)
-        assert text == expected
-        assert done.prompt_tokens - done.cached_tokens == 1
-
-    def test_logits_of_a_failed_evaluation_are_never_read(self, bench: Bench) -> None:
-        bench.answer(fresh=True)
-        bench.context.interrupt()
-        with pytest.raises(lib.Interrupted):
-            bench.context.feed([1])
-        bench.context.resume()
-        with pytest.raises(EngineDied, match="no logits"):
-            bench.context.logits()
 
 
 class TestHealing:
@@ -294,8 +186,8 @@ class TestStops:
             assert done.finish is Finish.LENGTH
 
     def test_the_context_ends_an_answer(self, bench: Bench) -> None:
-        _, done = bench.answer(user="x = 1\n" * 400, max_tokens=4000, grammar=ENDLESS)
-        assert done.prompt_tokens + done.output_tokens <= 2049
+        _, done = bench.answer(user="x = 1\n" * 190, max_tokens=4000, grammar=ENDLESS)
+        assert done.prompt_tokens + done.output_tokens == 1025
         assert done.finish is Finish.LENGTH
 
 
@@ -333,7 +225,7 @@ class TestGrammars:
         "grammar", ["root ::= (", "root ::= nothing", "start ::= [a]", "root ::= root [a]"]
     )
     def test_a_bad_grammar_is_a_sentence(self, bench: Bench, grammar: str) -> None:
-        with pytest.raises(UsageError, match="cannot be parsed"):
+        with pytest.raises(UsageError, match="The grammar of the request"):
             bench.answer(grammar=grammar)
 
     def test_special_tokens_never_pass_for_text(self, bench: Bench) -> None:
@@ -355,7 +247,7 @@ class TestThinking:
     def test_the_budget_closes_the_reasoning(self, bench: Bench, budget: int) -> None:
         done = self.check(bench, budget)
         if done.reasoning_tokens == budget:
-            assert bench.held[budget] == bench.vocabulary.think_end
+            assert bench.tokens[budget] == bench.vocabulary.think_end
         assert done.output_tokens >= done.reasoning_tokens
         assert bool(bench.reasoning()) == (budget > 0)
 
@@ -364,46 +256,16 @@ class TestThinking:
         assert bench.reasoning() == ""
 
 
-class TestSampling:
+class TestSeeds:
     def test_a_seed_gives_the_same_answer(self, bench: Bench) -> None:
         answers = [bench.answer(temperature=1.0, top_p=0.9, seed=s, fresh=True)[0] for s in (1, 1, 2, 3, 4)]
         assert answers[0] == answers[1]
         assert len(set(answers)) > 1
 
-    @given(
-        logits=st.lists(st.floats(-20, 20, width=32), min_size=1, max_size=60),
-        top_p=st.floats(0.05, 1.0),
-        temperature=st.floats(0.1, 3),
-        seed=st.integers(),
-    )
-    def test_only_the_nucleus_is_drawn_from(
-        self, logits: list[float], top_p: float, temperature: float, seed: int
-    ) -> None:
-        values = np.asarray(logits, np.float32)
-        token = Chooser(temperature, top_p, seed).choose(values)
-        weights = np.exp((values.astype(float) - values.max()) / temperature)
-        likelier = weights[weights > weights[token] * (1 + 1e-9)].sum() / weights.sum()
-        assert likelier <= top_p + 1e-9
-
-    def test_draws_follow_the_probabilities(self) -> None:
-        chooser = Chooser(1.0, 1.0, seed=5)
-        values = np.log(np.asarray([0.5, 0.3, 0.2], np.float32))
-        counts = np.bincount([chooser.choose(values) for _ in range(4000)], minlength=3) / 4000
-        assert np.allclose(counts, [0.5, 0.3, 0.2], atol=0.04)
-
-    @pytest.mark.parametrize(("temperature", "top_p"), [(-1, 1), (11, 1), (1, 0), (1, 1.5)])
-    def test_senseless_settings_are_refused(self, temperature: float, top_p: float) -> None:
-        with pytest.raises(UsageError, match="Sampling needs"):
-            Chooser(temperature, top_p)
-
-    def test_no_numbers_are_no_choice(self) -> None:
-        with pytest.raises(EngineDied, match="no usable probabilities"):
-            Chooser().choose(np.asarray([np.nan, 1.0], np.float32))
-
 
 class TestPrompts:
     def test_a_prompt_that_does_not_fit_is_refused_with_numbers(self, bench: Bench) -> None:
-        with pytest.raises(PromptTooLong, match=r"has [\d,]+ tokens, but the model's context has 2,048"):
+        with pytest.raises(PromptTooLong, match=r"has [\d,]+ tokens, but the model's context has 1,024"):
             bench.answer(user=SOURCE * 12)
 
     def test_structure_cannot_be_forged_in_text(self, bench: Bench) -> None:

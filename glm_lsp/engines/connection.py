@@ -1,0 +1,415 @@
+"""A client's conversation with the worker: found or started, greeted, asked, cancelled; its death told.
+
+The worker serves other clients too: closing a connection ends what was asked for through it, nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections import deque
+from typing import TypeAlias
+
+from glm_lsp import __version__
+from glm_lsp.core import errors
+from glm_lsp.core.errors import (
+    EngineDied,
+    EngineError,
+    EngineStalled,
+    EngineUnavailable,
+    GlmError,
+    UsageError,
+)
+from glm_lsp.engines import rendezvous
+from glm_lsp.engines.frames import (
+    Alive,
+    Ask,
+    Cancel,
+    Cancelled,
+    Done,
+    Failed,
+    FrameError,
+    Generate,
+    Hello,
+    Load,
+    Loading,
+    Progress,
+    Ready,
+    Refused,
+    Reply,
+    ReplyReader,
+    Request,
+    Status,
+    Stop,
+    Text,
+    Welcome,
+    encode,
+)
+from glm_lsp.engines.rendezvous import Door, Obituary, Place
+
+Answer: TypeAlias = Progress | Text | Done | Cancelled | Failed
+Replies: TypeAlias = "asyncio.Queue[Answer | None]"
+"""What one request gets back, in order; None when there will be no more."""
+
+_READ_BYTES = 1 << 16
+_LONGEST_PAUSE_S = 0.25
+_SHORTEST_PAUSE_S = 0.01
+_OBITUARY_S = 5.0
+"""The keeper writes it as soon as the system has buried a worker, which takes a while for a large one."""
+_ASK_S = 10.0
+
+_AGAIN = "The next request starts it again."
+
+
+async def reach(at: Place, load: Load, client: str, stall_s: float) -> Connection:
+    """Connect to the slot's worker, starting one if there is none; the model may be loading still.
+
+    Raises EngineUnavailable (another model is loaded for others, a directory that is not ours), EngineDied
+    (it ends before it listens) or EngineStalled (whoever has the slot says nothing for `stall_s`).
+    """
+    since = time.monotonic()
+    keeper, pause = 0, _SHORTEST_PAUSE_S
+    while True:
+        if door := await rendezvous.knock(at):
+            try:
+                async with asyncio.timeout(stall_s):
+                    connection = await _greet(at, door, load, client)
+            except TimeoutError:
+                break
+            if connection is not None:
+                return connection
+        elif not rendezvous.held(at):
+            if keeper and (ended := rendezvous.obituary(at, keeper=keeper)) and ended.kind:
+                raise _error(ended.kind, ended.message)
+            keeper = await rendezvous.start(at) or keeper
+        elif time.monotonic() - since > stall_s:
+            break
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.5, _LONGEST_PAUSE_S)
+    raise EngineStalled(
+        f"A worker has the lock {at.lock}, but has not answered for {stall_s:.0f} s (engine.stall_seconds). "
+        f"If it does not come back, end it; its log is {at.log}."
+    )
+
+
+async def _greet(at: Place, door: Door, load: Load | None, client: str) -> Connection | None:
+    """Say hello; None if the worker is just ending, so that another one may be started."""
+    door.writer.write(encode(Hello(door.token, client, os.getpid(), load, version=__version__)))
+    reader = ReplyReader()
+    replies: deque[Reply] = deque()
+    try:
+        while not replies:
+            data = await door.reader.read(_READ_BYTES)
+            if not data:
+                door.writer.close()
+                return None
+            replies.extend(reader.read(data))
+    except FrameError:
+        door.writer.close()
+        raise EngineUnavailable(
+            "The worker that runs is of another version of glm-lsp; end it with glm-lsp worker stop."
+        ) from None
+    except OSError:
+        door.writer.close()
+        return None
+    except BaseException:
+        door.writer.close()
+        raise
+    match replies.popleft():
+        case Welcome() as welcome:
+            return Connection(at, door, reader, replies, welcome)
+        case Refused(ending=True):
+            door.writer.close()
+            return None
+        case Refused() as refused:
+            door.writer.close()
+            raise EngineUnavailable(refused.message)
+        case _:
+            door.writer.close()
+            raise EngineUnavailable(f"Whoever listens at {at.socket} is no worker of glm-lsp; end it.")
+
+
+async def ask(at: Place) -> Status | None:
+    """The worker's live figures; None if there is no worker. Raises an EngineError."""
+    connection = await _visit(at)
+    if connection is None:
+        return None
+    try:
+        return await connection.ask(_ASK_S)
+    finally:
+        await connection.close()
+
+
+async def stop(at: Place, *, force: bool = False) -> str | None:
+    """End the worker and wait until it is gone: return an empty string.
+
+    A sentence where it refuses, None where there is none.
+
+    Raises an EngineError.
+    """
+    connection = await _visit(at)
+    if connection is None:
+        return None
+    try:
+        if refused := await connection.stop(force=force):
+            return refused.message
+    finally:
+        await connection.close()
+    pause = _SHORTEST_PAUSE_S
+    while rendezvous.held(at):
+        await asyncio.sleep(pause)
+        pause = min(pause * 1.5, _LONGEST_PAUSE_S)
+    return ""
+
+
+async def _visit(at: Place) -> Connection | None:
+    """Connect without needing the model."""
+    if (door := await rendezvous.knock(at)) is None:
+        return None
+    try:
+        async with asyncio.timeout(_ASK_S):
+            return await _greet(at, door, None, "visitor")
+    except TimeoutError:
+        raise EngineStalled(
+            f"The worker of slot '{at.slot}' does not answer; its log is {at.log}. "
+            "If it does not come back, end it."
+        ) from None
+
+
+class Connection:
+    """A greeted worker, made by `reach`. Once `alive` is false a new one is needed."""
+
+    def __init__(
+        self, at: Place, door: Door, reader: ReplyReader, early: deque[Reply], welcome: Welcome
+    ) -> None:
+        self.pid = welcome.pid
+        self.placement = ""
+        self.counted = False
+        """The engine has taken note of its death."""
+        self._at = at
+        self._door = door
+        self._frames = reader
+        self._requests: dict[int, Replies] = {}
+        self._life_at = time.monotonic()
+        self._settled = asyncio.Event()
+        self._loading: float | None = 0.0
+        self._refusal: Failed | None = None
+        self._end: EngineError | None = None
+        self._statuses: deque[asyncio.Future[Status]] = deque()
+        self._refused: asyncio.Future[Refused | None] | None = None
+        self._closing = False
+        self._alive = True
+        for reply in early:
+            self._take(reply)
+        self._task = asyncio.create_task(self._listen(), name="embedded worker")
+
+    @property
+    def alive(self) -> bool:
+        return self._alive and not self._closing
+
+    @property
+    def loading(self) -> float | None:
+        """0 to 1 while the model is loaded, else None."""
+        return self._loading
+
+    async def ready(self, stall_s: float) -> Failed | None:
+        """Wait until the model is loaded; return the worker's refusal if it cannot be."""
+        while not self._settled.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._patience(stall_s)):
+                    await self._settled.wait()
+        if self._end is not None and self._refusal is None:
+            raise self._end
+        return self._refusal
+
+    def submit(self, request: Generate) -> Replies:
+        """Send a request. Raises UsageError if it cannot be sent at all."""
+        replies: Replies = asyncio.Queue()
+        if not self._alive:
+            replies.put_nowait(self._refusal)
+            return replies
+        try:
+            self._write(request)
+        except FrameError as error:
+            raise UsageError(f"The request cannot be sent to the model: {error}") from error
+        self._requests[request.id] = replies
+        return replies
+
+    async def next(self, replies: Replies, stall_s: float) -> Answer:
+        """Wait for the next reply. Raises EngineDied, or EngineStalled after `stall_s` without progress."""
+        while True:
+            reply = None
+            try:
+                async with asyncio.timeout(self._patience(stall_s)):
+                    reply = await replies.get()
+            except TimeoutError:
+                continue
+            if reply is not None:
+                return reply
+            raise self._end or EngineUnavailable("The embedded engine is closed.")
+
+    def cancel(self, identity: int) -> None:
+        """Stop a request in the worker, waiting or running; its last reply is then Cancelled."""
+        if self._alive:
+            self._write(Cancel(identity))
+
+    def forget(self, identity: int) -> None:
+        """Take no more replies for a request."""
+        self._requests.pop(identity, None)
+
+    async def ask(self, patience_s: float = _ASK_S) -> Status:
+        """Live figures. Raises an EngineError."""
+        future: asyncio.Future[Status] = asyncio.get_running_loop().create_future()
+        self._statuses.append(future)
+        if self._alive:
+            self._write(Ask())
+        else:
+            self._tell_visitors()
+        try:
+            async with asyncio.timeout(patience_s):
+                return await future
+        except TimeoutError:
+            raise EngineStalled(f"The worker has not answered for {patience_s:.0f} s.") from None
+
+    async def stop(self, *, force: bool) -> Refused | None:
+        """Ask the worker to end; its refusal, or None when it has hung up."""
+        self._refused = asyncio.get_running_loop().create_future()
+        if not self._alive:
+            return None
+        self._write(Stop(force))
+        return await self._refused
+
+    async def close(self) -> None:
+        """Hang up. The worker cancels what it does for us and goes on for others."""
+        self._closing = True
+        self._door.writer.close()
+        if self._alive:
+            self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        self._finish()
+        with contextlib.suppress(OSError):
+            await self._door.writer.wait_closed()
+
+    def _patience(self, stall_s: float) -> float:
+        """Seconds that may still pass without progress. Hangs up when there are none left."""
+        # The worker and its keeper end a hang themselves after `stall_s`: their word is more exact than ours.
+        left = self._life_at + stall_s + _OBITUARY_S - time.monotonic()
+        if left > 0 or not self._alive:
+            return max(left, 1.0)
+        self._end = EngineStalled(
+            f"The embedded engine gave no sign of life for {stall_s:.0f} s (engine.stall_seconds). {_AGAIN}"
+        )
+        self._alive = False
+        self._door.writer.close()
+        raise self._end
+
+    def _write(self, request: Request) -> None:
+        if not self._door.writer.is_closing():
+            self._door.writer.write(encode(request))
+
+    async def _listen(self) -> None:
+        """Take replies until the worker hangs up, then tell everybody who waits."""
+        try:
+            while data := await self._door.reader.read(_READ_BYTES):
+                for reply in self._frames.read(data):
+                    self._take(reply)
+        except FrameError as error:
+            self._end = EngineDied(f"The embedded engine's worker sent no frames any more: {error} {_AGAIN}")
+        except OSError:
+            pass  # the same as hanging up
+        self._alive = False
+        self._door.writer.close()
+        if self._end is None and self._refusal is None and not self._closing:
+            self._end = await self._cause()
+        self._finish()
+
+    def _finish(self) -> None:
+        self._alive = False
+        self._loading = None
+        for replies in self._requests.values():
+            replies.put_nowait(self._refusal)
+        self._requests.clear()
+        self._settled.set()
+        self._tell_visitors()
+
+    def _tell_visitors(self) -> None:
+        while self._statuses:
+            if not (waiting := self._statuses.popleft()).done():
+                waiting.set_exception(self._end or EngineUnavailable("The worker has ended."))
+        if self._refused is not None and not self._refused.done():
+            self._refused.set_result(None)
+
+    async def _cause(self) -> EngineError:
+        """Wait for the word that the keeper leaves, and make an error of it."""
+        found: Obituary | None = None
+        patience = time.monotonic() + _OBITUARY_S
+        pause = _SHORTEST_PAUSE_S
+        while found is None and time.monotonic() < patience:
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE_S)
+            found = rendezvous.obituary(self._at, pid=self.pid)
+        if found is None:
+            return EngineDied(
+                f"The embedded engine's worker hung up and left no word why; its log is {self._at.log}. "
+                f"{_AGAIN}"
+            )
+        if not found.kind:
+            return EngineUnavailable(found.message)
+        error = _error(found.kind, found.message)
+        if isinstance(error, EngineDied) and self._loading is not None:
+            return EngineDied(f"While it loaded the model: {error}")
+        return error if isinstance(error, EngineError) else EngineDied(found.message)
+
+    def _take(self, reply: Reply) -> None:
+        if isinstance(reply, Alive):
+            self._life_at = max(self._life_at, time.monotonic() - reply.stuck_s)
+            return
+        self._life_at = time.monotonic()
+        match reply:
+            case Loading():
+                self._loading = reply.fraction
+            case Ready():
+                self._loading = None
+                self.placement = reply.placement
+                self._settled.set()
+            case Failed(id=None):
+                self._alive = False
+                self._refusal = reply
+                # What it says of single requests from now on is only a consequence.
+                for replies in self._requests.values():
+                    replies.put_nowait(reply)
+                self._requests.clear()
+            case Progress() | Text() | Done() | Cancelled() | Failed():
+                # After this error it has said that it cannot go on, and ends.
+                self._alive = self._alive and not (isinstance(reply, Failed) and reply.kind == "EngineDied")
+                if reply.id in self._requests:
+                    self._requests[reply.id].put_nowait(reply)
+            case Status():
+                if self._statuses and not (waiting := self._statuses.popleft()).done():
+                    waiting.set_result(reply)
+            case Refused():
+                if self._refused is not None and not self._refused.done():
+                    self._refused.set_result(reply)
+            case Welcome():
+                pass
+
+
+_ERRORS: dict[str, type[GlmError]] = {
+    kind.__name__: kind
+    for kind in (
+        *(errors.ConfigError, errors.ModelFileError, errors.PromptTooLong, errors.PolicyError),
+        *(UsageError, EngineUnavailable, EngineDied, EngineStalled),
+    )
+}
+
+
+def _error(kind: str, message: str) -> GlmError:
+    return _ERRORS.get(kind, EngineDied)(message)
+
+
+def error_of(failed: Failed) -> GlmError:
+    """The error that a worker's refusal stands for."""
+    return _error(failed.kind, failed.message)

@@ -1,0 +1,169 @@
+"""The main thread's work once a model is loaded: the scheduler's next job, one step at a time.
+
+Between two steps it asks whether somebody else goes first. A call into llama.cpp that would keep something
+urgent waiting for too long is interrupted from within by whoever takes the request in.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from glm_lsp.core.errors import EngineDied, GlmError
+from glm_lsp.engines.frames import Done, Failed, JobStatus, Status
+from glm_lsp.engines.worker.generation import Blocked, Generation, Machine
+from glm_lsp.engines.worker.scheduler import Job, Scheduler, State
+
+IDLE_S = 1.0
+"""How often an idle worker looks whether a trunk is worth saving."""
+
+
+class Pulse(Protocol):
+    """Who watches that calls into llama.cpp come back."""
+
+    def beat(self) -> None: ...
+
+    def rest(self) -> None: ...
+
+
+class Loop:
+    """Answers requests with one machine until the scheduler is closed. One thread runs it."""
+
+    def __init__(self, machine: Machine, scheduler: Scheduler, pulse: Pulse) -> None:
+        self._machine = machine
+        self._scheduler = scheduler
+        self._pulse = pulse
+        self._step: tuple[Generation, float] | None = None
+        """What runs, and since when."""
+        self._idle_since = time.monotonic()
+        scheduler.interrupt = machine.context.interrupt
+        scheduler.left_s = self.left_s
+
+    def left_s(self) -> float:
+        """How long the running call into llama.cpp is expected to take still. From any thread."""
+        step = self._step
+        if step is None:
+            return 0.0
+        generation, started = step
+        expected_s = generation.next_s()
+        # One that is overdue is expected to be late as long again; of one unknown, anything.
+        return abs(started + expected_s - time.monotonic()) if expected_s >= 0 else math.inf
+
+    def run(self) -> None:
+        """Serve until the scheduler is closed. Raises EngineDied, after which this process is of no use."""
+        scheduler = self._scheduler
+        while True:
+            job = scheduler.next(IDLE_S)
+            if job is not None:
+                self._serve(job)
+                self._idle_since = time.monotonic()
+            elif scheduler.closed:
+                return
+            elif not scheduler.jobs:
+                self._save()
+
+    def status(self, status: Status, name_of: Callable[[int], str]) -> Status:
+        """Complete a status with what is known here. From any thread."""
+        machine = self._machine
+        context, figures = machine.context, machine.figures
+        totals = figures.totals
+        return msgspec.structs.replace(
+            status,
+            jobs=tuple(_job_status(job, name_of(job.client)) for job in self._scheduler.jobs),
+            kv_tokens=context.kv_tokens,
+            kv_tokens_used=context.used_cells,
+            trunks=machine.pool.trunks,
+            prompt_tokens=totals.prompt,
+            reused_tokens=totals.reused,
+            restored_tokens=totals.restored,
+            output_tokens=totals.output,
+            drafted_tokens=totals.drafted,
+            accepted_tokens=totals.accepted,
+            speeds=figures.speeds,
+            draft_costs=machine.costs.ratios,
+            near_ties=totals.near_ties,
+            draft_noise=machine.costs.noise,
+            eta_error=figures.eta_error,
+        )
+
+    def _serve(self, job: Job) -> None:
+        """Go on with a job until it ends or somebody else goes first."""
+        try:
+            generation = self._generation(job)
+            while self._goes_on(job):
+                outcome = self._do(job, generation)
+                if isinstance(outcome, Done):
+                    self._machine.figures.totals.add(outcome)
+                    self._end(job)
+                    job.send(outcome)
+                    return
+                if outcome is Blocked.BLOCKED:
+                    self._scheduler.block(job)
+                    return
+            if job.cancelled:
+                self._end(job)
+                job.send(generation.cancel())
+            else:
+                generation.pause()
+        except GlmError as error:
+            self._end(job)
+            job.send(Failed(job.request.id, type(error).__name__, str(error)))
+            if isinstance(error, EngineDied):
+                raise
+
+    def _generation(self, job: Job) -> Generation:
+        generation = job.work
+        if generation is None:
+            job.work = generation = Generation(self._machine, job.request, job.send)
+        else:
+            generation.resume()
+        return generation
+
+    def _goes_on(self, job: Job) -> bool:
+        # An interruption that came too late was meant for a call that is over. Whoever sends one has noted
+        # its reason before, so the reason is looked for after this and before the next call.
+        self._machine.context.resume()
+        return not (job.cancelled or self._scheduler.should_yield(job))
+
+    def _do(self, job: Job, generation: Generation) -> Done | Blocked | None:
+        started = time.monotonic()
+        self._step = generation, started
+        self._pulse.beat()
+        try:
+            return generation.step()
+        finally:
+            self._pulse.rest()
+            self._step = None
+            self._scheduler.worked(job, time.monotonic() - started)
+
+    def _end(self, job: Job) -> None:
+        if isinstance(job.work, Generation):
+            job.work.close()
+        self._scheduler.finish(job)
+
+    def _save(self) -> None:
+        self._pulse.beat()
+        try:
+            self._machine.pool.save_idle(time.monotonic() - self._idle_since)
+        finally:
+            self._pulse.rest()
+
+
+def _job_status(job: Job, client: str) -> JobStatus:
+    generation = job.work
+    begun = isinstance(generation, Generation)
+    state = job.state.value
+    if job.state is State.RUNNING:
+        state = "writing" if begun and generation.writing else "reading"
+    return JobStatus(
+        client=client,
+        urgency=job.request.urgency,
+        state=state,
+        done=generation.done if begun else 0,
+        total=generation.total if begun else 0,
+        seconds_left=generation.seconds_left if begun else -1.0,
+    )

@@ -1,0 +1,158 @@
+"""`glm-lsp worker`: what runs is shown, what nobody needs is stopped, what others need only by force."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from glm_lsp.cli.worker import rows
+from glm_lsp.engines.frames import JobStatus, Speed, Status
+from tests.cli.conftest import Cli, check_refused
+
+CODE = "def total(values):\n    result = 0\n    for value in values:\n        \n    return result\n"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "total.py"
+    path.write_text(CODE, encoding="utf-8")
+    return path
+
+
+def test_no_worker_is_no_failure(cli: Cli, runtime: Path) -> None:
+    for action in ("status", "stop"):
+        ran = cli("worker", action)
+        assert (ran.code, ran.out, ran.err) == (0, "No worker runs.\n", "")
+        assert cli("worker", action, "--format", "json").json == {"workers": []}
+
+
+@pytest.mark.embedded
+def test_the_second_command_finds_the_model_warm(cli: Cli, runtime: Path, file: Path) -> None:
+    pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
+    place = f"{file.name}:4:9"
+    first = cli("complete", place, "--format", "json", cwd=file.parent)
+    assert first.code == 0, first
+    (worker,) = cli("worker", "status", "--format", "json").json["workers"]
+    again = cli("complete", place, "--format", "json", cwd=file.parent)
+    assert again.json["text"] == first.json["text"]
+    (same,) = cli("worker", "status", "--format", "json").json["workers"]
+    assert same["pid"] == worker["pid"]
+    assert same["clients"] == []
+    assert 0 < same["ends_in"] <= 900
+    assert same["reused_tokens"] >= worker["prompt_tokens"] - 1
+    shown = cli("worker", "status", "--slot", "bundled")
+    assert "nano.gguf" in shown.out.replace("\n", "").replace(" ", "")
+    assert "none; it ends in 15 min" in shown.out
+    assert cli("worker", "status", "--slot", "main").out == "No worker runs.\n"
+    assert cli("worker", "stop").out == "The worker of slot 'bundled' has ended.\n"
+    assert cli("worker", "status").out == "No worker runs.\n"
+
+
+BUSY = """
+import asyncio
+from glm_lsp.core import profiles
+from glm_lsp.core.settings import Settings
+from glm_lsp.engines.embedded import EmbeddedEngine
+from tests.engines.test_embedded import endless
+
+async def main():
+    settings = Settings({"model.threads": 1, "worker.drafts": False})
+    engine = EmbeddedEngine(settings, profiles.load("nano"), client="editor")
+    try:
+        async for chunk in engine.generate(endless()):
+            if chunk.text:
+                print("busy", flush=True)
+    except Exception as error:
+        print(error, flush=True)
+
+asyncio.run(main())
+"""
+
+
+@contextmanager
+def busy() -> Iterator[subprocess.Popen[str]]:
+    """A client that has the worker write without end."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", BUSY], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+    )
+    assert process.stdout is not None
+    with process:
+        assert process.stdout.readline() == "busy\n"
+        yield process
+
+
+@pytest.mark.embedded
+def test_stopping_what_others_need_takes_force(cli: Cli, runtime: Path) -> None:
+    pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
+    with busy() as client:
+        ran = cli("worker", "stop", "--format", "json")
+        assert ran.code == 5
+        assert "work to do for editor; add --force" in ran.json["workers"][0]["message"]
+        (shape,) = cli("worker", "status", "--format", "json").json["workers"]
+        assert [(job["client"], job["state"]) for job in shape["jobs"]] == [("editor", "writing")]
+        assert f"editor (process {client.pid})" in shape["clients"]
+        assert cli("worker", "stop", "--force").code == 0
+        assert client.stdout is not None
+        assert "The worker was stopped by glm-lsp worker stop." in client.stdout.read()
+    assert os.listdir(runtime)  # noqa: PTH208
+
+
+def test_a_directory_of_others_is_a_sentence(cli: Cli, tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    ran = cli("worker", "status", environ={"GLM_LSP_RUNTIME": str(tmp_path)})
+    check_refused(ran, 7, "is open to other users (mode 0755)", "chmod 700", "GLM_LSP_RUNTIME")
+
+
+STATUS = Status(
+    pid=1,
+    version="1",
+    model="/models/\x1b[31mred.gguf",
+    state="working",
+    uptime=7300,
+    idle_for=0,
+    ends_in=-1,
+    clients=("editor (process 2)",),
+    jobs=(JobStatus("editor", 0, "reading", 512, 2048, 12.4), JobStatus("x\ny", 9, "paused", 1, 2, -1)),
+    kv_tokens=8192,
+    kv_tokens_used=1000,
+    kv_bytes=2_000_000,
+    trunks=(700, 200),
+    prompt_tokens=1000,
+    reused_tokens=900,
+    restored_tokens=100,
+    output_tokens=50,
+    drafted_tokens=10,
+    accepted_tokens=8,
+    speeds=(Speed(0, 300.0, 9.0), Speed(4096, 100.0, 0.0)),
+    draft_costs=(1.0, 1.5),
+    eta_error=0.125,
+    saved_bytes=3_000_000,
+    placement="In main memory.",
+    notes=("The disk is full.",),
+)
+
+
+def test_every_figure_has_its_row() -> None:
+    shown = dict(rows(STATUS))
+    assert shown["state"] == "working, for 2.0 h by now"
+    assert shown["jobs"].splitlines() == [
+        "typing for editor: reading, 512 of 2,048 tokens, 12 s left",
+        "other for x\\ny: paused, 1 of 2 tokens",
+    ]
+    assert shown["KV cache"] == "1,000 of 8,192 tokens (2.0 MB)"
+    assert shown["trunks"] == "700 tokens, 200 tokens"
+    assert shown["read"] == "1,000 tokens of prompts, 90% of them reused, 100 from the disk"
+    assert shown["written"] == "50 tokens, 8 of 10 guessed ones were right"
+    assert shown["speed by depth"].splitlines() == [
+        "from 0: reads 300.0 tokens/s, writes 9.0 tokens/s",
+        "from 4,096: reads 100.0 tokens/s, writes (not measured)",
+    ]
+    assert shown["cost of k tokens at once"] == "1: 1.00  2: 1.50"
+    assert shown["error of times foretold"] == "12%"
+    assert shown["saved prompts"] == "3.0 MB on the disk"

@@ -1,0 +1,269 @@
+"""The main thread's loop with the real model: clients of all kinds at once, each with its own answer."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from models import BATCH
+
+from glm_lsp.core.errors import EngineDied
+from glm_lsp.engines.frames import Cancelled, Done, Failed, Generate, Progress, Reply, Status, Text
+
+pytestmark = pytest.mark.embedded
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed: pip install 'glm-lsp[embedded]'")
+
+from rooms import ENDLESS, OTHER, SOURCE, Room, chat  # noqa: E402
+from saving import CAP, WAIT_S  # noqa: E402
+
+from glm_lsp.engines.worker.keeping import Keeping  # noqa: E402
+from glm_lsp.engines.worker.loop import Loop  # noqa: E402
+from glm_lsp.engines.worker.pulse import Pulse  # noqa: E402
+from glm_lsp.engines.worker.saved import SavedKv  # noqa: E402
+from glm_lsp.engines.worker.scheduler import Scheduler  # noqa: E402
+
+TYPING, ACTION, REFACTOR, IDLE = range(4)
+END = (Done, Cancelled, Failed)
+BLANK = Status(
+    *(1, "", "", "working", 0.0, 0.0, -1.0, (), (), 0, 0, 0, ()),
+    *(0, 0, 0, 0, 0, 0, (), (), -1.0, 0, ""),
+)
+
+
+class Desk:
+    """The loop in a thread of its own, and what its clients hear."""
+
+    def __init__(self, room: Room) -> None:
+        self.scheduler = Scheduler()
+        self.loop = Loop(room.machine, self.scheduler, Pulse())
+        self.heard: dict[tuple[int, int], list[Reply]] = {}
+        self.works: dict[tuple[int, int], Any] = {}
+        self.ends: list[tuple[int, int]] = []
+        self.changed = threading.Condition()
+        self.failure: list[BaseException] = []
+        self.thread = threading.Thread(target=self._run)
+        self.thread.start()
+
+    def _run(self) -> None:
+        try:
+            self.loop.run()
+        except BaseException as error:
+            self.failure.append(error)
+
+    def ask(self, request: Generate, client: int = 1) -> tuple[int, int]:
+        key = client, request.id
+        self.heard[key] = []
+
+        def send(reply: Reply) -> None:
+            for job in self.scheduler.jobs:
+                if (job.client, job.request.id) == key and job.work is not None:
+                    self.works[key] = job.work
+            with self.changed:
+                self.heard[key].append(reply)
+                if isinstance(reply, END):
+                    self.ends.append(key)
+                self.changed.notify_all()
+
+        self.scheduler.submit(client, request, send)
+        return key
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        with self.changed:
+            assert self.changed.wait_for(condition, 120)
+
+    def end(self, key: tuple[int, int]) -> Any:
+        self.wait(lambda: key in self.ends)
+        return self.heard[key][-1]
+
+    def text(self, key: tuple[int, int]) -> str:
+        return "".join(r.text for r in self.heard[key] if isinstance(r, Text))
+
+    def tokens(self, key: tuple[int, int]) -> list[int]:
+        work = self.works[key]
+        return work._ids[work.total : work._end].tolist()
+
+    def writing(self, key: tuple[int, int], tokens: int = 3) -> None:
+        """Wait until an answer has begun."""
+        self.wait(lambda: sum(isinstance(r, Text) for r in self.heard[key]) >= tokens)
+
+    def close(self) -> None:
+        self.scheduler.close()
+        self.thread.join()
+
+
+@pytest.fixture(scope="module")
+def room() -> Iterator[Room]:
+    room = Room.open(context_tokens=1024, kv_tokens=4096)
+    yield room
+    room.close()
+
+
+@pytest.fixture
+def desk(room: Room) -> Iterator[Desk]:
+    room.fresh()
+    desk = Desk(room)
+    yield desk
+    desk.close()
+
+
+def request(identity: int, urgency: int = ACTION, user: str = SOURCE, **options: Any) -> Generate:
+    return chat(user, identity=identity, urgency=urgency, grammar=ENDLESS, **options)
+
+
+def test_keystrokes_come_between_and_the_background_goes_on_as_if_nothing_had_been(
+    room: Room, desk: Desk
+) -> None:
+    long = desk.ask(request(1, REFACTOR, max_tokens=120), client=1)
+    desk.writing(long)
+    for number in range(2, 6):
+        assert isinstance(desk.end(desk.ask(request(number, TYPING, max_tokens=3), client=2)), Done)
+    done = desk.end(long)
+    assert desk.ends[-1] == long
+    assert done.interrupted >= 1
+    assert done.evaluated_again == 0
+    desk.close()
+    room.fresh()
+    alone = room.begin(request(1, REFACTOR, max_tokens=120))
+    alone.finish()
+    room.check_same(request(1), alone.ids, desk.tokens(long))
+
+
+def test_clients_at_once_get_what_they_would_get_alone(room: Room, desk: Desk) -> None:
+    users = (SOURCE, OTHER, SOURCE[: len(SOURCE) // 2])
+    requests = [
+        request(number, number % 4, users[number % 3], max_tokens=5 + 3 * number) for number in range(9)
+    ]
+    keys = [desk.ask(each, client=each.id % 2) for each in requests]
+    for key in keys:
+        assert isinstance(desk.end(key), Done)
+    desk.close()
+    for key, each in zip(keys, requests, strict=True):
+        room.fresh()
+        alone = room.begin(each)
+        alone.finish()
+        room.check_same(each, alone.ids, desk.tokens(key))
+
+
+def test_cancelling_stops_the_running_one_and_leaves_the_others(desk: Desk) -> None:
+    long = desk.ask(request(1, max_tokens=900))
+    waiting = desk.ask(request(2, max_tokens=900))
+    other = desk.ask(request(3, max_tokens=5), client=2)
+    desk.writing(long)
+    desk.scheduler.cancel(1, 2)
+    desk.scheduler.cancel(1, 1)
+    assert desk.end(waiting) == Cancelled(2, 0)
+    assert 0 < desk.end(long).output_tokens < 900
+    assert isinstance(desk.end(other), Done)
+
+
+def test_a_client_that_is_gone_leaves_nothing_behind(desk: Desk) -> None:
+    long = desk.ask(request(1, REFACTOR, max_tokens=900))
+    desk.ask(request(2, IDLE, max_tokens=900))
+    desk.writing(long)
+    desk.scheduler.drop(1)
+    assert isinstance(desk.end(desk.ask(request(1, IDLE, max_tokens=2), client=2)), Done)
+    assert not desk.scheduler.jobs
+    assert not desk.scheduler.working_for()
+
+
+def test_a_bad_request_is_a_sentence_and_the_next_is_answered(desk: Desk) -> None:
+    for bad in (
+        chat(SOURCE * 12, identity=1),
+        chat(identity=2, grammar="root ::= ("),
+        chat(identity=3, temperature=-1.0),
+    ):
+        failed = desk.end(desk.ask(bad))
+        assert isinstance(failed, Failed)
+        assert failed.kind in {"PromptTooLong", "UsageError"}
+    assert isinstance(desk.end(desk.ask(request(9, max_tokens=2))), Done)
+
+
+def test_the_status_shows_who_waits_for_what(desk: Desk) -> None:
+    long = desk.ask(request(1, REFACTOR, max_tokens=300), client=1)
+    desk.writing(long)
+    desk.ask(request(2, IDLE), client=2)
+    status = desk.loop.status(BLANK, {1: "editor", 2: "warm-up"}.__getitem__)
+    assert [(job.client, job.state) for job in status.jobs] == [
+        ("editor", "writing"),
+        ("warm-up", "waiting"),
+    ]
+    assert status.jobs[0].done == status.jobs[0].total > 0
+    assert 0 < status.kv_tokens_used <= status.kv_tokens
+    desk.scheduler.cancel(1, 1)
+    desk.end(long)
+    desk.end((2, 2))
+    status = desk.loop.status(BLANK, str)
+    assert status.jobs == ()
+    assert status.trunks
+    assert status.prompt_tokens > status.reused_tokens > 0
+    assert status.output_tokens == 24
+    assert status.speeds[0].prefill > 0
+    assert status.speeds[0].decode > 0
+
+
+def test_the_first_who_waits_hears_it(desk: Desk) -> None:
+    long = desk.ask(request(1, max_tokens=60))
+    desk.writing(long)
+    waiting = desk.ask(request(2, max_tokens=1))
+    desk.end(waiting)
+    first, *rest = [r for r in desk.heard[waiting] if isinstance(r, Progress)]
+    assert (first.waiting, first.total) == (1, 0)
+    assert rest[-1].done == rest[-1].total > 0
+    assert rest[-1].waiting == 0
+
+
+def test_trunks_survive_the_worker_on_the_disk(room: Room, tmp_path: Path) -> None:
+    def worker(serve: Callable[[Desk], Done]) -> Done:
+        saved = SavedKv(tmp_path / "kv", "nano", CAP, lambda _: None)
+        # As if reading were slow here: else nothing so short would be worth the disk.
+        machine = room.fresh(keeping=Keeping(saved, 3000.0, lambda start, end: (end - start) * 0.1))
+        desk = Desk(room)
+        done = serve(desk)
+        desk.close()
+        machine.pool.close(WAIT_S)
+        return done
+
+    user = SOURCE + OTHER
+    first = worker(lambda desk: desk.end(desk.ask(request(1, user=user))))
+    second = worker(lambda desk: desk.end(desk.ask(request(1, user=user, max_tokens=1))))
+    assert first.restored_tokens == first.cached_tokens == 0
+    assert second.restored_tokens == second.cached_tokens == room.trunk(request(1, user=user))
+
+
+def test_an_unexpected_end_of_llama_is_told_and_ends_the_loop(desk: Desk, room: Room) -> None:
+    # A sequence that was closed behind the pool's back is what no request can cause.
+    key = desk.ask(request(1, max_tokens=900))
+    desk.writing(key)
+    desk.scheduler.jobs[0].work._lease.sequence._closed = True
+    assert desk.end(key).kind == "EngineDied"
+    desk.thread.join()
+    assert isinstance(desk.failure[0], EngineDied)
+
+
+def test_how_long_the_running_call_takes_is_foretold(room: Room) -> None:
+    loop = Loop(room.fresh(), Scheduler(), Pulse())
+    generation = room.begin(request(1))
+    assert loop.left_s() == 0.0
+    assert generation.next_s() == -1.0, "nothing is measured"
+    generation.finish()
+    assert 0 < room.begin(request(2, user=OTHER)).next_s() < math.inf
+
+
+def test_a_batch_that_takes_long_is_interrupted_for_a_keystroke(room: Room, desk: Desk) -> None:
+    """Whatever the figures say: the background's prompt is read once, and the keystroke ends first."""
+    desk.scheduler.left_s = lambda: 1.0
+    warm = desk.ask(request(1, IDLE, SOURCE + OTHER, max_tokens=0))
+    desk.wait(lambda: any(isinstance(r, Progress) for r in desk.heard[warm]))
+    for number in range(2, 8):
+        typed = desk.ask(request(number, TYPING, OTHER, max_tokens=2), client=2)
+        assert isinstance(desk.end(typed), Done)
+    done = desk.end(warm)
+    assert done.evaluated_again == 0
+    reads = sorted({r.done for r in desk.heard[warm] if isinstance(r, Progress) and r.total})
+    assert all(read % BATCH == 0 or read in {done.cached_tokens, done.prompt_tokens} for read in reads)
