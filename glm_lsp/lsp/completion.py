@@ -117,6 +117,7 @@ class Completions:
                 f"Line {place.line + 1} is past the end of {name_of(uri)}, which has {document.lines} lines."
             )
         self.supersede(uri, kind)
+        server.warming.touched(uri, place)
         version, offset = document.version, document.offset(place)
         runtime = server.runtime or await server.ready()
         if document.version != version or not server.settings.flag("completion.enabled"):

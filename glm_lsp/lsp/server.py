@@ -31,6 +31,7 @@ from glm_lsp.lsp.progress import Progress
 from glm_lsp.lsp.protocol import protocol_for
 from glm_lsp.lsp.status import STATUS, Figures, status_of
 from glm_lsp.lsp.transport import Pipe, take_stdio
+from glm_lsp.lsp.warming import Warming
 
 if TYPE_CHECKING:
     from glm_lsp.app import Runtime
@@ -59,6 +60,7 @@ class Server:
         self.commands = Commands(self)
         self.configuration = Configuration(self, settings)
         self.indexing = Indexing(self)
+        self.warming = Warming(self)
         self._factory = runtime_factory
         self._building: asyncio.Task[Runtime] | None = None
         self._told: set[str] = set()
@@ -153,6 +155,7 @@ class Server:
         language = str(getattr(item.language_id, "value", item.language_id))
         self.documents.open(item.uri, language, item.version, item.text)
         self.indexing.edited(item.uri)
+        self.warming.touched(item.uri)
 
     def _did_change(self, params: types.DidChangeTextDocumentParams) -> None:
         uri, version = params.text_document.uri, params.text_document.version
@@ -162,6 +165,7 @@ class Server:
         self.completions.supersede(uri)
         document.change(edits_of(params.content_changes), version)
         self.indexing.edited(uri)
+        self.warming.touched(uri)
 
     def _did_save(self, params: types.DidSaveTextDocumentParams) -> None:
         self.indexing.edited(params.text_document.uri)

@@ -1,5 +1,6 @@
 """The real server with a scripted engine. What it answers stands in the variable GLM_TEST_SCRIPT, as JSON:
-`{"typing": text, "docstring": text, "other": text, "delay_s": seconds, "fail": sentence, "index": bool}`.
+`{"typing": text, "docstring": text, "other": text, "delay_s": seconds, "fail": sentence, "index": bool,
+"warms": bool}`.
 
 Three more requests: `test/engine` counts what the engine saw, `test/script` changes the script, `test/text`
 is the text of a document as the server has it.
@@ -13,6 +14,7 @@ import os
 import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 from glm_lsp.app import Runtime
@@ -20,7 +22,7 @@ from glm_lsp.core import profiles
 from glm_lsp.core.errors import EngineUnavailable
 from glm_lsp.core.generation import Chunk, GenerateRequest, Work
 from glm_lsp.core.settings import Settings
-from glm_lsp.engines.scripted import ScriptedEngine
+from glm_lsp.engines.scripted import FACTS, ScriptedEngine
 from glm_lsp.engines.tokenizers import ApproximateTokenizer
 from glm_lsp.lsp import server
 from glm_lsp.lsp.transport import take_stdio
@@ -66,7 +68,7 @@ class Engine(ScriptedEngine):
 
 class ScriptedRouter:
     def __init__(self) -> None:
-        self.scripted = Engine(answer)
+        self.scripted = Engine(answer, facts=replace(FACTS, warms=bool(script.get("warms"))))
         self._profile = profiles.load("glm-5.2")
         self._tokenizer = ApproximateTokenizer()
 
@@ -103,7 +105,9 @@ def main(extend: Callable[[server.Server], Handlers] | None = None) -> int:
 
     async def engine(params: object) -> dict[str, int]:
         engine = router.scripted
-        return {"requests": len(engine.requests), "cancelled": engine.cancelled, "live": engine.live}
+        ahead = sum(request.work is Work.IDLE for request in engine.requests)
+        asked = len(engine.requests)
+        return {"requests": asked, "ahead": ahead, "cancelled": engine.cancelled, "live": engine.live}
 
     async def change(params: dict[str, Any]) -> None:
         script.update(params)
