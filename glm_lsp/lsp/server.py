@@ -123,8 +123,8 @@ class Server:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SETTINGS_S):
                 await self.configuration.known.wait()
-        factory = self._factory or await asyncio.to_thread(_heavy_imports)
-        self.runtime = factory(self.settings)
+        factory = await asyncio.to_thread(_heavy_imports)
+        self.runtime = (self._factory or factory)(self.settings)
         self.indexing.catch_up()
         return self.runtime
 

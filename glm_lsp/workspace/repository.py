@@ -94,9 +94,9 @@ class Repository:
         async with self._lock:
             start = time.monotonic()
             self._ignore.fresh()
+            _keep(collect=self._listing is not None)
             listing = await asyncio.to_thread(discover, self.root, self._ignore)
             self._listing, self._listed = listing, frozenset(listing.paths)
-            _keep()
             run = _Run(self, listing, progress)
             await self._finish(asyncio.create_task(run.indexer.run(listing.paths, self._known())))
             self._outlines = {
@@ -356,15 +356,15 @@ class _Run:
             self._progress(len(self.found) + self._left, self._total)
 
 
-def _keep() -> None:
+def _keep(*, collect: bool = True) -> None:
     """Put what lives now out of the garbage collector's sight.
 
     What an index holds lives long and is in no cycle; otherwise each full collection would look at all of it:
-    200 ms and more on a large tree, in which nothing is answered. The first time there is mostly code, and
-    looking for garbage in it would take longer than it is worth.
+    200 ms and more on a large tree, in which nothing is answered. Before the first run there is mostly code,
+    and looking for garbage in it (`collect`) takes longer than it is worth.
     """
     if gc.isenabled():
-        if gc.get_freeze_count():
+        if collect:
             gc.collect()
         gc.freeze()
 
