@@ -108,6 +108,7 @@ class Server:
         )
 
     async def _initialized(self, _: types.InitializedParams) -> None:
+        self.protocol.spawn(asyncio.to_thread(self.protocol.warm), "warming")
         await self.configuration.start()
         self.protocol.spawn(self.configuration.register(), "registering")
         await self.ready()

@@ -1,13 +1,14 @@
 """The scripted server with probes.
 
 `test/probe` starts one in its event loop, `test/stalls` says how late the loop was, `test/cpu` how much
-processor time each inline completion took, in seconds, in order.
+processor time each inline completion and each listing of code actions took, in seconds, in order.
 """
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from lsprotocol import types
@@ -17,17 +18,24 @@ from tests.bench.probe import Probe
 from tests.lsp import scripted_server
 
 
+TIMED = (types.TEXT_DOCUMENT_INLINE_COMPLETION, types.TEXT_DOCUMENT_CODE_ACTION)
+
+
 def extend(server: Server) -> scripted_server.Handlers:
     probe = Probe()
-    inline = server.protocol.handlers[types.TEXT_DOCUMENT_INLINE_COMPLETION]
-    took_s: list[float] = []
+    took_s: dict[str, list[float]] = {method: [] for method in TIMED}
 
-    async def timed(params: Any) -> Any:
-        start = time.process_time()
-        try:
-            return await inline(params)
-        finally:
-            took_s.append(time.process_time() - start)
+    def timed(method: str) -> Callable[[Any], Any]:
+        handler = server.protocol.handlers[method]
+
+        async def handle(params: Any) -> Any:
+            start = time.process_time()
+            try:
+                return await handler(params)
+            finally:
+                took_s[method].append(time.process_time() - start)
+
+        return handle
 
     async def start(params: object) -> None:
         server.protocol.spawn(probe.run(), "probe")
@@ -35,11 +43,11 @@ def extend(server: Server) -> scripted_server.Handlers:
     async def stalls(params: object) -> dict[str, float]:
         return probe.figures()
 
-    async def cpu(params: object) -> list[float]:
+    async def cpu(params: object) -> dict[str, list[float]]:
         return took_s
 
-    inlined = {types.TEXT_DOCUMENT_INLINE_COMPLETION: timed}
-    return {**inlined, "test/probe": start, "test/stalls": stalls, "test/cpu": cpu}
+    handlers = {method: timed(method) for method in TIMED}
+    return {**handlers, "test/probe": start, "test/stalls": stalls, "test/cpu": cpu}
 
 
 if __name__ == "__main__":

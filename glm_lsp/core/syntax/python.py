@@ -15,7 +15,8 @@ from functools import cache
 from tree_sitter import Node, Tree
 
 from glm_lsp.core.syntax.languages import grammar
-from glm_lsp.core.syntax.trees import Halted
+from glm_lsp.core.syntax.trees import Halted, text_of
+from glm_lsp.core.syntax.variables import variables
 from glm_lsp.core.values import Import, Reference, Span, Symbol, SymbolKind
 
 DOTTED = re.compile(rb"[\w\x80-\xff]+(?:\.[\w\x80-\xff]+)+")
@@ -58,7 +59,7 @@ def read(tree: Tree, data: bytes, halt: Callable[[], bool] | None = None) -> Fac
     """
     walk = _Walk(data)
     walk.run(tree, halt)
-    symbols = [*walk.symbols, *_variables(tree.root_node, data, walk.symbols)]
+    symbols = [*walk.symbols, *variables(tree.root_node, data, walk.symbols)]
     symbols.sort(key=lambda s: (s.span.start, -s.span.end))
     return Facts(
         tuple(symbols), tuple(walk.references()), tuple(walk.imports), docstring(data, tree.root_node)
@@ -295,7 +296,7 @@ def docstring(data: bytes, block: Node) -> str:
     node = docstring_node(data, block)
     if node is None:
         return ""
-    text = _text(data, node).lstrip("uUrR").strip("\"'").strip()
+    text = text_of(data, node).lstrip("uUrR").strip("\"'").strip()
     return text.split("\n", 1)[0].strip()
 
 
@@ -310,11 +311,6 @@ def docstring_node(data: bytes, block: Node) -> Node | None:
     return None if NOT_TEXT.search(data, node.start_byte, node.child(0).end_byte) else node
 
 
-def _text(data: bytes, node: Node) -> str:
-    """The node's text. Not `node.text`, which asks the parser's callback for a whole chunk each time."""
-    return data[node.start_byte : node.end_byte].decode("utf-8", "replace")
-
-
 def _symbol(data: bytes, node: Node, name: Node, outer: Node, parent: Symbol | None) -> Symbol:
     """The class or function of `node`; `outer` holds its decorators too."""
     if node.type == "class_definition":
@@ -326,7 +322,7 @@ def _symbol(data: bytes, node: Node, name: Node, outer: Node, parent: Symbol | N
     block = node.child_by_field_name("body")
     end = outer.end_byte
     return Symbol(
-        name=_text(data, name),
+        name=text_of(data, name),
         kind=kind,
         span=Span(outer.start_byte, end),
         signature=_signature(data, node, block),
@@ -352,95 +348,13 @@ def _signature(data: bytes, node: Node, block: Node | None) -> str:
     return "\n".join([lines[0].rstrip("\r"), *rest])
 
 
-def _variables(root: Node, data: bytes, symbols: list[Symbol]) -> Iterator[Symbol]:
-    """Module variables, each at its first assignment, and the fields and constants of classes.
-
-    In a class only annotated names and names in capitals count. Code under `if`, `try` and `with` counts too.
-    """
-    classes = {s.body.start: s for s in symbols if s.kind is SymbolKind.CLASS}
-    seen: set[tuple[str | None, str]] = set()
-    for statement, owner in _statements(root, classes):
-        target, annotated = _target(statement)
-        if target is None:
-            continue
-        name = _text(data, target)
-        parent = owner.qualified if owner else None
-        wanted = name != "_" and (owner is None or annotated or name.isupper())
-        if wanted and (parent, name) not in seen:
-            seen.add((parent, name))
-            yield Symbol(
-                name=name,
-                kind=SymbolKind.VARIABLE,
-                span=Span(statement.start_byte, statement.end_byte),
-                signature=_assignment(data, statement),
-                parent=parent,
-                name_span=Span(target.start_byte, target.end_byte),
-                body=Span(statement.end_byte, statement.end_byte),
-                start_line=statement.start_point.row,
-                end_line=statement.end_point.row,
-            )
-
-
-COMPOUND = frozenset(
-    {
-        "block", "if_statement", "elif_clause", "else_clause", "try_statement", "except_clause",
-        "except_group_clause", "finally_clause", "with_statement", "decorated_definition",
-    }
-)  # fmt: skip
-
-
-def _statements(root: Node, classes: dict[int, Symbol]) -> Iterator[tuple[Node, Symbol | None]]:
-    """Statements that run when the module is imported, with the class that they stand in."""
-    pending: list[tuple[Node, Symbol | None]] = [(root, None)]
-    while pending:
-        node, owner = pending.pop()
-        for child in node.named_children:
-            kind = child.type
-            if kind in ("expression_statement", "type_alias_statement"):
-                yield child, owner
-            elif kind in COMPOUND:
-                pending.append((child, owner))
-            elif kind == "class_definition" and (body := child.child_by_field_name("body")):
-                pending.append((body, classes.get(body.start_byte, owner)))
-
-
-def _target(statement: Node) -> tuple[Node | None, bool]:
-    """The one name that a statement assigns, and whether it is annotated."""
-    if statement.type == "type_alias_statement":
-        left = statement.child_by_field_name("left")
-        name = left.named_child(0) if left and left.named_child_count else None
-        return (name if name and name.type == "identifier" else None), True
-    inner = statement.named_child(0) if statement.named_child_count else None
-    if inner is None or inner.type != "assignment":
-        return None, False
-    left = inner.child_by_field_name("left")
-    annotated = inner.child_by_field_name("type") is not None
-    return (left if left and left.type == "identifier" else None), annotated
-
-
-SIGNATURE_BYTES = 160
-
-
-def _assignment(data: bytes, statement: Node) -> str:
-    """The assignment, its value left out where it is long."""
-    if statement.start_point.row == statement.end_point.row and (
-        statement.end_byte - statement.start_byte <= SIGNATURE_BYTES
-    ):
-        return _text(data, statement)
-    inner = statement.named_child(0)
-    value = inner.child_by_field_name("right") if inner and statement.type == "expression_statement" else None
-    end = value.start_byte if value else statement.end_byte
-    head = data[statement.start_byte : min(end, statement.start_byte + SIGNATURE_BYTES)]
-    return head.decode("utf-8", "replace").split("\n", 1)[0].rstrip(" =\r\\(") + " = ..."
-
-
 def _imports(data: bytes, node: Node) -> Iterator[Import]:
     module, level = "", 0
     source = node.child_by_field_name("module_name")
     if node.type == "future_import_statement":
         module = "__future__"
     elif source is not None:
-        text = "".join(_text(data, source).split())
+        text = "".join(text_of(data, source).split())
         module = text.lstrip(".")
         level = len(text) - len(module)
     plain = node.type == "import_statement"
@@ -448,8 +362,8 @@ def _imports(data: bytes, node: Node) -> Iterator[Import]:
         name, alias = item, None
         if item.type == "aliased_import":
             name, alias = item.child_by_field_name("name"), item.child_by_field_name("alias")
-        text = "".join(_text(data, name).split()) if name else ""
-        shown = _text(data, alias) if alias else ""
+        text = "".join(text_of(data, name).split()) if name else ""
+        shown = text_of(data, alias) if alias else ""
         yield Import(text, "", shown) if plain else Import(module, text, shown, level)
     if any(child.type == "wildcard_import" for child in node.named_children):
         yield Import(module, "*", "", level)

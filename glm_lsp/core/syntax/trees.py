@@ -117,6 +117,11 @@ def walk(node: Node, into: Callable[[Node], bool] | None = None) -> Iterator[Nod
                 return
 
 
+def text_of(data: bytes, node: Node) -> str:
+    """The node's text. Not `node.text`, which asks the parser's callback for a whole chunk each time."""
+    return data[node.start_byte : node.end_byte].decode("utf-8", "replace")
+
+
 def chain(tree: Tree, offset: int) -> list[Node]:
     """The nodes that hold byte `offset`, from the root to the leaf.
 
