@@ -157,14 +157,18 @@ class EmbeddedEngine(Engine):
         replies = worker.submit(_frame(identity, request, pieces, trunk, drafts=drafts))
         finished = False
         cached: int | None = None
+        read = False
         try:
             while True:
                 reply = await worker.next(replies, self._stall_s)
                 match reply:
                     case Progress():
-                        cached = reply.done if cached is None else cached
-                        usage = _evaluated(reply, cached) if reply.done == reply.total else None
-                        self.figures = usage or self.figures
+                        usage = None
+                        if reply.total:  # else it waits for its turn
+                            cached = reply.done if cached is None else cached
+                        if cached is not None and not read and reply.done == reply.total:
+                            read = True
+                            usage = self.figures = _evaluated(reply, cached)
                         left = reply.seconds_left if reply.seconds_left >= 0 else None
                         yield Chunk(prefill=Prefill(reply.done, reply.total, left), usage=usage)
                     case Text():

@@ -419,8 +419,8 @@ async def test_bad_settings_are_a_sentence(
 
 
 async def test_a_model_that_does_not_fit_memory_is_refused(nano: ModelProfile, llama: object) -> None:
-    greedy = type(nano)(**{**{f: getattr(nano, f) for f in nano.__slots__}, "kv_bytes_per_token_f16": 10**10})
-    engine = EmbeddedEngine(Settings({"model.threads": 1, "worker.drafts": False}), greedy)
+    greedy = {"model.threads": 1, "worker.drafts": False, "model.kv_tokens": 10**9}
+    engine = EmbeddedEngine(Settings(greedy), nano)
     with pytest.raises(ConfigError, match=r"needs [\d.]+ GB of memory .*, but only [\d.]+ GB are free"):
         await engine.start()
     await engine.close()
