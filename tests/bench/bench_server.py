@@ -207,10 +207,9 @@ def table(rows: list[Row], head: Row = ("what", "ours", "beside", "ratio or boun
 
 def circumstances() -> str:
     versions = ", ".join(f"{name} {version(name)}" for name in ("pygls", "lsprotocol", "tree-sitter"))
-    load = os.getloadavg()[0]
-    return (
-        f"Python {platform.python_version()}, {versions}; {os.cpu_count()} cores, load {load:.1f} at the end."
-    )
+    load, nice = os.getloadavg()[0], os.getpriority(os.PRIO_PROCESS, 0)
+    busy = f"load {load:.1f} at the end" + (f", measured at nice {nice}" if nice else "")
+    return f"Python {platform.python_version()}, {versions}; {os.cpu_count()} cores, {busy}."
 
 
 def record(section: str) -> None:

@@ -17,7 +17,6 @@ from glm_lsp.lsp.server import Server
 from tests.bench.probe import Probe
 from tests.lsp import scripted_server
 
-
 TIMED = (types.TEXT_DOCUMENT_INLINE_COMPLETION, types.TEXT_DOCUMENT_CODE_ACTION)
 
 
