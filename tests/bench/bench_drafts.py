@@ -1,4 +1,4 @@
-"""What copy-heavy edits cost with drafts: `python -m tests.bench.bench_drafts [--record] [--tuned] [--measure]`.
+"""What copy-heavy edits cost with drafts: `python -m tests.bench.bench_drafts [--record] [--measure]`
 
 The answers are real edits between released versions of six packages (`edits.py`), written as whole functions
 and as whole files; the model is taken to write exactly those. The policy that the worker uses plays each of
