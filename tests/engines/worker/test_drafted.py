@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,12 @@ pytestmark = pytest.mark.embedded
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed: pip install 'glm-lsp[embedded]'")
 
+from models import NANO, rewrite  # noqa: E402
 from rooms import CODE, SOURCE, Room, chat  # noqa: E402
 
 from glm_lsp.core.errors import UsageError  # noqa: E402
 from glm_lsp.disk.store import Store  # noqa: E402
+from glm_lsp.engines import probe  # noqa: E402
 from glm_lsp.engines.frames import Done  # noqa: E402
 from glm_lsp.engines.worker import measuring  # noqa: E402
 from glm_lsp.engines.worker.costs import CostTable  # noqa: E402
@@ -144,3 +147,16 @@ def test_the_noise_is_small_beside_what_the_model_prefers(room: Room, noise: flo
     ids = room.ids(chat(COPYING, CODE))
     logits = np.sort(room.logits_after(ids))
     assert 0 < noise < float(logits[-1] - np.median(logits)) / 20
+
+
+def test_a_layer_that_foretells_tokens_is_told_of(tmp_path: Path) -> None:
+    """And that it is not run."""
+
+    def with_a_layer(writer: Any, tensor: Any) -> None:
+        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+        if tensor.name == "output_norm.weight":
+            writer.add_tensor("blk.6.nextn.eh_proj.weight", np.zeros((256, 512), np.float32))
+
+    rewrite(tmp_path / "more.gguf", tensor=with_a_layer)
+    assert probe.model_facts(tmp_path / "more.gguf").draft_layers == 1
+    assert probe.model_facts(Path(NANO.gguf_path)).draft_layers == 0
