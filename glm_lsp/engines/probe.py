@@ -36,6 +36,12 @@ class Gpu:
     free_bytes: int
 
 
+MTP_UNUSED = (
+    "The model file carries a layer that foretells tokens (MTP). The worker does not run it: it drafts from "
+    "the prompt and the answer alone. llama.cpp can run it, so far through experimental calls only."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
     """A model file, all its parts together."""
@@ -53,6 +59,8 @@ class ModelFacts:
     pretokenizer: str
     tensors: tuple[Tensor, ...] = field(default=(), repr=False)
     """Of all parts. `start` and `end` are places in their own part."""
+    draft_layers: int = 0
+    """Layers that foretell tokens (MTP, "nextn") which the file carries, after its other layers."""
     kv_bytes_f16: int = 0
     """Of the KV cache, per token, by the shape of the attention; 0: the file does not tell."""
 
@@ -108,6 +116,7 @@ def model_facts(path: str | Path) -> ModelFacts:
         vocabulary=len(head.texts("tokenizer.ggml.tokens")),
         pretokenizer=head.text("tokenizer.ggml.pre"),
         tensors=tensors,
+        draft_layers=sum(tensor.name.endswith(".nextn.eh_proj.weight") for tensor in tensors),
         kv_bytes_f16=_kv_bytes(head, architecture, (tensor.name for tensor in tensors)),
     )
 

@@ -1,12 +1,13 @@
-"""What copy-heavy edits cost with drafts: `python -m tests.bench.bench_drafts [--record] [--tuned] [--measure]`.
+"""What copy-heavy edits cost with drafts: `python -m tests.bench.bench_drafts [--record] [--measure]`
 
-The answers are real edits between released versions of six packages (`edits.py`), written as whole functions
-and as whole files; the model is taken to write exactly those. The policy that the worker uses plays each of
-them, seeing only the prompt (the old file) and what it has written, and what it spends is counted in single
-steps by a table of c(k): GLM-5.2's computed for one memory, with every weight of one size and with those of
-UD-IQ2_M, and with `--measure` this machine's own with the bundled model. Nothing is timed, so nothing but
-the packages and the policy moves the figures. `--tuned` plays the packages that the policy's priors come
-from.
+The answers are real edits between released versions of six packages (`edits.py`), written as whole
+functions, as whole files and as search and replace; the model is taken to write exactly those. Copy-heavy
+are those of whose lines half or more stand in the prompt; the others are shown too. The policy that the
+worker uses plays each of them, seeing only the prompt (the old file) and what it has written, and what it
+spends is counted in single steps by a table of c(k): GLM-5.2's computed for one memory, with every weight of
+one size and with those of UD-IQ2_M, and with `--measure` this machine's own with the bundled model. Nothing
+is timed, so nothing but the packages and the policy moves the figures. `--tuned` plays the packages that the
+policy's priors come from.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ MOST = 256
 IQ2_DENSE_BITS, IQ2_EXPERT_BITS = 6.5, 2.47
 """UD-IQ2_M: 238.6 GB, of which 18.6 B parameters outside the experts near 6.5 bits."""
 LONGEST_FILE = 6000
-FORMS = ("whole symbol", "whole file", "search/replace")
+COPIED = 0.5
+"""An edit is copy-heavy if so much of its answer's lines stand in the prompt already."""
+MOSTLY_NEW = ", mostly new"
+FORMS = ("whole symbol", "whole file", "search/replace", f"whole symbol{MOSTLY_NEW}")
 _WORDS = re.compile(r" ?[^\W\d_]+|\d{1,3}| ?[^\w\s]+\n*|_+|\s*\n+|\s+")
 Encode = Callable[[str], Sequence[int]]
 
@@ -74,6 +78,13 @@ def words() -> Encode:
     return lambda text: [known.setdefault(word, len(known) + 1) for word in _WORDS.findall(text)]
 
 
+def copied(edit: Edit) -> float:
+    """The share of the answer's lines that stand in the prompt."""
+    known = set(edit.before.splitlines())
+    lines = [line for line in edit.answer.splitlines() if line.strip()]
+    return sum(line in known for line in lines) / max(len(lines), 1)
+
+
 def tokens(found: Iterable[Edit], encode: Encode) -> list[tuple[str, np.ndarray, np.ndarray]]:
     """(form, prompt, answer and its end) of each edit."""
     prompts: dict[str, np.ndarray] = {}
@@ -84,7 +95,8 @@ def tokens(found: Iterable[Edit], encode: Encode) -> list[tuple[str, np.ndarray,
             prompts[key] = np.asarray(encode(edit.before), np.int32)
         answer = np.asarray([*encode(edit.answer), 0], np.int32)
         if len(answer) > 2 and (edit.form != "whole file" or len(answer) <= LONGEST_FILE):
-            result.append((edit.form, prompts[key], answer))
+            kind = "" if copied(edit) >= COPIED else MOSTLY_NEW
+            result.append((edit.form + kind, prompts[key], answer))
     return result
 
 

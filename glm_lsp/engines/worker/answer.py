@@ -69,7 +69,8 @@ class Answer:
 
     def doubtful(self, logits: Logits, token: int, noise: float) -> bool:
         """Whether this greedy choice might have been another in a batch of another size."""
-        return self._chooser.greedy and near_tie(logits, token, noise)
+        rules = None if self._thinking else self._grammar
+        return self._chooser.greedy and near_tie(logits, token, noise, rules)
 
     def take(self, token: int) -> Finish | None:
         """Add what `next` has chosen; how the answer ends, if it does."""

@@ -63,7 +63,9 @@ def open_model(
     except ConfigError:
         model.close()
         raise
-    return Loaded(model, context, placement, facts, _sentence(model, context, placement), _notes(model, load))
+    return Loaded(
+        model, context, placement, facts, _sentence(model, context, placement), _notes(model, load, facts)
+    )
 
 
 def _check_gpus(
@@ -102,7 +104,7 @@ def _place(name: str) -> str:
     return f"on {name.removesuffix('_Mapped')}"
 
 
-def _notes(model: Model, load: Load) -> tuple[str, ...]:
+def _notes(model: Model, load: Load, facts: probe.ModelFacts) -> tuple[str, ...]:
     notes: list[str] = []
     if load.mlock and model.unlocked:
         notes.append(
@@ -111,4 +113,6 @@ def _notes(model: Model, load: Load) -> tuple[str, ...]:
         )
     if load.kv_type == "q4_0":
         notes.append(POOR_KV)
+    if load.drafts and facts.draft_layers:
+        notes.append(probe.MTP_UNUSED)
     return tuple(notes)

@@ -29,13 +29,17 @@ class Rules(Protocol):
     def mask(self, logits: Logits) -> Logits: ...
 
 
-def near_tie(logits: Logits, token: int, noise: float) -> bool:
+def near_tie(logits: Logits, token: int, noise: float, rules: Rules | None = None) -> bool:
     """Whether another token is so near to the best that an evaluation in another batch may prefer it.
 
-    `noise` is `CostTable.noise`. Where this is false, greedy answers with and without drafts agree.
+    `noise` is `CostTable.noise`. Where this is false, greedy answers with and without drafts agree. `rules`
+    are those that the choice was made under, and that have not gone past it.
     """
+    if rules is not None:
+        near = np.flatnonzero(np.abs(logits - logits[token]) <= noise)
+        return any(rules.permits(int(other)) for other in near if other != token)
     if token != int(logits.argmax()):
-        return False  # a grammar, or the end of the reasoning, has chosen
+        return False  # the end of the reasoning, or of a word, has chosen
     second = max(float(logits[:token].max(initial=-np.inf)), float(logits[token + 1 :].max(initial=-np.inf)))
     return float(logits[token]) - second <= noise
 

@@ -99,7 +99,8 @@ class SuffixIndex:
         size = len(self.tokens)
         best, length = -1, 0
         for chains in self._chains:
-            if size < chains.size or length >= chains.size:
+            # A chain of long runs may hold shorter ones too, from the start of the prompt.
+            if size < chains.size or length >= _LONG:
                 continue
             for place in chains.places(self._hash(chains.size, size)):
                 # Only what could be longer than the best is measured.
