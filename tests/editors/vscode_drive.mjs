@@ -43,9 +43,9 @@ const ghost = () => page.locator('.ghost-text-decoration, .ghost-text').first();
 await page.goto(`${url}/?folder=${folder}`);
 await claim('the workbench opens', () => page.locator('.monaco-workbench .part.editor').isVisible(), 90);
 await claim('the file is in the explorer', async () => {
-  await page.getByRole('treeitem', { name: 'inventory.py' }).dblclick({ timeout: 1500 });
+  await page.getByRole('treeitem', { name: 'inventory.py' }).dblclick({ timeout: 10000 });
   return true;
-}, 60);
+}, 90);
 await claim('the file opens', () => page.locator('.editor-instance .view-lines').isVisible(), 30);
 await page.locator('.editor-instance .view-lines').click();
 await claim('the server starts', async () => (await page.locator('.part.statusbar').innerText()).includes('glm-lsp'), 60);
