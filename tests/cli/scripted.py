@@ -42,7 +42,8 @@ DOCUMENTED = 'def {}():\n    """Return a small number."""\n    return {}\n'
 
 def git(root: Path, *arguments: str) -> None:
     who = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")
-    subprocess.run(["git", *who, *arguments], cwd=root, check=True, capture_output=True)
+    env = {**os.environ, "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
+    subprocess.run(["git", *who, *arguments], cwd=root, env=env, check=True, capture_output=True)
 
 
 def commit(root: Path) -> None:
@@ -124,14 +125,20 @@ def edit(path: str, text: str, number: int, new: str) -> str:
     return format_edits(path, text.encode(), [LineEdit(number - 1, number, (new,))])
 
 
-def started(tree: Path, *arguments: str, **environ: str) -> subprocess.Popen[str]:
-    env = {
-        **os.environ,
-        "SAID": json.dumps({"": SAID}),
-        "GLM_LSP_STATE": str(tree.parent / "state"),
-        "GLM_LSP_CACHE": str(tree.parent / "cache"),
-        **environ,
+def nobodys(folder: Path) -> dict[str, str]:
+    """An environment with nothing of its user's: settings, cache and state are in `folder`."""
+    settings = folder / "settings.toml"
+    settings.write_text("")
+    return {
+        **{k: v for k, v in os.environ.items() if not k.startswith(("GLM_LSP_", "GITHUB_"))},
+        "GLM_LSP_CONFIG": str(settings),
+        "GLM_LSP_CACHE": str(folder / "cache"),
+        "GLM_LSP_STATE": str(folder / "state"),
     }
+
+
+def started(tree: Path, *arguments: str, **environ: str) -> subprocess.Popen[str]:
+    env = {**nobodys(tree.parent), "SAID": json.dumps({"": SAID}), **environ}
     return subprocess.Popen(
         [sys.executable, "-c", ENGINE, "refactor", *arguments, "--format", "jsonl"],
         cwd=tree, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -26,6 +26,7 @@ from tests.cli.scripted import (
     edit,
     events,
     finished,
+    nobodys,
     started,
     texts,
     wait_for_prompt,
@@ -74,7 +75,7 @@ def test_tasks_come_from_arguments_files_and_stdin(refactor: Scripted, tree: Pat
 
 def test_stdin_is_left_alone_without_a_dash(tree: Path, refactor: Scripted) -> None:
     """A child that would read stdin would hang here: nobody ever writes to it or closes it."""
-    env = {**os.environ, "SAID": json.dumps({"": SAID}), "GLM_LSP_STATE": str(tree.parent / "state")}
+    env = {**nobodys(tree.parent), "SAID": json.dumps({"": SAID})}
     reader, writer = os.pipe()
     try:
         done = subprocess.run(
@@ -386,10 +387,9 @@ def test_the_ci_examples_run_for_real(
     (programs / "glm-lsp").write_text(f'#!/bin/sh\nexec "{sys.executable}" "{programs}/engine.py" "$@"\n')
     (programs / "glm-lsp").chmod(0o755)
     env = {
-        **os.environ,
+        **nobodys(tmp_path),
         "PATH": f"{programs}:{os.environ['PATH']}",
         "SAID": json.dumps({"Document": SAID}),
-        "GLM_LSP_STATE": str(tmp_path / "state"),
         "RUNNER_TEMP": str(tmp_path),
         **variables,
     }
