@@ -151,6 +151,8 @@ def with_own_indent(text: str, gap: Gap) -> str:
         return "\n".join(lines)
     own, previous = _indent(lines[0]), _last_line(gap.before[: len(gap.before) - len(before)])
     around = _around(gap)
+    if previous is None and not before:
+        return "\n".join(line.removeprefix(own) for line in lines)
     if around.quote or around.stack or previous is None:
         return "\n".join(lines)
     opens = gap.language == "python" and bool(_OPENS_BLOCK.search(previous))
@@ -300,7 +302,7 @@ def without_echo(text: str, gap: Gap) -> str:
 
 
 def without_open_string(text: str, gap: Gap) -> str:
-    """End before a string of one line that the answer opens and does not close."""
+    """End before a string of one line that the answer opens and does not close; a longer one is closed."""
     first = text.split("\n", 1)[0]
     around = _around(gap)
     if "\n" in text.rstrip() or around.quote:
@@ -308,6 +310,11 @@ def without_open_string(text: str, gap: Gap) -> str:
     read = scan(first, gap.language)
     if read.quote in ("'", '"') and read.quote not in gap.line_after:
         return first[: read.inert[-1][0]].rstrip()
+    if read.quote in ('"""', "'''") and gap.after.count(read.quote) % 2 == 0:
+        # Left open it would take in the rest of the file.
+        begun = read.inert[-1][0]
+        said = first[begun + len(read.quote) :].strip()
+        return first.rstrip() + read.quote if said else first[:begun].rstrip()
     return text
 
 

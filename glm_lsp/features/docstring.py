@@ -222,6 +222,8 @@ def _place(node: Node, data: bytes, style: _Style) -> tuple[Span, str, str] | st
     end = len(data) if end < 0 else end
     ending = "\r\n" if data[:end].endswith(b"\r") else "\n"
     first = statements[0]
+    if b"\r" in data[colon.end_byte : first.start_byte].replace(b"\r\n", b""):
+        return f"The definition at line {line} has a line that ends in a lone carriage return; mend it first."
     if first.start_point.row == colon.end_point.row:
         lead = _lead(data, node.start_byte)
         if lead.strip():

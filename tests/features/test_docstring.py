@@ -115,6 +115,11 @@ def test_a_body_behind_a_continuation_is_a_problem_not_a_guess() -> None:
     assert "does not begin a line" in gap.problem
 
 
+def test_a_line_that_ends_in_a_lone_carriage_return_is_left_alone() -> None:
+    (gap,) = gaps(document("import m\ndef f(z):\r    return z\r"))
+    assert "lone carriage return" in gap.problem
+
+
 def test_stubs_broken_files_and_other_languages_have_no_gaps() -> None:
     assert gaps(document("def f(): ...\n", "a.pyi")) == ()
     assert gaps(document("fn f() {}\n", "a.rs")) == ()
