@@ -26,7 +26,7 @@ from typing import Any
 
 from glm_lsp.core import text
 from glm_lsp.core.edits import apply_edits
-from glm_lsp.core.errors import ConflictError, PolicyError
+from glm_lsp.core.errors import ConfigError, ConflictError, PolicyError
 from glm_lsp.core.paths import shown_path
 from glm_lsp.core.values import Change, Document
 from glm_lsp.disk import atomic
@@ -136,8 +136,14 @@ def _key(root: Path) -> str:
 @contextlib.contextmanager
 def _locked(home: Path) -> Generator[None, None, None]:
     """One writer per root at a time."""
-    home.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handle = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        handle = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(
+            f"The journal of what is written cannot be kept in {home} ({error.strerror or error}), so no "
+            "file was touched; set GLM_LSP_STATE to a directory of your own."
+        ) from None
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from glm_lsp.core.errors import ConflictError, PolicyError
+from glm_lsp.core.errors import ConfigError, ConflictError, PolicyError
 from glm_lsp.core.text import digest
 from glm_lsp.core.values import Change, Document, Span, TextEdit
 from glm_lsp.workspace.apply import ApplyReport, apply, pending, recover, unified_diff
@@ -61,6 +61,13 @@ def test_all_changes_arrive(root: Path, state: Path) -> None:
     assert report == ApplyReport(("pkg/a.py", "pkg/b.py", "pkg/c.py"))
     assert contents(root) == AFTER
     nothing_left(root, state)
+
+
+def test_without_a_place_for_the_journal_nothing_is_touched(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match=r"no file was touched; set GLM_LSP_STATE"):
+        apply(root, three(), state=tmp_path / "file" / "state")
+    assert contents(root) == BEFORE
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o644, 0o755, 0o664])

@@ -172,7 +172,10 @@ def no_terminator(place: Place) -> EngineDied:
 
 
 def not_understood(place: Place, what: str) -> EngineDied:
-    return EngineDied(f"The answer of {place} {what}, so it was not used. Look whether remote.kind is right.")
+    sender = re.sub(r"\AThe ", "the ", str(place))
+    return EngineDied(
+        f"The answer of {sender} {what}, so it was not used. Look whether remote.kind is right."
+    )
 
 
 def reasoning_mixed(place: Place) -> EngineUnavailable:
