@@ -30,6 +30,8 @@ T = TypeVar("T")
 UNREAD = 141
 """What a process returns that SIGPIPE has ended."""
 STDOUT = "<stdout>"
+NOTICES = "glm_lsp.features.asking"
+"""The log of what went on all the same: nobody else tells it, so it is told whatever the log's level is."""
 LONGEST_SENTENCE = 2000
 """Characters; a name or a server's answer in it may be of any length."""
 
@@ -78,6 +80,13 @@ def _naming() -> Generator[None]:
         raise
     except OSError as error:
         raise OSError(error.errno, error.strerror, STDOUT) from None
+
+
+class _Notices(logging.Handler):
+    """Tells a warning as the door tells an error: one sentence on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _say(record.getMessage())
 
 
 class Terminated(BaseException):
@@ -164,15 +173,21 @@ def duration(text: str) -> float:
 
 def fail(sentence: str, *, as_json: bool = False) -> None:
     """Say on stderr, and in the result where that is JSON, why there is no result."""
-    if len(sentence) > LONGEST_SENTENCE:
-        sentence = sentence[: LONGEST_SENTENCE // 2] + " … " + sentence[-LONGEST_SENTENCE // 2 :]
-    sys.stderr.write(f"glm-lsp: {safe(sentence)}\n")
+    sentence = _say(sentence)
     if as_json:
         try:
             sys.stdout.write(json.dumps({"error": sentence}) + "\n")
             sys.stdout.flush()
         except BrokenPipeError:
             _abandon_stdout()
+
+
+def _say(sentence: str) -> str:
+    """Write a sentence to stderr; return what is left of one that is too long."""
+    if len(sentence) > LONGEST_SENTENCE:
+        sentence = sentence[: LONGEST_SENTENCE // 2] + " … " + sentence[-LONGEST_SENTENCE // 2 :]
+    sys.stderr.write(f"glm-lsp: {safe(sentence)}\n")
+    return sentence
 
 
 def code_of(error: Exception) -> Exit:
@@ -194,6 +209,10 @@ def settings(args: argparse.Namespace) -> Settings:
     # Errors are told as sentences; the log would say them once more, unless somebody asks for it.
     level = found.text("log.level") if "log.level" in found.origin else "error"
     logging.basicConfig(level=level.upper(), stream=sys.stderr, format="%(levelname)s: %(message)s")
+    notices = logging.getLogger(NOTICES)
+    notices.setLevel(logging.WARNING)
+    notices.propagate = False
+    notices.handlers[:] = [_Notices()]
     report.problems(found.problems)
     return found
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from glm_lsp.cli import door, report
 from glm_lsp.cli.exits import Exit, worst
-from glm_lsp.core.errors import EngineError
+from glm_lsp.core.errors import EngineError, EngineStalled
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--slot", choices=("main", "typing", "bundled"), help="only this one; else all that run"
     )
-    parser.add_argument("--force", action="store_true", help="stop it although others have work for it")
+    parser.add_argument("--force", action="store_true", help="although others have work for it, or it hangs")
     parser.add_argument("--format", choices=("text", "json"), default="text")
 
 
@@ -68,7 +68,7 @@ async def _status(slots: tuple[str, ...]) -> list[dict[str, Any]]:
 
 
 async def _stop(slots: tuple[str, ...], *, force: bool) -> list[dict[str, Any]]:
-    from glm_lsp.engines import connection, rendezvous  # noqa: PLC0415
+    from glm_lsp.engines import connection, holders, rendezvous  # noqa: PLC0415
 
     found: list[dict[str, Any]] = []
     for slot in slots:
@@ -76,6 +76,12 @@ async def _stop(slots: tuple[str, ...], *, force: bool) -> list[dict[str, Any]]:
         try:
             refusal = await connection.stop(at, force=force)
         except EngineError as error:
+            hung = force and isinstance(error, EngineStalled)
+            if hung and (killed := await holders.end(at)) and not rendezvous.held(at):
+                who = " and ".join(map(str, killed))
+                message = f"The worker of slot '{slot}' did not answer; SIGKILL has ended it (process {who})."
+                found.append({"slot": slot, "code": Exit.OK, "message": message})
+                continue
             found.append({"slot": slot, "code": Exit.ENGINE, "message": str(error)})
             continue
         if refusal is not None:

@@ -22,7 +22,7 @@ from glm_lsp.core.errors import (
     GlmError,
     UsageError,
 )
-from glm_lsp.engines import rendezvous
+from glm_lsp.engines import holders, rendezvous
 from glm_lsp.engines.frames import (
     Alive,
     Ask,
@@ -72,26 +72,29 @@ async def reach(at: Place, load: Load, client: str, stall_s: float) -> Connectio
     since = time.monotonic()
     keeper, pause = 0, _SHORTEST_PAUSE_S
     while True:
+        seen = rendezvous.mark(at)
         if door := await rendezvous.knock(at):
             try:
-                async with asyncio.timeout(stall_s):
-                    connection = await _greet(at, door, load, client)
+                connection = await holders.while_held(at, seen, _greet(at, door, load, client), stall_s)
             except TimeoutError:
                 break
             if connection is not None:
                 return connection
-        elif not rendezvous.held(at):
+        if not rendezvous.held(at):
             if keeper and (ended := rendezvous.obituary(at, keeper=keeper)) and ended.kind:
                 raise _error(ended.kind, ended.message)
             keeper = await rendezvous.start(at) or keeper
-        elif time.monotonic() - since > stall_s:
+        elif door is None and time.monotonic() - since > stall_s:
             break
         await asyncio.sleep(pause)
         pause = min(pause * 1.5, _LONGEST_PAUSE_S)
     raise EngineStalled(
-        f"A worker has the lock {at.lock}, but has not answered for {stall_s:.0f} s (engine.stall_seconds). "
-        f"If it does not come back, end it; its log is {at.log}."
+        f"A worker{holders.told(at)} has the lock {at.lock}, but has not answered for {stall_s:.0f} s "
+        f"(engine.stall_seconds); its log is {at.log}. {_REMEDY.format(at.slot)}"
     )
+
+
+_REMEDY = "If it does not come back, end it: glm-lsp worker stop --slot {} --force."
 
 
 async def _greet(at: Place, door: Door, load: Load | None, client: str) -> Connection | None:
@@ -108,6 +111,8 @@ async def _greet(at: Place, door: Door, load: Load | None, client: str) -> Conne
             replies.extend(reader.read(data))
     except FrameError:
         door.writer.close()
+        if not rendezvous.held(at):
+            return None
         raise EngineUnavailable(
             "The worker that runs is of another version of glm-lsp; end it with glm-lsp worker stop."
         ) from None
@@ -128,6 +133,8 @@ async def _greet(at: Place, door: Door, load: Load | None, client: str) -> Conne
             raise EngineUnavailable(refused.message)
         case _:
             door.writer.close()
+            if not rendezvous.held(at):
+                return None
             raise EngineUnavailable(f"Whoever listens at {at.socket} is no worker of glm-lsp; end it.")
 
 
@@ -166,15 +173,15 @@ async def stop(at: Place, *, force: bool = False) -> str | None:
 
 async def _visit(at: Place) -> Connection | None:
     """Connect without needing the model."""
+    seen = rendezvous.mark(at)
     if (door := await rendezvous.knock(at)) is None:
         return None
     try:
-        async with asyncio.timeout(_ASK_S):
-            return await _greet(at, door, None, "visitor")
+        return await holders.while_held(at, seen, _greet(at, door, None, "visitor"), _ASK_S)
     except TimeoutError:
         raise EngineStalled(
-            f"The worker of slot '{at.slot}' does not answer; its log is {at.log}. "
-            "If it does not come back, end it."
+            f"The worker of slot '{at.slot}'{holders.told(at)} does not answer; its log is {at.log}. "
+            f"{_REMEDY.format(at.slot)}"
         ) from None
 
 

@@ -64,6 +64,11 @@ class Place:
         return self.directory / f"{self.slot}.log"
 
     @property
+    def old_log(self) -> Path:
+        """What the worker before has written."""
+        return self.directory / f"{self.slot}.log.old"
+
+    @property
     def last(self) -> Path:
         """How the last worker ended: an `Obituary`."""
         return self.directory / f"{self.slot}.last"
@@ -164,6 +169,13 @@ class Lock:
         os.close(handle)
         return False
 
+    def name(self, *processes: int) -> None:
+        """Write into it who holds it, so that they can be told and ended; without, it locks as well."""
+        with contextlib.suppress(OSError):
+            os.lseek(self.handle, 0, os.SEEK_SET)
+            os.ftruncate(self.handle, 0)
+            os.write(self.handle, " ".join(map(str, processes)).encode())
+
     def release(self) -> None:
         if self.handle >= 0:
             os.close(self.handle)
@@ -194,11 +206,18 @@ def held(at: Place) -> bool:
     return True
 
 
+def named(at: Place) -> tuple[int, ...]:
+    """The process ids that the lock's file names: keeper and worker, or nobody. Nobody has looked at them."""
+    words = _read(at.lock).split()
+    return tuple(int(word) for word in words[:2] if word.isdigit() and len(word) < 10)
+
+
 # The client's side.
 
 
 async def knock(at: Place) -> Door | None:
     """Connect to the slot's worker; None if nobody is there. Raises EngineUnavailable if it is not ours."""
+    _no_directories(at)
     token = _read(at.token)
     if not token or not _ours(at.socket):
         return None
@@ -216,6 +235,24 @@ async def knock(at: Place) -> Door | None:
             "directory of your own."
         )
     return Door(reader, writer, token.decode("ascii", "replace"))
+
+
+def mark(at: Place) -> tuple[int, int]:
+    """Tells the socket that lies there from another one that takes its place; zeros if there is none."""
+    try:
+        status = at.socket.lstat()
+    except OSError:
+        return 0, 0
+    return status.st_ino, status.st_ctime_ns
+
+
+def _no_directories(at: Place) -> None:
+    """A worker replaces whatever lies at its names, except directories: who knows what is in them."""
+    for path in (at.socket, at.token, at.last, at.log, at.old_log):
+        if path.is_dir() and not path.is_symlink():
+            raise EngineUnavailable(
+                f"At {path} is a directory, where the embedded engine's worker keeps a file; remove it."
+            )
 
 
 async def start(at: Place) -> int:

@@ -6,6 +6,7 @@ once more. Whatever else it raises goes to the caller, who decides whether a uni
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ from glm_lsp.core.settings import Settings
 from glm_lsp.core.snapshot import Snapshot
 from glm_lsp.core.values import Budget
 from glm_lsp.features.session import Session
+
+_log = logging.getLogger(__name__)
 
 OnProgress = Callable[[str, int | None], None]
 """Called with a phrase and a percentage (None where the end is not known)."""
@@ -139,7 +142,8 @@ async def ask(
     )
     try:
         return await _collect(engine, request, q.opening, on_progress)
-    except EngineDied:
+    except EngineDied as error:
+        _log.warning("The engine ended in the middle, and is asked once more: %s", error)
         return await _collect(engine, request, q.opening, on_progress)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from glm_lsp.core.errors import EngineUnavailable
+from glm_lsp.core.errors import EngineDied, EngineUnavailable
 from tests.cli.conftest import Cli, check_refused
 from tests.cli.scripted import (
     DOCUMENTED,
@@ -58,6 +58,15 @@ def test_write_applies_and_a_second_run_has_nothing_to_do(refactor: Scripted, tr
     again = refactor("--recipe", "docstrings", "--write")
     assert (again.code, again.out) == (0, "")
     assert refactor("--recipe", "docstrings", "--check").code == 0
+
+
+def test_a_worker_that_dies_in_the_middle_is_told_once(refactor: Scripted, tree: Path) -> None:
+    ran = refactor("--recipe", "docstrings", "pkg/one.py", fail=EngineDied("The worker\x1b[31m was ended."))
+    assert ran.code == 7
+    first = ran.err.splitlines()[0]
+    assert first.startswith("glm-lsp: The engine ended in the middle, and is asked once more: The worker")
+    assert "\x1b" not in ran.err
+    assert ran.err.count("asked once more") == 1
 
 
 def test_tasks_come_from_arguments_files_and_stdin(refactor: Scripted, tree: Path) -> None:

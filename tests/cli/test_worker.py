@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,9 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from glm_lsp.__main__ import main
 from glm_lsp.cli.worker import rows
+from glm_lsp.engines import connection
 from glm_lsp.engines.frames import JobStatus, Speed, Status
+from glm_lsp.engines.rendezvous import MAIN, named, place
 from tests.cli.conftest import Cli, check_refused
+from tests.engines.living import STALL_S, client, exists, until, workers
 
 CODE = "def total(values):\n    result = 0\n    for value in values:\n        \n    return result\n"
 
@@ -107,6 +113,53 @@ def test_a_directory_of_others_is_a_sentence(cli: Cli, tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     ran = cli("worker", "status", environ={"GLM_LSP_RUNTIME": str(tmp_path)})
     check_refused(ran, 7, "is open to other users (mode 0755)", "chmod 700", "GLM_LSP_RUNTIME")
+
+
+@pytest.mark.parametrize("name", ["bundled.token", "bundled.sock"])
+def test_a_directory_where_a_file_should_be_is_a_sentence(
+    name: str, cli: Cli, runtime: Path, file: Path
+) -> None:
+    pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
+    (runtime / name).mkdir(parents=True)
+    runtime.chmod(0o700)
+    ran = cli("complete", f"{file.name}:4:9", cwd=file.parent)
+    check_refused(ran, 7, f"At {runtime / name} is a directory", "remove it")
+    (runtime / name).rmdir()
+
+
+async def frozen() -> tuple[int, ...]:
+    """Start a worker and stop it as SIGSTOP does: its keeper's and its own process id."""
+    async with client() as worker:
+        assert await worker.ready(STALL_S) is None
+        keeper, pid = named(place(MAIN))
+        assert pid == worker.pid
+        os.kill(pid, signal.SIGSTOP)
+        return keeper, pid
+
+
+@pytest.mark.embedded
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
+@pytest.mark.parametrize("keeper_too", [False, True], ids=["worker", "worker and keeper"])
+def test_a_worker_that_hangs_is_named_and_ended_by_force(
+    keeper_too: bool, runtime: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
+    keeper, pid = asyncio.run(frozen())
+    if keeper_too:
+        os.kill(keeper, signal.SIGSTOP)
+    with monkeypatch.context() as patch:
+        patch.setattr(connection, "_ASK_S", 0.5)
+        assert main(["worker", "stop"]) == 7
+        said = " ".join(capsys.readouterr().out.split())
+        assert f"of slot 'main' (processes {keeper} and {pid}) does not answer" in said
+        assert "glm-lsp worker stop --slot main --force" in said
+        assert exists(pid)
+        assert main(["worker", "stop", "--force"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    killed = f"{pid} and {keeper}" if keeper_too else f"{pid}"
+    assert said == f"The worker of slot 'main' did not answer; SIGKILL has ended it (process {killed})."
+    asyncio.run(until(lambda: not workers(place(MAIN))))
+    assert asyncio.run(connection.stop(place(MAIN))) is None
 
 
 STATUS = Status(

@@ -4,19 +4,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from glm_lsp.core.errors import EngineUnavailable
-from glm_lsp.engines import rendezvous
+from glm_lsp.core.errors import EngineStalled, EngineUnavailable
+from glm_lsp.engines import connection, holders, rendezvous
+from glm_lsp.engines.connection import reach
+from glm_lsp.engines.frames import Alive, encode
 from glm_lsp.engines.rendezvous import MAIN, RUNTIME_VARIABLE, Lock, Obituary, held, knock, place
+from tests.engines.living import load_of
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="modes, owners and links of POSIX")
 
@@ -177,3 +183,68 @@ def test_the_meeting_place_imports_nothing_heavy() -> None:
         "assert not {'numpy', 'llama_cpp', 'tokenizers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("name", ["token", "socket", "last", "log", "old_log"])
+async def test_a_directory_in_a_files_place_is_a_sentence(name: str, runtime: Path) -> None:
+    at = place(MAIN)
+    path: Path = getattr(at, name)
+    path.mkdir()
+    for tried in (lambda: knock(at), lambda: connection.ask(at), lambda: reach(at, load_of(), "test", 60.0)):
+        with pytest.raises(EngineUnavailable, match=rf"At {path} is a directory.*; remove it"):
+            await tried()
+    path.rmdir()
+
+
+@contextmanager
+def somebody(at: rendezvous.Place, says: bytes | None) -> Iterator[None]:
+    """Somebody who listens there, with a token but without the lock: mute (None), or saying something."""
+    rendezvous.new_token(at)
+    with rendezvous.listen(at) as server, ThreadPoolExecutor(1) as threads:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    with server.accept()[0] as met:
+                        met.sendall(says or b"")
+
+        if says is not None:
+            threads.submit(serve)
+        try:
+            yield
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+
+
+SAYS: list[tuple[str, bytes | None]] = [
+    *(("mute", None), ("hangs up", b""), ("http", b"HTTP/1.1 200 OK\r\n\r\n")),
+    ("no welcome", encode(Alive(0.0))),
+]
+
+
+@pytest.mark.parametrize("says", [s for _, s in SAYS], ids=[n for n, _ in SAYS])
+async def test_whoever_listens_without_the_lock_is_no_worker(
+    says: bytes | None, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holders, "SILENCE_S", 0.05)
+    at = place(MAIN)
+    with somebody(at, says):
+        assert await connection.ask(at) is None
+        made = await reach(at, load_of(), "test", 600.0)
+        assert rendezvous.named(at)[1] == made.pid
+        await made.close()
+        assert await connection.stop(at) == ""
+
+
+async def test_whoever_has_the_lock_and_is_silent_is_waited_for(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(holders, "SILENCE_S", 0.05)
+    at = place(MAIN)
+    lock = Lock(at)
+    assert lock.acquire()
+    lock.name(os.getpid(), 1)
+    with somebody(at, None), pytest.raises(EngineStalled, match=r"A worker has the lock .* 1 s .*--force"):
+        await reach(at, load_of(), "test", 1.0)
+    assert await holders.end(at) == ()  # named, but we are no worker, and 1 has no such lock
+    lock.release()

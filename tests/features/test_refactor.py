@@ -11,6 +11,7 @@ from glm_lsp.core.errors import EngineDied, EngineUnavailable, UsageError
 from glm_lsp.core.generation import GenerateRequest
 from glm_lsp.core.values import EditPlan, RefusalKind
 from glm_lsp.engines.scripted import FACTS, ScriptedEngine
+from glm_lsp.features import asking
 from glm_lsp.features.refactor import UnitEvent, UnitState, propose, recipe_for, select
 from tests.features.stage import PROFILE, document, session, snapshot, tail
 
@@ -123,11 +124,16 @@ async def test_an_engine_that_is_gone_ends_the_run_and_nothing_is_left_out_silen
     assert events[-1].state is UnitState.REFUSED
 
 
-async def test_an_engine_that_dies_is_asked_once_more() -> None:
+async def test_an_engine_that_dies_is_asked_once_more_and_that_is_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     engine = ScriptedEngine("", fail=EngineDied("The worker ended."))
     plan = await run(engine, "Double it", "pkg/a.py")
     assert len(engine.requests) == 2
     assert plan.refusals[0].kind is RefusalKind.ENGINE
+    told = [record for record in caplog.records if record.name == asking.__name__]
+    assert [record.levelname for record in told] == ["WARNING"]
+    assert told[0].getMessage() == "The engine ended in the middle, and is asked once more: The worker ended."
 
 
 async def test_files_that_cannot_be_sent_are_refused_and_the_rest_goes_on() -> None:

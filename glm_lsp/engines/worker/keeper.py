@@ -80,6 +80,9 @@ def keep(at: Place) -> int:
     lock = Lock(at)
     if not lock.acquire():
         return BUSY
+    # Nobody else's by now: what was left there would have clients wait for somebody who is no worker.
+    rendezvous.leave(at)
+    lock.name()
     if hasattr(os, "fork"):
         # Nobody may have to wait for us: who started us reads our process id and sees a child that has ended.
         if child := os.fork():
@@ -111,6 +114,7 @@ def _worker(at: Place, lock: Lock) -> tuple[int, float, _Beats, int]:
         # The lock goes along: while a worker lives it is held, whatever happens to us.
         pass_fds=(lock.handle,) if os.name == "posix" else (),
     )
+    lock.name(os.getpid(), worker.pid)
     assert worker.stdout is not None  # noqa: S101 (asked for a pipe)
 
     def end(_number: int, _frame: object) -> None:
@@ -126,7 +130,7 @@ def _worker(at: Place, lock: Lock) -> tuple[int, float, _Beats, int]:
 def _new_log(at: Place) -> int:
     """An empty log; the one before is kept beside it."""
     if at.log.exists():
-        at.log.replace(at.log.with_name(f"{at.log.name}.old"))
+        at.log.replace(at.old_log)
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     return os.open(at.log, flags, 0o600)
 
