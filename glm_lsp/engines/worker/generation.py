@@ -241,7 +241,9 @@ class Generation:
         finish: Finish | None = None
         for at, row in enumerate(rows):
             token = self._answer.next(row)
-            if len(draft) and self._answer.doubtful(row, token, self._machine.costs.noise):
+            # What was read in a drafted batch stays in the cache: its last bits are in all that follows.
+            drafted = len(draft) or self._drafted
+            if drafted and self._answer.doubtful(row, token, self._machine.costs.noise):
                 self._near_ties += 1
             self._ids[self._end] = token
             self._end += 1
