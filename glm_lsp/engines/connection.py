@@ -59,6 +59,8 @@ _SHORTEST_PAUSE_S = 0.01
 _OBITUARY_S = 5.0
 """The keeper writes it as soon as the system has buried a worker, which takes a while for a large one."""
 _ASK_S = 10.0
+_END_S = 60.0
+"""Long enough for one that saves what it has read."""
 
 _AGAIN = "The next request starts it again."
 
@@ -160,15 +162,26 @@ async def stop(at: Place, *, force: bool = False) -> str | None:
     if connection is None:
         return None
     try:
-        if refused := await connection.stop(force=force):
-            return refused.message
-    finally:
-        await connection.close()
-    pause = _SHORTEST_PAUSE_S
-    while rendezvous.held(at):
-        await asyncio.sleep(pause)
-        pause = min(pause * 1.5, _LONGEST_PAUSE_S)
+        async with asyncio.timeout(_END_S):
+            try:
+                if refused := await connection.stop(force=force):
+                    return refused.message
+            finally:
+                await connection.close()
+            pause = _SHORTEST_PAUSE_S
+            while rendezvous.held(at):
+                await asyncio.sleep(pause)
+                pause = min(pause * 1.5, _LONGEST_PAUSE_S)
+    except TimeoutError:
+        raise _hangs(at) from None
     return ""
+
+
+def _hangs(at: Place) -> EngineStalled:
+    return EngineStalled(
+        f"The worker of slot '{at.slot}'{holders.told(at)} does not answer; its log is {at.log}. "
+        f"{_REMEDY.format(at.slot)}"
+    )
 
 
 async def _visit(at: Place) -> Connection | None:
@@ -179,10 +192,7 @@ async def _visit(at: Place) -> Connection | None:
     try:
         return await holders.while_held(at, seen, _greet(at, door, None, "visitor"), _ASK_S)
     except TimeoutError:
-        raise EngineStalled(
-            f"The worker of slot '{at.slot}'{holders.told(at)} does not answer; its log is {at.log}. "
-            f"{_REMEDY.format(at.slot)}"
-        ) from None
+        raise _hangs(at) from None
 
 
 class Connection:

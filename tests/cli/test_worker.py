@@ -149,6 +149,7 @@ def test_a_worker_that_hangs_is_named_and_ended_by_force(
         os.kill(keeper, signal.SIGSTOP)
     with monkeypatch.context() as patch:
         patch.setattr(connection, "_ASK_S", 0.5)
+        patch.setattr(connection, "_END_S", 0.5)
         assert main(["worker", "stop"]) == 7
         said = " ".join(capsys.readouterr().out.split())
         assert f"of slot 'main' (processes {keeper} and {pid}) does not answer" in said

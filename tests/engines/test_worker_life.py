@@ -292,7 +292,7 @@ class TestStart:
     async def test_a_directory_in_the_sockets_place_is_a_sentence(self) -> None:
         at = place(MAIN)
         at.socket.mkdir()
-        with pytest.raises(EngineDied, match=r"main.sock"):
+        with pytest.raises(EngineUnavailable, match=r"main.sock is a directory.*; remove it"):
             async with client():
                 pass
         at.socket.rmdir()
