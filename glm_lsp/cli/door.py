@@ -23,15 +23,20 @@ from typing import Any, NoReturn, Protocol, TextIO, TypeVar, cast
 from glm_lsp.cli import report
 from glm_lsp.cli.exits import Exit
 from glm_lsp.cli.report import safe
-from glm_lsp.core.errors import ConflictError, EngineError, GlmError, PolicyError, SpentError
+from glm_lsp.core.errors import (
+    NOTICES,
+    ConflictError,
+    EngineError,
+    GlmError,
+    PolicyError,
+    SpentError,
+)
 from glm_lsp.core.settings import Settings
 
 T = TypeVar("T")
 UNREAD = 141
 """What a process returns that SIGPIPE has ended."""
 STDOUT = "<stdout>"
-NOTICES = "glm_lsp.features.asking"
-"""The log of what went on all the same: nobody else tells it, so it is told whatever the log's level is."""
 LONGEST_SENTENCE = 2000
 """Characters; a name or a server's answer in it may be of any length."""
 

@@ -17,6 +17,9 @@
 Expected outcomes (a refused edit, a file that cannot be parsed) are values, not exceptions.
 """
 
+NOTICES = "glm_lsp.notices"
+"""The log of what went wrong and went on all the same. Whoever serves a person shows it."""
+
 
 class GlmError(Exception):
     """Base of every error this package raises on purpose; `str(error)` is fit to be shown."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from glm_lsp.core.errors import BudgetError, EngineDied
+from glm_lsp.core.errors import NOTICES, BudgetError, EngineDied
 from glm_lsp.core.generation import (
     Engine,
     Finish,
@@ -28,7 +28,7 @@ from glm_lsp.core.snapshot import Snapshot
 from glm_lsp.core.values import Budget
 from glm_lsp.features.session import Session
 
-_log = logging.getLogger(__name__)
+_notices = logging.getLogger(NOTICES)
 
 OnProgress = Callable[[str, int | None], None]
 """Called with a phrase and a percentage (None where the end is not known)."""
@@ -143,7 +143,7 @@ async def ask(
     try:
         return await _collect(engine, request, q.opening, on_progress)
     except EngineDied as error:
-        _log.warning("The engine ended in the middle, and is asked once more: %s", error)
+        _notices.warning("The engine ended in the middle, and is asked once more: %s", error)
         return await _collect(engine, request, q.opening, on_progress)
 
 

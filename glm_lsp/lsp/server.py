@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from lsprotocol import types
 
 from glm_lsp import __version__
+from glm_lsp.core.errors import NOTICES
 from glm_lsp.core.settings import Settings
 from glm_lsp.core.text import visible
 from glm_lsp.lsp.actions import COMMANDS, KINDS, Actions
@@ -66,6 +67,7 @@ class Server:
         self._told: set[str] = set()
         self._failures: set[str] = set()
         self._register()
+        logging.getLogger(NOTICES).addHandler(_Notices(self))
 
     # Life
 
@@ -212,6 +214,17 @@ class Server:
 
     async def _status(self, _: object) -> dict[str, Any]:
         return status_of(self, await self.ready())
+
+
+class _Notices(logging.Handler):
+    """Shows what went wrong and went on all the same."""
+
+    def __init__(self, server: Server) -> None:
+        super().__init__(logging.WARNING)
+        self._server = server
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._server.tell(record.getMessage())
 
 
 def capabilities_for(client: Client) -> types.ServerCapabilities:

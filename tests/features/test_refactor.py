@@ -7,11 +7,10 @@ from dataclasses import replace
 import pytest
 
 from glm_lsp.core.edits import LineEdit, changed, format_edits
-from glm_lsp.core.errors import EngineDied, EngineUnavailable, UsageError
+from glm_lsp.core.errors import NOTICES, EngineDied, EngineUnavailable, UsageError
 from glm_lsp.core.generation import GenerateRequest
 from glm_lsp.core.values import EditPlan, RefusalKind
 from glm_lsp.engines.scripted import FACTS, ScriptedEngine
-from glm_lsp.features import asking
 from glm_lsp.features.refactor import UnitEvent, UnitState, propose, recipe_for, select
 from tests.features.stage import PROFILE, document, session, snapshot, tail
 
@@ -131,7 +130,7 @@ async def test_an_engine_that_dies_is_asked_once_more_and_that_is_told_once(
     plan = await run(engine, "Double it", "pkg/a.py")
     assert len(engine.requests) == 2
     assert plan.refusals[0].kind is RefusalKind.ENGINE
-    told = [record for record in caplog.records if record.name == asking.__name__]
+    told = [record for record in caplog.records if record.name == NOTICES]
     assert [record.levelname for record in told] == ["WARNING"]
     assert told[0].getMessage() == "The engine ended in the middle, and is asked once more: The worker ended."
 

@@ -1,6 +1,6 @@
 """The real server with a scripted engine. What it answers stands in the variable GLM_TEST_SCRIPT, as JSON:
 `{"typing": text, "docstring": text, "other": text, "delay_s": seconds, "fail": sentence, "index": bool,
-"warms": bool}`.
+"warms": bool, "dies": sentence (once)}`.
 
 Three more requests: `test/engine` counts what the engine saw, `test/script` changes the script, `test/text`
 is the text of a document as the server has it.
@@ -19,7 +19,7 @@ from typing import Any
 
 from glm_lsp.app import Runtime
 from glm_lsp.core import profiles
-from glm_lsp.core.errors import EngineUnavailable
+from glm_lsp.core.errors import EngineDied, EngineUnavailable
 from glm_lsp.core.generation import Chunk, GenerateRequest, Work
 from glm_lsp.core.settings import Settings
 from glm_lsp.engines.scripted import FACTS, ScriptedEngine
@@ -38,6 +38,8 @@ script: dict[str, Any] = {
 def answer(request: GenerateRequest) -> str:
     if fail := script.get("fail"):
         raise EngineUnavailable(fail)
+    if dies := script.pop("dies", None):
+        raise EngineDied(dies)
     if request.work is Work.TYPING:
         return script["typing"]
     return script["docstring"] if request.grammar else script["other"]

@@ -244,3 +244,11 @@ def test_status_says_what_serves_and_what_is_indexed(project: Path) -> None:
         status = editor.ask("glm-lsp/status")
         assert (status["engine"], status["local"], status["files"]) == ("scripted", True, 2)
         assert status["last"]["prompt_tokens"] > 0
+
+
+def test_an_engine_that_died_and_was_asked_again_is_told(project: Path) -> None:
+    with Editor("vscode", project, script={"dies": "The worker was ended by SIGKILL."}) as editor:
+        uri = editor.open("util.py")
+        chosen = action(editor, uri, 0, 0, "Document")
+        assert carry_out(editor, chosen) == "applied"
+        assert any("SIGKILL" in told and "asked once more" in told for told in editor.shown), editor.shown
