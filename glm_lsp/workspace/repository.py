@@ -198,8 +198,10 @@ class Repository:
 
     async def settle(self) -> None:
         """Wait until the outlines of all open documents are those of their texts."""
-        while self._tasks:
-            await asyncio.gather(*self._tasks)
+        while tasks := tuple(self._tasks):
+            await asyncio.gather(*tasks)
+            # Since Python 3.12 what is done is awaited at once, before its callback takes it out.
+            self._tasks.difference_update(tasks)
 
     async def close(self) -> None:
         """Stop what runs and end the processes. May be called twice."""

@@ -47,6 +47,20 @@ class Screen:
             time.sleep(0.1)
         return False
 
+    def leave_insert_mode(self) -> None:
+        """A slow Helix reads Escape and the next key as one key with Alt: wait until it has read Escape."""
+        self.keys("Escape")
+        assert self.sees(r"^ *NOR "), self.text()
+
+    def write(self, file: Path, before: str, seconds: float = 60) -> None:
+        """Write the file until it has grown; the message about it gives way to the server's progress."""
+        end = time.monotonic() + seconds
+        while len(file.read_text()) <= len(before):
+            assert time.monotonic() < end, self.text()
+            self.type(":w")
+            self.keys("Enter")
+            time.sleep(0.5)
+
     def close(self) -> None:
         subprocess.run([*self._tmux, "kill-server"], capture_output=True, check=False)
 
@@ -82,23 +96,20 @@ def test_helix_documents_a_function_and_offers_completions(helix: Screen, home: 
     assert helix.sees(r"Document count_lines", 1), helix.text()
     helix.keys("Enter")  # the docstring is the first offer
     assert helix.sees(r'^ *\d+ +"""[A-Z].*\."""'), helix.text()
-    helix.keys("Escape")
-    helix.type(":w")
-    helix.keys("Enter")
-    assert helix.sees("written"), helix.text()
+    helix.write(file, before)
     after = file.read_text()
     assert re.sub(r'    """[A-Z].*\."""\n(?=    total)', "", after) == before
 
     offered = False
     for text in ("x = os.path.jo", "if not os.path.ex", "for path in join_na"):
-        helix.keys("Escape")
         helix.type("geo")
         helix.type(text)
         helix.keys("C-x")
         if helix.sees(r"glm|\(sparkle\)|Text|text", 15):
             offered = True
             break
+        helix.leave_insert_mode()
     assert offered, helix.text()
-    helix.keys("Escape")
+    helix.leave_insert_mode()
     helix.type(":q!")
     helix.keys("Enter")
