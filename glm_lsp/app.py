@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glm_lsp.core.errors import EngineUnavailable, GlmError
+from glm_lsp.core.errors import ConfigError, EngineUnavailable, GlmError
 from glm_lsp.core.generation import Chunk, Engine, EngineFacts, GenerateRequest, Tokenizer, Work
 from glm_lsp.core.settings import Settings
 
@@ -63,7 +63,7 @@ class Runtime:
         try:
             engine: Engine = self.router.engine(work)
             tokenizer = self.router.tokenizer(work)
-        except EngineUnavailable as error:
+        except (EngineUnavailable, ConfigError) as error:
             if generates:
                 raise
             engine = _AbsentEngine(profile.name, profile.context_tokens, str(error))

@@ -67,12 +67,12 @@ class Router:
         self._making = threading.RLock()
 
     def engine(self, work: Work) -> Engine:
-        """Raises EngineUnavailable with the remedy, ConfigError for an unusable profile."""
+        """Raises EngineUnavailable with the remedy, ConfigError for an unusable profile or address."""
         name = self._name(work)
         with self._making:
             if name not in self._engines:
                 if missing := self._missing(name):
-                    raise EngineUnavailable(missing)
+                    raise ConfigError(missing) if self._is_misset(name) else EngineUnavailable(missing)
                 self._engines[name] = self._remote() if name == REMOTE else self._embedded(name)
             return self._engines[name]
 
@@ -117,6 +117,13 @@ class Router:
         except ConfigError as error:
             remedy, model = str(error), ""
         return Route(work, engine, model, self._stays_here(name), not remedy, reason, remedy)
+
+    def _is_misset(self, name: str) -> bool:
+        if name != REMOTE:
+            return False
+        from glm_lsp.engines.remote import is_misset  # noqa: PLC0415 (httpx is slow to import)
+
+        return is_misset(self._settings)
 
     def _stays_here(self, name: str) -> bool:
         if name != REMOTE:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from glm_lsp.core.errors import ConfigError, EngineUnavailable
+from glm_lsp.core.errors import ConfigError, EngineUnavailable, GlmError
 from glm_lsp.core.generation import Work
 from glm_lsp.core.profiles import load
 from glm_lsp.core.settings import DEFAULTS, Settings
@@ -208,3 +208,13 @@ def test_only_a_loopback_address_stays_on_this_machine(endpoint: str, local: boo
     assert {route.local for route in router.explain()} == {local}
     if endpoint:
         assert router.engine(Work.TYPING).facts.local == local
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "error"),
+    [("", EngineUnavailable), ("notaurl", ConfigError), ("ftp://example.org", ConfigError)],
+)
+def test_an_address_that_is_none_is_a_mistake_in_the_settings(endpoint: str, error: type[GlmError]) -> None:
+    router = Router(Settings({"engine.default": "remote", "remote.endpoint": endpoint}))
+    with pytest.raises(error, match=r"remote\.endpoint"):
+        router.engine(Work.ACTION)

@@ -60,6 +60,16 @@ def availability(settings: Settings) -> str:
     return ""
 
 
+def is_misset(settings: Settings) -> bool:
+    """Whether an address is set that is none, or that must not be used: a mistake in the settings."""
+    endpoint = settings.text("remote.endpoint")
+    try:
+        check_endpoint(endpoint, dialect(settings.text("remote.kind")))
+    except EngineUnavailable:
+        return bool(endpoint.strip())
+    return False
+
+
 def stays_here(settings: Settings) -> bool:
     """Whether the settings name a server on this machine, by a loopback address or as `localhost`.
 
