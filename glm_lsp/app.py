@@ -66,7 +66,7 @@ class Runtime:
         except (EngineUnavailable, ConfigError) as error:
             if generates:
                 raise
-            engine = _AbsentEngine(profile.name, profile.context_tokens, str(error))
+            engine = _AbsentEngine(profile.name, profile.context_tokens, error)
             return Session(repository, engine, self._counter(work), profile)
         key = (repository.root, id(engine))
         if key not in self._sessions:
@@ -131,7 +131,7 @@ class Runtime:
 class _AbsentEngine:
     """Stands where no engine can be had: it says why when asked to write."""
 
-    def __init__(self, model: str, context_tokens: int, reason: str) -> None:
+    def __init__(self, model: str, context_tokens: int, reason: GlmError) -> None:
         self._reason = reason
         self._facts = EngineFacts(
             "none", model, context_tokens, prefill=True, grammar=False, fim=False, local=True
@@ -142,7 +142,7 @@ class _AbsentEngine:
         return self._facts
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
-        raise EngineUnavailable(self._reason)
+        raise self._reason
         yield Chunk()
 
     async def close(self) -> None:

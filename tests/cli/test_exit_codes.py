@@ -220,3 +220,13 @@ def test_a_full_stdout_is_said_and_is_code_2(cli: Cli, tree: Path) -> None:
         ran = cli(*arguments, cwd=tree, environ=environ, code=full + ENGINE)
         assert ran.code == 2 and "could not be written to stdout: No space left on device" in ran.err, ran
         assert "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize(("endpoint", "code"), [("notaurl", 2), ("", 7)])
+def test_a_wrong_address_is_code_2_and_none_at_all_is_code_7(
+    cli: Cli, tree: Path, endpoint: str, code: int
+) -> None:
+    remote = ("--set", "engine.default=remote", "--set", f"remote.endpoint={endpoint}")
+    ran = cli("refactor", *remote, *D.split(), cwd=tree)
+    assert (ran.code, texts(tree)) == (code, NOTHING)
+    assert "remote.endpoint" in ran.err
