@@ -282,8 +282,8 @@ class Connection:
         self._statuses.append(future)
         if self._alive:
             self._write(Ask())
-        else:
-            self._tell_visitors()
+        elif self._task.done():
+            self._tell_visitors()  # else they are told when it is known how it ended
         try:
             async with asyncio.timeout(patience_s):
                 return await future

@@ -260,6 +260,9 @@ class TestEnd:
         async with client() as worker:
             os.kill(parent_of(worker.pid), signal.SIGKILL)
             await gone(worker.pid)
+            while worker.alive:
+                await asyncio.sleep(0.001)
+            # Its last word may still be on its way.
             with pytest.raises(EngineDied, match=r"process that kept .* was killed.* starts it again"):
                 await worker.ask()
         async with client() as again:
