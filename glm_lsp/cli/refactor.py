@@ -143,11 +143,12 @@ class _Outcome:
 
 
 async def _refactor(args: argparse.Namespace) -> int:
-    task, paths = _read_task(args)
+    said, paths = _read_task(args)
     root = _root(paths)
     from glm_lsp.app import Runtime  # noqa: PLC0415 (mistakes are told before anything heavy is loaded)
     from glm_lsp.cli.checkpoint import Checkpoint, run_key  # noqa: PLC0415
     from glm_lsp.cli.units import Units  # noqa: PLC0415
+    from glm_lsp.core.secrets import censored  # noqa: PLC0415
     from glm_lsp.features.ration import Ration  # noqa: PLC0415
     from glm_lsp.features.refactor import propose  # noqa: PLC0415
 
@@ -156,6 +157,8 @@ async def _refactor(args: argparse.Namespace) -> int:
     runtime = Runtime(settings, NAME)
     checkpoint: Checkpoint | None = None
     units = Units(jsonl=args.format == "jsonl")
+    if (task := censored(said)) != said:
+        units.say("The task holds what looks like a secret; the model is not told it.")
     try:
         repository = runtime.repository(root)
         _recover(repository.root, args.mode)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from glm_lsp.core.edits import changed
 from glm_lsp.core.paths import objection
+from glm_lsp.core.secrets import MARKER
 from glm_lsp.core.syntax import errors, outline, supported
 from glm_lsp.core.values import (
     Change,
@@ -86,6 +87,8 @@ def check(document: Document, change: Change, task: str = "") -> Verdict:
         after = changed(document, change)
     except ValueError as error:
         return Verdict(Refusal(path, RefusalKind.CONFLICT, f"The edits do not fit the file: {error}."))
+    if reason := held_back(document, change):
+        return Verdict(Refusal(path, RefusalKind.POLICY, reason))
     reason = _invisible(document, after) or _elided(document, after)
     may_remove = bool(_REMOVAL.search(task))
     if not reason and not may_remove:
@@ -101,6 +104,28 @@ def check(document: Document, change: Change, task: str = "") -> Verdict:
     if reason:
         return Verdict(Refusal(path, RefusalKind.VERIFY, reason))
     return Verdict(notes=_to_review(document, after, before_outline, after_outline))
+
+
+def held_back(document: Document, change: Change) -> str:
+    """Why a change must not be made: it touches a place that no model has seen; empty where it may.
+
+    A marker that is written back, there or elsewhere, would put words in a secret's place.
+    """
+    for edit in change.edits:
+        for place in document.held or ():
+            if edit.span.start <= place.span.end and place.span.start <= edit.span.end:
+                return (
+                    f"The edit touches line {place.line + 1}, where a secret ({place.kind}) is held back "
+                    "from the model; what stands there is for you to change."
+                )
+    written = Counter(found for edit in change.edits for found in MARKER.findall(edit.text))
+    over = Counter(
+        found
+        for edit in change.edits
+        for found in MARKER.findall(document.data[edit.span.start : edit.span.end].decode("utf-8", "replace"))
+    )
+    new = sorted(written - over)
+    return f"The edit writes the marker of a held-back secret ({new[0]}) as if it were text." if new else ""
 
 
 def _text(document: Document) -> str:

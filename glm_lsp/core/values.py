@@ -34,10 +34,19 @@ class TextEdit:
 
 
 @dataclass(frozen=True, slots=True)
+class HeldBack:
+    """A place that must not be seen: a marker stands there. `kind` says what of; `line` is its first, 0-based."""
+
+    span: Span
+    kind: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """One file as it stands, in the editor or on disk.
 
-    `data` is UTF-8 without a byte order mark. `digest` is `text.digest(data)`.
+    `data` is UTF-8 without a byte order mark. `digest` is `text.digest` of the file's own text.
     `version` is the editor's, None for a file read from disk.
     """
 
@@ -46,6 +55,10 @@ class Document:
     digest: str
     language: str
     version: int | None = None
+    held: tuple[HeldBack, ...] | None = None
+    """The places of `data` that are masked: secrets. None: nobody has looked, so it goes into no prompt."""
+    left_out: str = ""
+    """Why the whole of it must not be seen; empty: it may."""
 
 
 class SymbolKind(StrEnum):
@@ -54,6 +67,17 @@ class SymbolKind(StrEnum):
     FUNCTION = "function"
     METHOD = "method"
     VARIABLE = "variable"
+    INTERFACE = "interface"
+    """An interface, trait or protocol."""
+    ENUM = "enum"
+    TYPE = "type"
+    """A named type that is none of the above."""
+
+
+OWNERS = frozenset(
+    {SymbolKind.CLASS, SymbolKind.INTERFACE, SymbolKind.ENUM, SymbolKind.TYPE, SymbolKind.MODULE}
+)
+"""Kinds that have members."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,12 +117,29 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class Import:
-    """`from module import name as alias`; no `name` for `import module`; `level` counts leading dots."""
+    """`from module import name as alias`; no `name` for `import module`; `level` counts leading dots.
+
+    The same in every language: `module` is written as the language writes it, `name` is `*` for everything,
+    and `default` for what a module exports without a name.
+    """
 
     module: str
     name: str = ""
     alias: str = ""
     level: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What a file offers as `name`: its own `local`, or that of `module`.
+
+    `*` as both names offers everything of `module`, and no `local` the module itself. `=` is what the whole
+    file is for those who import it (`module.exports = …`).
+    """
+
+    name: str
+    local: str = ""
+    module: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +157,12 @@ class FileOutline:
     error: str = ""
     docstring: str = ""
     """First line of the module's own docstring."""
+    exports: tuple[Export, ...] = ()
+    """What other files can import, where the language has a word for it."""
+    project: tuple[tuple[str, ...], ...] = ()
+    """What a file that configures a project says about imports: a key and its values (`core.imports`)."""
+    held: tuple[HeldBack, ...] = ()
+    """Places of the file that are held back: what is outlined is the masked text."""
 
 
 @dataclass(frozen=True, slots=True)

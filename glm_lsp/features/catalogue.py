@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from glm_lsp.core.paths import objection
+from glm_lsp.core.secrets import censored, masked
 from glm_lsp.core.snapshot import Snapshot
 from glm_lsp.core.syntax import definitions, definitions_at
 from glm_lsp.core.values import Diagnostic, Document, Span, Symbol
@@ -51,6 +52,7 @@ def offers(snapshot: Snapshot, path: str, span: Span, diagnostics: Sequence[Diag
     document = snapshot.documents.get(path)
     if document is None:
         return ()
+    document = masked(document, open_=True)
     size = len(document.data)
     span = Span(min(span.start, size), min(span.end, size))
     known = _definitions(snapshot, document)
@@ -118,8 +120,9 @@ def _fix(document: Document, lines: Span, diagnostics: Sequence[Diagnostic]) -> 
         if diagnostic.span.end < lines.start or diagnostic.span.start > lines.end:
             continue
         rule = " ".join(part for part in (diagnostic.source, diagnostic.code) if part)
-        argument = f"{rule}: {diagnostic.message}" if rule else diagnostic.message
-        title = f"Fix: {_short(diagnostic.message)}"
+        message = censored(diagnostic.message)
+        argument = f"{rule}: {message}" if rule else message
+        title = f"Fix: {_short(message)}"
         found.append(Offer(OfferKind.FIX, title, document.path, diagnostic.span, argument))
     return found
 

@@ -12,9 +12,10 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from glm_lsp.core import layout, pack, trim
-from glm_lsp.core.errors import BudgetError
+from glm_lsp.core.errors import BudgetError, PolicyError
 from glm_lsp.core.generation import Form, GenerateRequest, Prompt, Role, Segment, Thinking, Usage, Work
 from glm_lsp.core.layout import CompletionTail
+from glm_lsp.core.secrets import MARKER, being_typed
 from glm_lsp.core.snapshot import Snapshot
 from glm_lsp.core.values import Block, BlockKind, Budget, Document, Span, Suggestion
 from glm_lsp.features.session import Session, Trunk, check_offset
@@ -37,6 +38,8 @@ async def suggest(session: Session, snapshot: Snapshot, path: str, offset: int) 
     """
     thinking, budget = mode(snapshot), _budget(session, snapshot)
     cursor = await _open(session, snapshot, path, offset, thinking)
+    if reason := being_typed(cursor.document, cursor.offset):
+        return Completion(None, Prompt((), 0), None, reason)
     prompt = await cursor.prompt(session.budget_tokens(snapshot, budget))
     lines = session.profile.completion_lines if snapshot.settings.flag("completion.multiline") else 1
     stops = [cursor.stop] if prompt.form is Form.CHAT and prompt.prefill else []
@@ -65,6 +68,8 @@ async def suggest(session: Session, snapshot: Snapshot, path: str, offset: int) 
             "The answer was empty." if not answer.strip() else "Nothing of the answer passed the filters."
         )
         return Completion(None, prompt, usage, reason)
+    if MARKER.search(text):
+        return Completion(None, prompt, usage, "The answer repeats the marker of a held-back secret.")
     if b"\r\n" in cursor.document.data:
         text = text.replace("\n", "\r\n")
     return Completion(Suggestion(Span(cursor.offset, cursor.offset), text), prompt, usage)
@@ -75,13 +80,13 @@ async def pack_context(
 ) -> Prompt:
     """The prompt that a completion at byte `offset` of `path` would send within `budget_tokens`.
 
-    With 0, exactly the one that `suggest` would send.
+    With 0, exactly the one that `suggest` would send. Raises PolicyError where a secret is being typed.
     """
-    if not budget_tokens:
-        cursor = await _open(session, snapshot, path, offset, mode(snapshot))
-        return await cursor.prompt(session.budget_tokens(snapshot, _budget(session, snapshot)))
-    cursor = await _open(session, snapshot, path, offset, Thinking.OFF)
-    return await cursor.prompt(budget_tokens)
+    thinking = Thinking.OFF if budget_tokens else mode(snapshot)
+    cursor = await _open(session, snapshot, path, offset, thinking)
+    if reason := being_typed(cursor.document, cursor.offset):
+        raise PolicyError(f"{path}: {reason}")
+    return await cursor.prompt(budget_tokens or session.budget_tokens(snapshot, _budget(session, snapshot)))
 
 
 def mode(snapshot: Snapshot) -> Thinking:

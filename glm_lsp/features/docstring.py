@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from tree_sitter import Node
 
+from glm_lsp.core import guard
 from glm_lsp.core.edits import apply_edits
 from glm_lsp.core.errors import BudgetError
 from glm_lsp.core.generation import Work
@@ -326,12 +327,15 @@ async def write(
     if not edits:
         return None, tuple(refusals)
     ordered = tuple(sorted(edits, key=lambda edit: edit.span))
+    change = Change(document.path, document.digest, ordered)
+    if held := guard.held_back(document, change):
+        return None, (*refusals, Refusal(document.path, RefusalKind.POLICY, held))
     after = apply_edits(document.data, ordered)
     same = await asyncio.to_thread(same_but_docstrings, document.data, after, ordered, document.language)
     if not same:
         reason = "The docstrings would have changed more than themselves, so none was put in."
         return None, (*refusals, Refusal(document.path, RefusalKind.VERIFY, reason))
-    return Change(document.path, document.digest, ordered), tuple(refusals)
+    return change, tuple(refusals)
 
 
 async def _ask(session: Session, snapshot: Snapshot, document: Document, gap: Gap, work: Work) -> str:

@@ -26,6 +26,7 @@ from glm_lsp.core.errors import (
 from glm_lsp.core.generation import Work
 from glm_lsp.core.layout import request_tail
 from glm_lsp.core.paths import objection
+from glm_lsp.core.secrets import censored
 from glm_lsp.core.snapshot import Snapshot
 from glm_lsp.core.syntax import errors, language_of, supported
 from glm_lsp.core.values import (
@@ -113,6 +114,7 @@ async def propose(
     recipe = recipe or recipe_for(task)
     if not recipe and not task.strip():
         raise UsageError("The task is empty; say in a sentence what should change.")
+    task = censored(task)
     files, refusals = select(snapshot, paths)
     ration = ration or Ration(session.engine, session.tokenizer.count)
     run = _Run(session, snapshot, task, on_unit or (lambda event: None), ration, refusals)
@@ -387,7 +389,8 @@ def _question(instruction: str, session: Session, snapshot: Snapshot, work: Work
 def _instruction(unit: Unit, task: str, form: EditFormat, repair: str) -> str:
     anchored = form is EditFormat.ANCHORED
     rules = prompts.load("edit_anchored" if anchored else "edit_search_replace")
-    words = f"Task: {task.strip()}\n\n{rules}{repair}"
+    held = prompts.load("held_back") if unit.document.held else ""
+    words = f"Task: {task.strip()}\n\n{rules}{held}{repair}"
     return request_tail(
         f"Edit {unit.document.path}", unit.document.language, unit.shown(anchors=anchored), words
     )

@@ -16,8 +16,10 @@ from glm_lsp.core.graph import Graph
 from glm_lsp.core.ledger import Ledger
 from glm_lsp.core.profiles import ModelProfile
 from glm_lsp.core.rank import prepare
+from glm_lsp.core.secrets import masked
 from glm_lsp.core.snapshot import Snapshot, Sources
 from glm_lsp.core.values import Budget, Document, Refusal, RefusalKind, RepoIndex
+from glm_lsp.features.gate import Gate
 from glm_lsp.features.visit import Fits, Known, Trunk, Visit
 
 __all__ = ["Session", "Trunk", "check_offset"]
@@ -35,7 +37,7 @@ class Session:
 
     def __init__(self, sources: Sources, engine: Engine, tokenizer: Tokenizer, profile: ModelProfile) -> None:
         self.sources = sources
-        self.engine = engine
+        self._engine = Gate(engine)
         self.tokenizer = tokenizer
         self.profile = profile
         self.count = lru_cache(maxsize=COUNTED_TEXTS)(tokenizer.count)
@@ -47,6 +49,15 @@ class Session:
         self._epochs = 0
         self._lock = asyncio.Lock()
         self._renewing = asyncio.Lock()
+
+    @property
+    def engine(self) -> Engine:
+        """What is asked; everything that is said to it passes the gate for secrets."""
+        return self._engine
+
+    @engine.setter
+    def engine(self, engine: Engine) -> None:
+        self._engine = Gate(engine)
 
     async def prepare(self, snapshot: Snapshot, path: str) -> None:
         """Work out ahead, off the event loop, what the next request about a file would wait for."""
@@ -102,18 +113,20 @@ class Session:
         return pack.prompt_tokens(probe, self.count, thinking, self.profile.template) - self.count("x")
 
     async def read(self, snapshot: Snapshot, path: str) -> Document | Refusal:
-        """The gate: the policy's word counts for open files as well, then the editor's text."""
+        """The gate: the policy's word counts for open files too, else it is the editor's text; no secrets."""
         found = await self.sources.read(path)
         opened = snapshot.documents.get(path)
-        if opened is None or (isinstance(found, Refusal) and found.kind is RefusalKind.POLICY):
+        if isinstance(found, Refusal) and (opened is None or found.kind is RefusalKind.POLICY):
             return found
+        if opened is None:
+            return _shown(found) if isinstance(found, Document) else found
         most = snapshot.settings.integer("index.max_file_bytes")
         if len(opened.data) > most:
             size = f"{path} has {len(opened.data)} bytes, more than the {most} of index.max_file_bytes"
             return Refusal(path, RefusalKind.UNREADABLE, f"{size}; raise it to include the file.")
         if b"\0" in opened.data:
             return Refusal(path, RefusalKind.UNREADABLE, f"{path} is a binary file.")
-        return opened
+        return _shown(opened, open_=True)
 
     async def lines(self, snapshot: Snapshot, path: str) -> Known | Refusal:
         """Digest and lines of a file. One that is known as the index has it now is not read again."""
@@ -161,6 +174,16 @@ class Session:
     def recent(self) -> tuple[str, ...]:
         """Files that requests were about, the latest last."""
         return tuple(self._recent)
+
+
+def _shown(document: Document, *, open_: bool = False) -> Document | Refusal:
+    """The document without its secrets, whoever it comes from."""
+    document = masked(document, open_=open_)
+    if document.left_out:
+        return Refusal(
+            document.path, RefusalKind.POLICY, f"{document.path} is left out: {document.left_out}."
+        )
+    return document
 
 
 def check_offset(document: Document, offset: int) -> None:

@@ -88,7 +88,10 @@ class Folders:
         protected, binary, or larger than `index.max_file_bytes`."""
         document = self.document(uri)
         home = self.home(runtime, uri)
-        frozen = document.freeze(home.path)
+        # Imported late: what it brings along is not needed before `initialize` is answered.
+        from glm_lsp.core.secrets import masked  # noqa: PLC0415
+
+        frozen = masked(document.freeze(home.path), open_=True)
         self._check(frozen, settings, name_of(uri))
         snapshot = home.repository.snapshot()
         documents = {**snapshot.documents, home.path: frozen}
@@ -129,10 +132,5 @@ class Folders:
             )
         if b"\0" in document.data:
             raise PolicyError(f"{name} is binary (it holds null bytes): nothing is suggested in it.")
-        # Imported late: what it brings along is not needed before `initialize` is answered.
-        from glm_lsp.workspace.secrets import content_secret  # noqa: PLC0415
-
-        if what := content_secret(document.data):
-            raise PolicyError(
-                f"{name} holds {what}: nothing of it is sent to a model. Take it out of the file."
-            )
+        if document.left_out:
+            raise PolicyError(f"{name} is left out: {document.left_out}. Nothing of it is sent to a model.")

@@ -28,6 +28,7 @@ from glm_lsp.core import text
 from glm_lsp.core.edits import apply_edits
 from glm_lsp.core.errors import ConfigError, ConflictError, PolicyError
 from glm_lsp.core.paths import shown_path
+from glm_lsp.core.secrets import masked
 from glm_lsp.core.values import Change, Document
 from glm_lsp.disk import atomic
 from glm_lsp.workspace.files import Unreadable, as_text, check_name
@@ -372,18 +373,21 @@ class _Recovered:
 def unified_diff(source: Path | Mapping[str, Document], changes: Sequence[Change]) -> str:
     """The changes as `git apply` takes them. `source` is a root, or the documents by path.
 
-    Content stands as it is: whoever prints it on a terminal escapes it first. Raises ConflictError for a file
-    that is not the one its change was made for.
+    Secrets are masked: a patch whose context shows one does not apply. Otherwise content stands as it is:
+    whoever prints it on a terminal escapes it first. Raises ConflictError for a file that is not the one its
+    change was made for.
     """
     parts: list[str] = []
     for change in changes:
         if isinstance(source, Path):
             target = _target(source.resolve(), change)
             target.place.close()
-            before, after = target.before.removeprefix(BOM), target.after.removeprefix(BOM)
+            content = target.before.removeprefix(BOM)
+            document = Document(change.path, content, change.base_digest, "")
         else:
-            before = source[change.path].data
-            after = apply_edits(before, change.edits)
+            document = source[change.path]
+        before = masked(document).data
+        after = apply_edits(before, change.edits)
         old, new = (data.decode("utf-8").split("\n") for data in (before, after))
         parts += _file_diff(change.path, _with_ends(old), _with_ends(new))
     return "".join(parts)

@@ -11,9 +11,9 @@ from itertools import accumulate
 import msgspec
 
 from glm_lsp.core.references import References
-from glm_lsp.core.values import FileOutline, Import, Span, Symbol, SymbolKind
+from glm_lsp.core.values import Export, FileOutline, HeldBack, Import, Span, Symbol, SymbolKind
 
-VERSION = 1
+VERSION = 2
 
 
 class _Symbol(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -43,6 +43,9 @@ class _Packed(msgspec.Struct, array_like=True, frozen=True):
     qualifiers: list[int]
     steps: list[int]
     """Starts of references, each as the distance from the one before."""
+    exports: list[tuple[str, str, str]]
+    project: list[tuple[str, ...]]
+    held: list[tuple[int, int, str, int]]
 
 
 _encode = msgspec.msgpack.Encoder().encode
@@ -70,6 +73,9 @@ def pack(outline: FileOutline) -> bytes:
             used=used,
             qualifiers=qualifiers,
             steps=steps,
+            exports=[(e.name, e.local, e.module) for e in outline.exports],
+            project=list(outline.project),
+            held=[(h.span.start, h.span.end, h.kind, h.line) for h in outline.held],
         )
     )
 
@@ -94,6 +100,9 @@ def unpack(path: str, data: bytes, interned: dict[str, str]) -> FileOutline:
             lines=packed.lines,
             error=packed.error,
             docstring=packed.docstring,
+            exports=tuple(Export(*e) for e in packed.exports),
+            project=tuple(packed.project),
+            held=tuple(HeldBack(Span(start, end), kind, line) for start, end, kind, line in packed.held),
         )
     except msgspec.MsgspecError as error:
         raise ValueError(f"no outline: {error}") from None

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from glm_lsp.core import text
+from glm_lsp.core.secrets import masked
 from glm_lsp.core.syntax.languages import language_of
 from glm_lsp.core.values import Document, Refusal, RefusalKind
-from glm_lsp.workspace.secrets import content_secret, named_secret
+from glm_lsp.workspace.secrets import named_secret
 
 MAX_LINKS = 8
 MAX_LINE_BYTES = 50_000
@@ -190,9 +191,10 @@ def check_name(path: str) -> None:
         raise Unreadable("is binary, by its name")
 
 
-def load(root: Path, path: str, max_bytes: int, *, links: bool = True) -> Document:
-    """A file for indexes and prompts; through a link only with `links`.
+def load(root: Path, path: str, max_bytes: int, *, links: bool = True, look: bool = True) -> Document:
+    """A file for indexes and prompts, its secrets masked; through a link only with `links`.
 
+    Without `look` it is as it stands, and must be shown to nobody before `core.secrets` has masked it.
     Raises Unreadable. Blocks, so call it in a thread or a child.
     """
     check_name(path)
@@ -202,14 +204,16 @@ def load(root: Path, path: str, max_bytes: int, *, links: bool = True) -> Docume
             raise Unreadable(f"is a link to {contents.path}")
         check_name(contents.path)
     data = as_text(contents.data)
-    check_content(data)
-    return Document(path, data, text.digest(data), language_of(path))
+    document = Document(path, data, text.digest(data), language_of(path))
+    return shown(document) if look else document
 
 
-def check_content(data: bytes) -> None:
-    """Raises Unreadable for text that holds a secret."""
-    if what := content_secret(data):
-        raise Unreadable(f"is left out: it holds {what}", RefusalKind.POLICY)
+def shown(document: Document) -> Document:
+    """The document as it may be seen. Raises Unreadable for one that must not be."""
+    document = masked(document)
+    if document.left_out:
+        raise Unreadable(f"is left out: {document.left_out}", RefusalKind.POLICY)
+    return document
 
 
 def refusal(path: str, unreadable: Unreadable) -> Refusal:

@@ -21,10 +21,12 @@ from typing import BinaryIO
 
 import msgspec
 
+from glm_lsp.core.secrets import attributed
+from glm_lsp.core.secrets import version as rules_version
 from glm_lsp.core.syntax import Halted, outline, recipe
 from glm_lsp.disk.store import Store
 from glm_lsp.workspace.encoding import VERSION, pack
-from glm_lsp.workspace.files import Unreadable, load
+from glm_lsp.workspace.files import Unreadable, load, shown
 
 
 class Job(msgspec.Struct, array_like=True, frozen=True):
@@ -127,14 +129,15 @@ def _outline(
     signal.setitimer(signal.ITIMER_VIRTUAL, 2 * job.file_cpu_s)
     until = time.process_time() + job.file_cpu_s
     try:
-        document = load(Path(job.root), path, job.max_file_bytes, links=False)
+        document = load(Path(job.root), path, job.max_file_bytes, links=False, look=False)
         if known == document.digest:
             return Same(path)
         key = _key(job.root, document.language, document.digest)
         if store is not None and (kept := store.get(key)) is not None:
             return Found(path, kept)
+        document = shown(document)
         found = outline("", document.data, document.language, halt=lambda: time.process_time() > until)
-        packed = pack(found)
+        packed = pack(attributed(found, document))
         if recipe(document.language):
             new[key] = packed
         return Found(path, packed)
@@ -151,7 +154,7 @@ def _outline(
 def _key(root: str, language: str, digest: str) -> str:
     """Entries of one repository never answer for another one."""
     home = hashlib.blake2b(root.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
-    return f"outline{VERSION}/{recipe(language)}/{home}/{digest}"
+    return f"outline{VERSION}/{rules_version()}/{recipe(language)}/{home}/{digest}"
 
 
 if __name__ == "__main__":

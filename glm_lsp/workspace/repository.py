@@ -18,6 +18,7 @@ from pathlib import Path
 from tree_sitter import Tree
 
 from glm_lsp.core.errors import ConflictError, UsageError
+from glm_lsp.core.secrets import attributed, masked
 from glm_lsp.core.settings import Settings
 from glm_lsp.core.snapshot import Snapshot
 from glm_lsp.core.syntax import NO_GRAMMAR, Halted, outline, parse, reparse
@@ -25,7 +26,7 @@ from glm_lsp.core.values import Document, FileOutline, Refusal, RefusalKind, Rep
 from glm_lsp.disk.store import default_directory
 from glm_lsp.workspace import git
 from glm_lsp.workspace.discovery import Listing, Skipped, discover
-from glm_lsp.workspace.files import Unreadable, check_content, check_name, is_relative, load, refusal
+from glm_lsp.workspace.files import Unreadable, check_name, is_relative, load, refusal
 from glm_lsp.workspace.ignore import Ignore
 from glm_lsp.workspace.indexer import Indexer
 from glm_lsp.workspace.outliner import Job
@@ -41,6 +42,15 @@ FREEZE_SYMBOLS = 1000
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """A place of a file that is held back: `line` is 0-based, `kind` says what of; the text is not told."""
+
+    path: str
+    line: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
 class IndexReport:
     """What an index run found. `bytes` and `seconds` are of this run; `skipped` is sorted by path."""
 
@@ -50,6 +60,7 @@ class IndexReport:
     bytes: int
     seconds: float
     skipped: tuple[Skipped, ...]
+    held_back: tuple[Held, ...] = ()
 
 
 @dataclass(slots=True)
@@ -134,6 +145,7 @@ class Repository:
 
     def update(self, document: Document) -> None:
         """The editor has this text. One that must not be read (a secret, ignored, huge) is left out."""
+        document = masked(document, open_=True)
         if self._gate(document.path) is not None or not self._fit(document):
             self._open.pop(document.path, None)
             self._drop(document.path)
@@ -224,11 +236,7 @@ class Repository:
         return None
 
     def _fit(self, document: Document) -> bool:
-        try:
-            check_content(document.data)
-        except Unreadable:
-            return False
-        return len(document.data) <= self._settings.integer("index.max_file_bytes")
+        return not document.left_out and len(document.data) <= self._settings.integer("index.max_file_bytes")
 
     def _read(self, path: str) -> Document:
         """In a thread. Git knows rules that we do not, the user's own for one: ask it about new files."""
@@ -323,11 +331,15 @@ class _Run:
         self._left = 0
         self._symbols = self._references = self._bytes = 0
         self._unfrozen = 0
+        self._held: list[Held] = []
         self._progress = progress
 
     def report(self, seconds: float) -> IndexReport:
         skipped = tuple(sorted(self._skipped, key=lambda s: s.path))
-        return IndexReport(len(self.found), self._symbols, self._references, self._bytes, seconds, skipped)
+        held = tuple(sorted(self._held, key=lambda h: (h.path, h.line)))
+        return IndexReport(
+            len(self.found), self._symbols, self._references, self._bytes, seconds, skipped, held
+        )
 
     def outlined(self, found: FileOutline) -> None:
         self._add(found)
@@ -351,6 +363,7 @@ class _Run:
         self._symbols += len(found.symbols)
         self._references += len(found.references)
         self._bytes += found.size_bytes
+        self._held += [Held(found.path, place.line, place.kind) for place in found.held]
         self._count()
 
     def _count(self) -> None:
@@ -385,7 +398,8 @@ def _outlined(
             new = parse(document.data, document.language, halt=halt)
         else:
             new = reparse(tree, before, document.data, document.language, halt)
-        return new, outline(document.path, document.data, document.language, tree=new, halt=halt)
+        found = outline(document.path, document.data, document.language, tree=new, halt=halt)
+        return new, attributed(found, document)
     except Halted:
         error = f"took the parser more than {limit_s:g} s"
         return None, FileOutline(

@@ -1,6 +1,6 @@
-"""Rules for what must never enter a prompt: files named like secrets, and files that hold one.
+"""Files named like secrets: they are left out as a whole, whatever is in them. Case in names does not count.
 
-Data, high precision: a rule that fires means that the whole file is left out. Case in names does not count.
+What stands in other files is looked through by `core.secrets`.
 """
 
 from __future__ import annotations
@@ -75,39 +75,7 @@ SOURCE_SUFFIXES = frozenset(
     {".py", ".pyi", ".js", ".ts", ".tsx", ".jsx", ".go", ".rs", ".java", ".kt", ".rb", ".php", ".c", ".h"}
     | {".cc", ".cpp", ".hpp", ".cs", ".swift", ".scala", ".md", ".rst"}
 )
-"""A module that is *called* credentials is code: the content rules still hold for it."""
-
-CONTENTS: tuple[tuple[bytes, re.Pattern[bytes], str], ...] = (
-    (
-        b"PRIVATE KEY",
-        re.compile(
-            rb"-----BEGIN (?:[A-Z0-9]{1,20} ){0,3}PRIVATE KEY(?: BLOCK)?-----"
-            rb"(?:\\n|\\r|[\s\"'#*/+,;])[^-]{0,400}?[A-Za-z0-9+/=]{40}"
-        ),
-        "a private key",
-    ),
-    (
-        b"AKIA",
-        re.compile(rb"(?<![A-Za-z0-9/+])AKIA(?![A-Z0-9]{9}EXAMPLE)[A-Z2-7]{16}(?![A-Za-z0-9/+])"),
-        "an AWS key",
-    ),
-    (
-        b"ASIA",
-        re.compile(rb"(?<![A-Za-z0-9/+])ASIA(?![A-Z0-9]{9}EXAMPLE)[A-Z2-7]{16}(?![A-Za-z0-9/+])"),
-        "an AWS key",
-    ),
-    (b"gh", re.compile(rb"(?<![A-Za-z0-9_])gh[pousr]_[A-Za-z0-9]{36}(?![A-Za-z0-9])"), "a GitHub token"),
-    (b"github_pat_", re.compile(rb"github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59}"), "a GitHub token"),
-    (b"glpat-", re.compile(rb"(?<![A-Za-z0-9_])glpat-[A-Za-z0-9_-]{20}(?![A-Za-z0-9_-])"), "a GitLab token"),
-    (b"xox", re.compile(rb"(?<![A-Za-z0-9])xox[baprs]-[0-9]{10,13}-[0-9A-Za-z-]{20,}"), "a Slack token"),
-    (b"AIza", re.compile(rb"(?<![A-Za-z0-9_-])AIza[A-Za-z0-9_-]{35}(?![A-Za-z0-9_-])"), "a Google API key"),
-    (b"sk_live_", re.compile(rb"(?<![A-Za-z0-9_])sk_live_[A-Za-z0-9]{24}"), "a Stripe key"),
-    (b"sk-ant-", re.compile(rb"sk-ant-[a-z0-9]{3,8}-[A-Za-z0-9_-]{80}"), "an API key"),
-    (b"npm_", re.compile(rb"(?<![A-Za-z0-9_])npm_[A-Za-z0-9]{36}(?![A-Za-z0-9])"), "an npm token"),
-    (b"pypi-AgE", re.compile(rb"pypi-AgE[A-Za-z0-9_-]{50}"), "a PyPI token"),
-)
-"""(literal that must occur, pattern, what it is). The literal is looked for first: it is much cheaper."""
-
+"""A module that is *called* credentials is code: what it holds is looked through as in any other."""
 
 _ANY = re.compile("|".join(translate("*/" + pattern) for pattern, _ in NAMES))
 
@@ -125,13 +93,5 @@ def named_secret(path: str) -> str:
         elif fnmatchcase(name, pattern) and not (
             pattern.startswith("credentials") and PurePosixPath(name).suffix in SOURCE_SUFFIXES
         ):
-            return what
-    return ""
-
-
-def content_secret(data: bytes) -> str:
-    """What kind of secret a file holds; empty where none is recognised."""
-    for literal, pattern, what in CONTENTS:
-        if literal in data and pattern.search(data):
             return what
     return ""

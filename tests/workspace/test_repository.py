@@ -96,7 +96,8 @@ async def test_what_is_left_out_has_a_reason(tmp_path: Path) -> None:
     async with opened(tmp_path) as repository:
         report = await repository.index()
         found = repository.snapshot().index.outlines
-    assert sorted(found) == ["crlf.py", "good.py"]
+    assert sorted(found) == ["crlf.py", "good.py", "key.txt"]
+    assert [(h.path, h.line, h.kind) for h in report.held_back] == [("key.txt", 0, "private key")]
     assert found["crlf.py"].symbols[0].signature == "def f():"
     assert reasons(report) == {
         "binary.py": "is binary",
@@ -104,7 +105,6 @@ async def test_what_is_left_out_has_a_reason(tmp_path: Path) -> None:
         "utf16.txt": "is UTF-16 text; only UTF-8 is read",
         "huge.py": "is larger than 1,000,000 bytes (index.max_file_bytes)",
         "min.js": "is minified: it has a line of more than 50,000 bytes",
-        "key.txt": "is left out: it holds a private key",
         "server.pem": "is left out: it is named like a key or certificate",
         "pipe": "is a pipe",
     }
@@ -197,7 +197,6 @@ async def test_a_large_document_is_outlined_aside_and_the_last_text_wins(tmp_pat
 SECRETS = {
     ".env": "KEY=1\n",
     "src/.env.local": "KEY=1\n",
-    "plain.py": "KEY = 'AKIAQ4J5TBWYXLP2M6KD'\n",
     "ignored.log": "x\n",
     "out/x.py": "x\n",
 }

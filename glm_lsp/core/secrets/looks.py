@@ -1,0 +1,74 @@
+"""Whether a value looks like a secret: random, and not like a name, a path or a stand-in. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from itertools import pairwise
+
+LEAST_BYTES = 16
+LEAST_PASSWORD_BYTES = 8
+_STAND_IN = re.compile(
+    rb"example|sample|placeholder|change[_-]?me|replace|dummy|fake|insert|redacted|secret[_-]?here|"
+    rb"your[_-]|my[_-]|xxx|\*\*\*|\.\.\.|\$\{|\{\{|%\(|<[a-z]|0{6}|1234567|abcdef|deadbeef|todo|none|null",
+    re.IGNORECASE,
+)
+_PASSWORD_STAND_IN = re.compile(
+    rb"(?i)(?:my|the|your|new|old|some|test|db|user|root|admin)?[_-]?"
+    rb"(?:p(?:ass)?w(?:or)?d|pass(?:wd|phrase)?|secret|token|key|user(?:name)?|admin|root|test|guest|foo|bar|"
+    rb"baz|demo|hunter2|postgres|mysql|letmein|changeme|redis|rabbit|mongo|example)[_-]?\d{0,4}[!?]?"
+)
+_FORMATTED = re.compile(rb"[{}<>$%*|\\]|\[[a-z_]+\]|^[:@/]|\.\.\.")
+_WORDS = re.compile(
+    rb"(?:[A-Za-z]?[a-z]+|[A-Z]+)(?:[_./:@ -]+(?:[A-Za-z]?[a-z]+|[A-Z]+|\d{1,4}))*[_./:-]?\d{0,4}"
+)
+_PATH = re.compile(rb"(?:[a-z]{2,9}:)?/{1,2}|\.{1,2}/|[a-z]:\\|[A-Za-z]+\(|\\[ux]")
+
+
+def entropy(value: bytes) -> float:
+    """Shannon entropy in bits per byte."""
+    size = len(value)
+    return -sum(n / size * math.log2(n / size) for n in Counter(value).values()) if size else 0.0
+
+
+def is_stand_in(value: bytes) -> bool:
+    """Whether a value says of itself that it is none."""
+    return _STAND_IN.search(value) is not None or len(set(value)) < 5
+
+
+def is_random(value: bytes) -> bool:
+    """Whether a value has the letters and digits of something that was drawn, in no order that a name has."""
+    if len(value) < LEAST_BYTES or is_stand_in(value) or _PATH.match(value) or _WORDS.fullmatch(value):
+        return False
+    kinds = [_kind(byte) for byte in value]
+    digits, letters = kinds.count(1), len(value) - kinds.count(1) - kinds.count(0)
+    if not digits or not letters or kinds.count(0) * 4 > len(value):
+        return False
+    turns = sum(a != b for a, b in pairwise(kinds))
+    return turns * 5 >= len(value) and entropy(value) >= (3.5 if len(value) >= 24 else 3.0)
+
+
+def is_password(value: bytes) -> bool:
+    """Whether a value reads as somebody's password: letters, digits and more, mixed."""
+    if len(value) < LEAST_PASSWORD_BYTES or is_stand_in(value) or _FORMATTED.search(value):
+        return False
+    if _PASSWORD_STAND_IN.fullmatch(value) or _WORDS.fullmatch(value) or _PATH.match(value):
+        return False
+    kinds = {_kind(byte) for byte in value}
+    return 1 in kinds and len(kinds) >= 3 and entropy(value) >= 2.7
+
+
+def is_written_password(value: bytes) -> bool:
+    """Whether what stands where only a password stands is more than a stand-in for one."""
+    plain = _FORMATTED.search(value) or _PASSWORD_STAND_IN.fullmatch(value) or _STAND_IN.search(value)
+    return not plain and len(set(value)) > 2
+
+
+def _kind(byte: int) -> int:
+    """0 punctuation, 1 digit, 2 lower case (and what is beyond ASCII), 3 upper case."""
+    if 48 <= byte <= 57:
+        return 1
+    if 65 <= byte <= 90:
+        return 3
+    return 2 if 97 <= byte <= 122 or byte >= 128 else 0
