@@ -8,25 +8,32 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+from glm_lsp.core.imports import Modules
 from glm_lsp.core.references import References
-from glm_lsp.core.values import FileOutline, Import, RepoIndex, Symbol, SymbolKind
+from glm_lsp.core.values import OWNERS, FileOutline, Import, RepoIndex, Symbol
 
-SOURCE_ROOTS = ("src", "lib", "python")
 MOST_HOPS = 4
 """How many re-exports and base classes are followed."""
 MOST_BESIDE = 50
 """Files of one folder whose imports are looked at."""
-_SUFFIXES = (".py", ".pyi")
-_BASES = re.compile(r"class\s+\w+\s*\((.*)\)", re.DOTALL)
+MOST_STARS = 2000
+"""Names that one file gets by importing everything of others."""
+_BASES = re.compile(
+    r"class\s+\w+\s*\((.*)\)|\b(?:extends|implements)\s+(.*)|\b(?:class|struct)\s+\w+[^:]*:(?!:)\s*(.*)",
+    re.DOTALL,
+)
+_NO_BASE = frozenset({"extends", "implements", "public", "private", "protected", "virtual", "metaclass"})
+SELVES = frozenset({"self", "cls", "this", "super", "Self"})
 _T = TypeVar("_T")
 _NO_SYMBOLS: Mapping[str, tuple[Symbol, ...]] = {}
 
 
 class Target(NamedTuple):
-    """What a local name stands for: a definition, or a whole module where `name` is empty.
+    """What a local name stands for: a definition, or a whole module where `name` is empty (`path` is then a
+    folder with a slash where a package is one).
 
     A tuple, because a ranking hashes thousands of them.
     """
@@ -42,7 +49,7 @@ class Graph:
         self.index = index
         self._defining: dict[str, tuple[str, ...]] = {}
         self._files_with: dict[str, int] = {}
-        self._modules: dict[str, tuple[str, ...]] = _modules(index.outlines)
+        self._modules = Modules(index.outlines)
         self._importers: dict[str, frozenset[str]] = {}
         self._imported: dict[str, frozenset[str]] = {}
         self._symbols: dict[str, Mapping[str, tuple[Symbol, ...]]] = {}
@@ -72,6 +79,8 @@ class Graph:
         changed = [path for path, outline in new.items() if old.get(path) is not outline]
         if len(changed) > 8 + len(new) // 20 or old.keys() != new.keys():
             return Graph(index)
+        if any(old[path].project != new[path].project for path in changed):
+            return Graph(index)
         graph = Graph.__new__(Graph)
         graph.index = index
         graph._defining, graph._files_with = dict(self._defining), dict(self._files_with)
@@ -84,7 +93,11 @@ class Graph:
         graph._central = self._central
         for path in changed:
             graph._replace(path, old[path], new[path])
-        moved = [path for path in changed if old[path].imports != new[path].imports]
+        moved = [
+            path
+            for path in changed
+            if old[path].imports != new[path].imports or old[path].exports != new[path].exports
+        ]
         if not moved and all(_defined(old[path]) == _defined(new[path]) for path in changed):
             graph._bindings, graph._neighbours = dict(self._bindings), dict(self._neighbours)
         graph._unlink(moved)
@@ -112,19 +125,22 @@ class Graph:
     def _link(self, outlines: Iterable[FileOutline]) -> None:
         importers: dict[str, set[str]] = {}
         for outline in outlines:
-            found = {p for i in outline.imports if (p := self._imported_path(i, outline.path))} - {
-                outline.path
-            }
+            found = set(self._leads(outline)) - {outline.path}
             self._imported[outline.path] = frozenset(found)
             for target in found:
                 importers.setdefault(target, set()).add(outline.path)
         for target, users in importers.items():
             self._importers[target] = self._importers.get(target, frozenset()) | users
 
-    def _imported_path(self, item: Import, path: str) -> str:
-        if item.name and (found := self.module(_joined(item.module, item.name), path, item.level)):
-            return found
-        return self.module(item.module, path, item.level)
+    def _leads(self, outline: FileOutline) -> Iterator[str]:
+        """The files that a file imports or passes on."""
+        path = outline.path
+        for item in outline.imports:
+            below = Modules.submodule(item, path)
+            found = self.module(below, path, item.level) if below else ""
+            yield from self._modules.files(found or self.module(item.module, path, item.level))
+        for module in {e.module for e in outline.exports if e.module}:
+            yield from self._modules.files(self.module(module, path))
 
     def files_with(self, name: str) -> int:
         """How many files define or use `name`."""
@@ -154,7 +170,7 @@ class Graph:
                 Target(owner.path, qualified)
                 for qualified, symbols in self.symbols(owner.path).items()
                 if symbols[0].parent == owner.name
-                and (not symbols[0].name.startswith("_") or symbols[0].name == "__init__")
+                and (not symbols[0].name.startswith(("_", "#")) or symbols[0].name == "__init__")
             )
         return found
 
@@ -199,26 +215,8 @@ class Graph:
         return found[0] if found else None
 
     def module(self, dotted: str, path: str, level: int = 0) -> str:
-        """The file that `import dotted` in `path` means; empty where it is not in the repository."""
-        folder: str = posixpath.dirname(path)
-        if level:
-            for _ in range(level - 1):
-                if not folder:
-                    return ""
-                folder = str(posixpath.dirname(folder))
-            return self._at(folder, dotted)
-        found = self._modules.get(dotted, ())
-        if len(found) > 1:
-            return max(
-                found, key=lambda p: (_shared(p, path), p not in self.importers(path), [-ord(c) for c in p])
-            )
-        return found[0] if found else (self._at(folder, dotted) if folder and dotted else "")
-
-    def _at(self, folder: str, dotted: str) -> str:
-        base = posixpath.join(folder, *dotted.split(".")) if dotted else folder
-        tries = [base + s for s in _SUFFIXES] if dotted else []
-        tries += [posixpath.join(base, "__init__" + s) for s in _SUFFIXES]
-        return next((t for t in tries if t in self.index.outlines), "")
+        """What a module is that `path` imports: a file, a folder with a slash, or empty."""
+        return self._modules.module(dotted, path, level, lambda p: p in self.importers(path))
 
     def bindings(self, path: str) -> Mapping[str, Target]:
         """What the names that a file imports mean, star imports included, as far as the repository has it."""
@@ -233,46 +231,102 @@ class Graph:
         for item in outline.imports if outline else ():
             if item.name == "*":
                 module = self.module(item.module, path, item.level)
-                for name in self.symbols(module):
-                    if "." not in name and not name.startswith("_"):
-                        found.setdefault(name, Target(module, name))
+                for target in self._offered(module) if len(found) < MOST_STARS else ():
+                    found.setdefault(target.name, target)
             elif item.name:
                 if target := self._member_of_module(item, path):
                     found[item.alias or item.name] = target
-            elif module := self.module(item.module, path):
-                found[item.alias or item.module] = Target(module)
+            elif (name := Modules.bound(item, path)) and (module := self.module(item.module, path)):
+                found[name] = self._whole(module)
         return found
+
+    def _offered(self, module: str) -> Iterator[Target]:
+        """What a module gives to those who import everything."""
+        for path in self._modules.files(module):
+            for name in self.symbols(path):
+                if "." not in name and not name.startswith("_"):
+                    yield Target(path, name)
+
+    def _whole(self, module: str) -> Target:
+        """A module, or what its file is for those who import it."""
+        outline = self.index.outlines.get(module)
+        for export in outline.exports if outline else ():
+            if export.name == "=" and (target := self._local(module, export.local)):
+                return target
+        return Target(module)
 
     def _member_of_module(self, item: Import, path: str) -> Target | None:
         module = self.module(item.module, path, item.level)
         if module and (target := self.exported(module, item.name)):
             return target
-        below = self.module(_joined(item.module, item.name), path, item.level)
-        return Target(below) if below else None
+        below = Modules.submodule(item, path)
+        found = self.module(below, path, item.level) if below else ""
+        return Target(found) if found else None
 
     def exported(self, module: str, name: str, hops: int = MOST_HOPS) -> Target | None:
         """What `module.name` is: defined there, or imported there from elsewhere."""
-        if name in self.symbols(module):
-            return Target(module, name)
-        outline = self.index.outlines.get(module)
+        for path in self._modules.files(module):
+            if found := self._exported(path, name, hops):
+                return found
+        return None
+
+    def _exported(self, path: str, name: str, hops: int) -> Target | None:
+        if name in self.symbols(path):
+            return Target(path, name)
+        outline = self.index.outlines.get(path)
         if outline is None or hops == 0:
             return None
-        for item in outline.imports:
-            source = self.module(item.module, module, item.level) if item.name else ""
-            if source and source != module:
-                if (item.alias or item.name) == name:
-                    return self.exported(source, item.name, hops - 1)
-                if item.name == "*" and (found := self.exported(source, name, hops - 1)):
+        for export in outline.exports:
+            if export.name == name or (export.name == "=" and name == "default"):
+                source = self.module(export.module, path) if export.module else ""
+                if source and not export.local:
+                    return Target(source)
+                found = self.exported(source, export.local, hops - 1) if source else None
+                if found is None and not export.module:
+                    found = self._local(path, export.local, hops - 1)
+                if found is not None:
                     return found
+            elif export.name == "*" and name != "default":
+                source = self.module(export.module, path)
+                if source and source != path and (found := self.exported(source, name, hops - 1)):
+                    return found
+        for item in outline.imports:
+            if item.name == "*" or (item.alias or item.name) == name:
+                source = self.module(item.module, path, item.level) if item.name else ""
+                if not source or source == path:
+                    continue
+                if item.name != "*":
+                    return self.exported(source, item.name, hops - 1)
+                if found := self.exported(source, name, hops - 1):
+                    return found
+        return self._member_of_file(path, name)
+
+    def _local(self, path: str, name: str, hops: int = MOST_HOPS) -> Target | None:
+        """What a name of a file's own means, for those who get it under another name."""
+        if name in self.symbols(path):
+            return Target(path, name)
+        outline = self.index.outlines.get(path)
+        for item in outline.imports if outline and hops else ():
+            if (item.alias or item.name) == name:
+                source = self.module(item.module, path, item.level)
+                if source and source != path:
+                    return self.exported(source, item.name, hops - 1) if item.name else Target(source)
         return None
+
+    def _member_of_file(self, path: str, name: str) -> Target | None:
+        """A member of the class that a Java file is named after."""
+        if not path.endswith(".java"):
+            return None
+        qualified = f"{posixpath.basename(path)[:-5]}.{name}"
+        return Target(path, qualified) if qualified in self.symbols(path) else None
 
     def resolve(self, path: str, name: str, qualifier: str = "", inside: str = "") -> Target | None:
         """What `qualifier.name` means in `path` for certain; `inside` is the class around, for `self`."""
         if not qualifier:
             if name in self.symbols(path):
                 return Target(path, name)
-            return self.bindings(path).get(name)
-        if qualifier in ("self", "cls"):
+            return self.bindings(path).get(name) or self._beside(path, name)
+        if qualifier in SELVES:
             return self.member(Target(path, inside), name) if inside else None
         owner = self.bindings(path).get(qualifier)
         if owner is None and "." not in qualifier:
@@ -284,10 +338,20 @@ class Graph:
             return None
         return self.member(owner, name) if owner.name else self.exported(owner.path, name)
 
+    def _beside(self, path: str, name: str) -> Target | None:
+        """A definition of that name in the other files of a package, which need no import."""
+        for other in self._modules.beside(path) if name in self._defining else ():
+            if name in self.symbols(other):
+                return Target(other, name)
+        return None
+
     def member(self, owner: Target, name: str, hops: int = MOST_HOPS) -> Target | None:
         """`name` of the class `owner` or of a class that it derives from."""
-        if f"{owner.name}.{name}" in self.symbols(owner.path):
-            return Target(owner.path, f"{owner.name}.{name}")
+        qualified = f"{owner.name}.{name}"
+        if qualified in self.symbols(owner.path):
+            return Target(owner.path, qualified)
+        if found := self._member_beside(owner, qualified, name):
+            return found
         if hops == 0:
             return None
         for base in self.bases(owner):
@@ -295,14 +359,22 @@ class Graph:
                 return found
         return None
 
+    def _member_beside(self, owner: Target, qualified: str, name: str) -> Target | None:
+        """A method that stands in another file of the package."""
+        for other in self._modules.beside(owner.path) if name in self._defining else ():
+            if qualified in self.symbols(other):
+                return Target(other, qualified)
+        return None
+
     def bases(self, owner: Target) -> tuple[Target, ...]:
         """The classes of the repository that a class names as its bases."""
         symbol = self.symbol(owner)
-        match = _BASES.search(symbol.signature) if symbol and symbol.kind is SymbolKind.CLASS else None
+        match = _BASES.search(symbol.signature) if symbol and symbol.kind in OWNERS else None
         found: list[Target] = []
-        for word in re.findall(r"(?<![\w.=])[A-Za-z_][\w.]*\b(?!\s*=)", match.group(1)) if match else ():
+        text = next(filter(None, match.groups()), "") if match else ""
+        for word in re.findall(r"(?<![\w.=])[A-Za-z_][\w.]*\b(?!\s*=)", text):
             qualifier, _, name = word.rpartition(".")
-            target = self.resolve(owner.path, name, qualifier)
+            target = self.resolve(owner.path, name, qualifier) if word not in _NO_BASE else None
             if target and target.name:
                 found.append(target)
         return tuple(found)
@@ -329,37 +401,3 @@ def _names(outline: FileOutline) -> set[str]:
     used = outline.references
     names = used.names() if isinstance(used, References) else {r.name for r in used}
     return {s.name for s in outline.symbols} | names
-
-
-def _joined(module: str, name: str) -> str:
-    return f"{module}.{name}" if module else name
-
-
-def _shared(left: str, right: str) -> int:
-    """How many leading folders two paths have in common."""
-    count = 0
-    for a, b in zip(left.split("/")[:-1], right.split("/")[:-1], strict=False):
-        if a != b:
-            break
-        count += 1
-    return count
-
-
-def _modules(outlines: Mapping[str, FileOutline]) -> dict[str, tuple[str, ...]]:
-    """Every dotted name by which a file can be imported: from the root, a source root, its package."""
-    found: dict[str, list[str]] = {}
-    for path in outlines:
-        if path.endswith(_SUFFIXES):
-            parts = path.rsplit(".", 1)[0].split("/")
-            starts = {0}
-            if parts[0] in SOURCE_ROOTS:
-                starts.add(1)
-            depth = len(parts) - 1
-            while depth and any("/".join([*parts[:depth], "__init__" + s]) in outlines for s in _SUFFIXES):
-                depth -= 1
-            starts.add(depth)
-            names = parts[:-1] if parts[-1] == "__init__" else parts
-            for start in sorted(starts):
-                if names[start:]:
-                    found.setdefault(".".join(names[start:]), []).append(path)
-    return {name: tuple(sorted(set(paths))) for name, paths in found.items()}

@@ -15,7 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from glm_lsp.core.graph import Graph, Target
-from glm_lsp.core.values import Span, Symbol, SymbolKind
+from glm_lsp.core.syntax.languages import language_of
+from glm_lsp.core.values import OWNERS, Span, Symbol, SymbolKind
 
 MOST_CANDIDATES = 600
 NEAR_LINES = 10
@@ -25,7 +26,17 @@ MOST_EQUAL = 5
 """A bare name with more definitions than this is no evidence."""
 CENTRAL_FILES = 60
 _WORD = re.compile(r"((?:[^\W\d]\w*\.)*)([^\W\d]\w*)")
-_TYPED = re.compile(r"\b([^\W\d]\w*)\s*(?::\s*[\"']?([^\W\d][\w.]*)|=\s*(?:await\s+)?([^\W\d][\w.]*)\()")
+_TYPED = re.compile(
+    r"\b([^\W\d]\w*)\s*(?::\s*[\"']?([^\W\d][\w.]*)|:?=\s*(?:await\s+|new\s+|&)?([^\W\d][\w.]*)[({])"
+)
+_DECLARED = {
+    "go": re.compile(r"\b([^\W\d]\w*)\s+\*?(?:\[\]\*?)?((?:[^\W\d]\w*\.)?[^\W\d]\w*)"),
+    **dict.fromkeys(
+        ("java", "c", "cpp"),
+        re.compile(r"\b(?P<kind>[^\W\d][\w.]*)(?:<[^<>]*>)?[\s*&]+(?P<name>[^\W\d]\w*)\s*(?=[=;,:)])"),
+    ),
+}
+"""How a variable is declared with its type, where that differs from `name: Type` and `name = Type(`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +181,7 @@ def rank_for_task(graph: Graph, paths: Sequence[str], task: str) -> tuple[Candid
 def _weigh_uses(ranking: _Ranking, place: Place, around: str) -> None:
     """Names in the text near the cursor, nearer ones more; of each the three nearest uses."""
     graph = ranking.graph
-    types = {m[1]: m[2] or m[3] for m in _TYPED.finditer(place.near)}
+    types = _types(place)
     lines = place.near.split("\n")
     uses: dict[tuple[str, str], list[int]] = {}
     for number in sorted(range(len(lines)), key=lambda n: (abs(n - place.near_line), n)):
@@ -195,6 +206,17 @@ def _weigh_uses(ranking: _Ranking, place: Place, around: str) -> None:
                 ranking.add(target, weight, f"{_origin(target, place.path)}, used {where}", certain=True)
             else:
                 _weigh_equal_name(ranking, name, weight, f"the same name stands {where}")
+
+
+def _types(place: Place) -> dict[str, str]:
+    """The types of variables, as far as the text around the cursor says them."""
+    found: dict[str, str] = {}
+    if declared := _DECLARED.get(language_of(place.path)):
+        for match in declared.finditer(place.near):
+            groups = match.groupdict()
+            found.setdefault(groups.get("name") or match[1], groups.get("kind") or match[2])
+    found.update({m[1]: m[2] or m[3] for m in _TYPED.finditer(place.near)})
+    return found
 
 
 def _weigh_equal_name(ranking: _Ranking, name: str, weight: float, reason: str) -> None:
@@ -249,7 +271,7 @@ def _weigh_members(ranking: _Ranking) -> None:
     graph = ranking.graph
     for target, evidence in list(ranking.found.items()):
         symbol = graph.symbol(target) if evidence.certain else None
-        if symbol is not None and symbol.kind is SymbolKind.CLASS:
+        if symbol is not None and symbol.kind in OWNERS:
             for member in graph.members(target):
                 reason = f"member of {target.name}, which is {evidence.reason}"
                 ranking.add(member, MEMBER * evidence.score, reason)
@@ -269,7 +291,7 @@ def _cold(graph: Graph, path: str) -> Mapping[Target, Evidence]:
             reason = "in a file imported here" if beside else f"in a file that {users} files import"
             for qualified, symbols in graph.symbols(other).items():
                 if "." not in qualified and not qualified.startswith("_"):
-                    share = 1.0 if symbols[0].kind in (SymbolKind.CLASS, SymbolKind.FUNCTION) else 0.5
+                    share = 1.0 if symbols[0].kind is not SymbolKind.VARIABLE else 0.5
                     ranking.add(Target(other, qualified), weight * share, reason)
         return ranking.found
 
@@ -312,8 +334,11 @@ def _class_around(graph: Graph, path: str, offset: int) -> str:
     found = ""
     for qualified, symbols in graph.symbols(path).items():
         for symbol in symbols:
-            if symbol.kind is SymbolKind.CLASS and symbol.span.start <= offset <= symbol.span.end:
-                found = qualified
+            if symbol.span.start <= offset <= symbol.span.end:
+                if symbol.kind in OWNERS:
+                    found = qualified
+                elif symbol.kind is SymbolKind.METHOD and symbol.parent:
+                    found = symbol.parent
     return found
 
 

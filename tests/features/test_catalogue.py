@@ -125,8 +125,8 @@ def test_a_protected_file_can_only_be_explained() -> None:
 
 def test_other_languages_can_be_explained_continued_and_refactored() -> None:
     source = "fn main() {\n    // glm: print twice\n    println!();\n}\n"
-    check("    // glm", (OfferKind.REFACTOR, "Refactor: print twice"), (OfferKind.CONTINUE, "Continue here"),
-          source=source, path="a.rs")  # fmt: skip
+    check("    // glm", (OfferKind.REFACTOR, "Refactor: print twice"), (OfferKind.EXPLAIN, "Explain main"),
+          (OfferKind.CONTINUE, "Continue here"), source=source, path="a.rs")  # fmt: skip
     check(
         "println",
         (OfferKind.EXPLAIN, "Explain the selection"),

@@ -1,84 +1,167 @@
-"""Which language a path is in, and which grammars there are."""
+"""Which language a path is in, and what is known about each: one row a language.
+
+A language with a grammar has a query of its own name in `queries/` (`Row.queries` where it shares one), and a
+fixture in the tests; adding one is those two and a row. Grammars are loaded when first asked for.
+"""
 
 from __future__ import annotations
 
+import importlib
+from dataclasses import dataclass
 from functools import cache
+from importlib import resources
 from pathlib import PurePosixPath
 
-import tree_sitter_python
 from tree_sitter import Language
 
-BY_SUFFIX = {
-    ".py": "python",
-    ".pyi": "python",
-    ".pyw": "python",
-    ".js": "javascript",
-    ".mjs": "javascript",
-    ".cjs": "javascript",
-    ".jsx": "javascriptreact",
-    ".ts": "typescript",
-    ".mts": "typescript",
-    ".cts": "typescript",
-    ".tsx": "typescriptreact",
-    ".go": "go",
-    ".rs": "rust",
-    ".java": "java",
-    ".kt": "kotlin",
-    ".c": "c",
-    ".h": "c",
-    ".cc": "cpp",
-    ".cpp": "cpp",
-    ".cxx": "cpp",
-    ".hpp": "cpp",
-    ".hh": "cpp",
-    ".cs": "csharp",
-    ".rb": "ruby",
-    ".php": "php",
-    ".swift": "swift",
-    ".scala": "scala",
-    ".lua": "lua",
-    ".sh": "shellscript",
-    ".bash": "shellscript",
-    ".sql": "sql",
-    ".md": "markdown",
-    ".rst": "restructuredtext",
-    ".toml": "toml",
-    ".yaml": "yaml",
-    ".yml": "yaml",
-    ".json": "json",
-    ".html": "html",
-    ".css": "css",
-    ".xml": "xml",
-    ".txt": "plaintext",
-}
-BY_NAME = {"Makefile": "makefile", "Dockerfile": "dockerfile", "SConstruct": "python", "SConscript": "python"}
-
-OUTLINE_VERSION = 1
+OUTLINE_VERSION = 2
 """Raise it with every change to what `outline` yields: stored outlines are keyed by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One language, by its LSP id."""
+
+    id: str
+    suffixes: str
+    """With dots, separated by spaces."""
+    names: str = ""
+    """Whole file names, likewise."""
+    package: str = ""
+    """The module that holds the grammar; empty: there is none."""
+    function: str = "language"
+    queries: tuple[str, ...] = ()
+    """Files of `queries/`, without suffix."""
+    lexicon: str = ""
+    """What strings, comments and names look like (`lexicon.LEXICONS`)."""
+    blocks: frozenset[str] = frozenset()
+    """Nodes that are blocks of statements or members."""
+    depth: int = 24
+    """Definitions that stand deeper in the tree are not looked for."""
+    braces: bool = True
+    """Blocks are in braces; in a language without, indentation makes them."""
+    documents: str = "comment"
+    """What documents a definition: the comment above it, or the string in it."""
+    prose: bool = False
+    """Text or data: its words are no identifiers."""
+
+
+_SCRIPT = frozenset(
+    {"statement_block", "class_body", "interface_body", "enum_body", "switch_body", "object_type"}
+)
+_TYPED = ("ecmascript", "typescript")
+_C = frozenset({"compound_statement", "field_declaration_list", "declaration_list", "enumerator_list"})
+
+ROWS = (
+    Row(
+        "python", ".py .pyi .pyw", "SConstruct SConscript", "tree_sitter_python", queries=("python",),
+        lexicon="python", blocks=frozenset({"block"}), braces=False, documents="string",
+    ),
+    Row(
+        "javascript", ".js .mjs .cjs", "", "tree_sitter_javascript", queries=("ecmascript", "javascript"),
+        lexicon="script", blocks=_SCRIPT,
+    ),
+    Row(
+        "javascriptreact", ".jsx", "", "tree_sitter_javascript", queries=("ecmascript", "javascript"),
+        lexicon="script", blocks=_SCRIPT,
+    ),
+    Row(
+        "typescript", ".ts .mts .cts", "", "tree_sitter_typescript", "language_typescript", _TYPED,
+        lexicon="script", blocks=_SCRIPT,
+    ),
+    Row(
+        "typescriptreact", ".tsx", "", "tree_sitter_typescript", "language_tsx", _TYPED,
+        lexicon="script", blocks=_SCRIPT,
+    ),
+    Row(
+        "go", ".go", "", "tree_sitter_go", queries=("go",), lexicon="go",
+        blocks=frozenset({"block", "field_declaration_list", "interface_type", "import_spec_list"}),
+    ),
+    Row(
+        "rust", ".rs", "", "tree_sitter_rust", queries=("rust",), lexicon="rust",
+        blocks=frozenset(
+            {"block", "declaration_list", "field_declaration_list", "enum_variant_list", "match_block"}
+        ),
+    ),
+    Row(
+        "java", ".java", "", "tree_sitter_java", queries=("java",), lexicon="java",
+        blocks=frozenset(
+            {"block", "class_body", "interface_body", "enum_body", "constructor_body", "switch_block"}
+        ),
+    ),
+    Row("c", ".c .h", "", "tree_sitter_c", queries=("c",), lexicon="c", blocks=_C),
+    Row(
+        "cpp", ".cc .cpp .cxx .c++ .hpp .hh .hxx .h++ .ipp .inl .cu .cuh", "", "tree_sitter_cpp",
+        queries=("c", "cpp"), lexicon="c", blocks=_C,
+    ),
+    Row("kotlin", ".kt .kts", lexicon="script"),
+    Row("csharp", ".cs", lexicon="java"),
+    Row("ruby", ".rb", lexicon="hash"),
+    Row("php", ".php", lexicon="script"),
+    Row("swift", ".swift", lexicon="java"),
+    Row("scala", ".scala", lexicon="java"),
+    Row("lua", ".lua"),
+    Row("shellscript", ".sh .bash", lexicon="hash"),
+    Row("sql", ".sql"),
+    Row("makefile", "", "Makefile", lexicon="hash"),
+    Row("dockerfile", "", "Dockerfile", lexicon="hash"),
+    Row("go.mod", "", "go.mod", prose=True),
+    Row("markdown", ".md", prose=True),
+    Row("restructuredtext", ".rst", prose=True),
+    Row("toml", ".toml", prose=True),
+    Row("yaml", ".yaml .yml", prose=True),
+    Row("json", ".json", prose=True),
+    Row("jsonc", ".jsonc", "tsconfig.json jsconfig.json", prose=True),
+    Row("html", ".html", prose=True),
+    Row("css", ".css", prose=True),
+    Row("xml", ".xml", prose=True),
+    Row("plaintext", ".txt", prose=True),
+)  # fmt: skip
+
+_BY_ID = {row.id: row for row in ROWS}
+_BY_SUFFIX = {suffix: row.id for row in ROWS for suffix in row.suffixes.split()}
+_BY_NAME = {name: row.id for row in ROWS for name in row.names.split()}
+_UNKNOWN = Row("", "")
 
 
 def language_of(path: str) -> str:
     """The LSP language id of a file by its name alone; empty where unknown."""
     name = PurePosixPath(path)
-    return BY_NAME.get(name.name) or BY_SUFFIX.get(name.suffix.lower(), "")
+    return _BY_NAME.get(name.name) or _BY_SUFFIX.get(name.suffix.lower(), "")
+
+
+def row(language: str) -> Row:
+    """What is known about a language; little about an unknown one."""
+    return _BY_ID.get(language, _UNKNOWN)
 
 
 def supported(language: str) -> bool:
     """Whether there is a grammar, so that outlines, errors and blocks mean something."""
-    return language == "python"
+    return bool(row(language).package)
 
 
 @cache
 def grammar(language: str) -> Language:
     """The grammar of a supported language."""
-    if not supported(language):
+    known = row(language)
+    if not known.package:
         raise ValueError(f"no grammar for {language or 'an unknown language'}")
-    return Language(tree_sitter_python.language())
+    pointer: object = getattr(importlib.import_module(known.package), known.function)()
+    return Language(pointer)
 
 
+@cache
+def query_text(language: str) -> str:
+    """The query of a supported language: what its definitions, imports and exports are."""
+    folder = resources.files("glm_lsp.core.syntax") / "queries"
+    return "\n".join((folder / f"{name}.scm").read_text(encoding="utf-8") for name in row(language).queries)
+
+
+@cache
 def recipe(language: str) -> str:
     """What an outline depends on besides the file: grammar and outline version. Empty without a grammar."""
     if not supported(language):
         return ""
-    version = grammar(language).semantic_version or ()
-    return f"{language}-{'.'.join(map(str, version))}-o{OUTLINE_VERSION}"
+    known = grammar(language)
+    version = ".".join(map(str, known.semantic_version or (known.abi_version,)))
+    return f"{language}-{version}-o{OUTLINE_VERSION}"

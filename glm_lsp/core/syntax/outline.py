@@ -7,8 +7,11 @@ from collections.abc import Callable, Sequence
 from tree_sitter import Node, Tree
 
 from glm_lsp.core import text
-from glm_lsp.core.syntax import python
+from glm_lsp.core.imports.config import project_facts
+from glm_lsp.core.syntax import python, reader
+from glm_lsp.core.syntax.languages import row
 from glm_lsp.core.syntax.trees import chain, parse
+from glm_lsp.core.syntax.uses import uses
 from glm_lsp.core.values import FileOutline, Span, Symbol, SymbolKind
 
 NO_GRAMMAR = "no grammar for this language"
@@ -24,14 +27,25 @@ def outline(
 ) -> FileOutline:
     """What the index knows about one file. Never raises on any bytes, except `Halted` when `halt` says so.
 
-    `tree` must be a tree of exactly `data`. Without a grammar only size and number of lines are known.
+    `tree` must be a tree of exactly `data`. Without a grammar the names that occur are known, besides size
+    and number of lines, and what a project's configuration says.
     """
     digest, size, lines = text.digest(data), len(data), _lines(data)
+    known = row(language)
     if tree is None:
         tree = parse(data, language, halt=halt)
     if tree is None:
-        return FileOutline(path, digest, language, size_bytes=size, lines=lines, error=NO_GRAMMAR)
-    facts = python.read(tree, data, halt)
+        return FileOutline(
+            path=path,
+            digest=digest,
+            language=language,
+            references=() if known.prose else uses(data, known.lexicon, halt=halt),
+            size_bytes=size,
+            lines=lines,
+            error=NO_GRAMMAR,
+            project=project_facts(data, language),
+        )
+    facts = python.read(tree, data, halt) if language == "python" else reader.read(tree, data, language, halt)
     return FileOutline(
         path=path,
         digest=digest,
@@ -42,13 +56,18 @@ def outline(
         size_bytes=size,
         lines=lines,
         docstring=facts.docstring,
+        exports=facts.exports,
     )
 
 
 def definitions(data: bytes, language: str, *, tree: Tree | None = None) -> tuple[Symbol, ...]:
     """The classes and functions of an outline alone, at a fraction of its cost; none without a grammar."""
     tree = tree or parse(data, language)
-    return python.definitions(tree, data) if tree is not None else ()
+    if tree is None:
+        return ()
+    return (
+        python.definitions(tree, data) if language == "python" else reader.definitions(tree, data, language)
+    )
 
 
 def definitions_at(symbols: Sequence[Symbol], offset: int) -> tuple[Symbol, ...]:
@@ -74,7 +93,7 @@ def docstring_span(data: bytes, language: str, block: Span, *, tree: Tree | None
     The module's own: give the span of the whole file.
     """
     tree = tree or parse(data, language)
-    if tree is None:
+    if tree is None or row(language).documents != "string":
         return None
     root = tree.root_node
     if block.start == 0 and block.end >= len(data):
@@ -92,14 +111,17 @@ def block_end(data: bytes, language: str, offset: int, *, tree: Tree | None = No
     Without a grammar the block ends where the indentation first falls below that of the line.
     """
     tree = tree or parse(data, language)
+    known = row(language)
     start = data.rfind(b"\n", 0, offset) + 1
     before = data[start:offset]
     blank = not before.strip()
     if tree is None:
         return _indented_end(data, offset, _indent(data[start : _line_end(data, start)]))
     anchor = len(data[:offset].rstrip())
-    blocks = [n for n in chain(tree, max(anchor - 1, 0)) if n.type == "block"]
-    if blank:
+    blocks = [n for n in chain(tree, max(anchor - 1, 0)) if n.type in known.blocks]
+    if known.braces:
+        blocks = [n for n in chain(tree, offset) if n.type in known.blocks and n.start_byte < offset]
+    elif blank:
         blocks = [n for n in blocks if _column(data, n) <= len(before)]
     if not blocks:
         return len(data)

@@ -17,7 +17,7 @@ from tree_sitter import Node, Tree
 from glm_lsp.core.syntax.languages import grammar
 from glm_lsp.core.syntax.trees import Halted, text_of
 from glm_lsp.core.syntax.variables import variables
-from glm_lsp.core.values import Import, Reference, Span, Symbol, SymbolKind
+from glm_lsp.core.values import Export, Import, Reference, Span, Symbol, SymbolKind
 
 DOTTED = re.compile(rb"[\w\x80-\xff]+(?:\.[\w\x80-\xff]+)+")
 QUALIFIER_BYTES = 80
@@ -49,6 +49,7 @@ class Facts:
     references: tuple[Reference, ...]
     imports: tuple[Import, ...]
     docstring: str
+    exports: tuple[Export, ...] = ()
 
 
 def read(tree: Tree, data: bytes, halt: Callable[[], bool] | None = None) -> Facts:

@@ -1,0 +1,265 @@
+"""What strings, comments, names and local variables look like in a language: enough to list uses of names.
+
+Regular expressions over bytes, each linear in the text: what has no end is taken to the end of the file or
+its line, repetitions that could be tried again and again are bounded or possessive.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+
+_HIGH = r"\x80-\xff"
+IDENT = rf"[A-Za-z_${_HIGH}][\w${_HIGH}]*+"
+_LINE = r"/[^\n]*+"
+_BLOCK = r"\*[^*]*+(?:\*(?!/)[^*]*+)*+(?:\*/)?"
+_QUOTED = r'(?<=")[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"?'
+_SINGLE = r"(?<=')[^'\\\n]*+(?:\\.[^'\\\n]*+)*+'?"
+_CHARACTER = r"(?<=')(?:\\[^\n]{1,12}?|[^'\\\n]{1,4})'"
+_REGEX = (
+    r"(?:(?<=[(,=:\[!&|?{};\n]/)|(?<=[(,=:\[!&|?{};] /)|(?<=return /))"
+    r"(?![*/ ])(?:[^/\\\[\n]|\\.|\[[^\]\n]{0,300}\]){1,2000}/[a-z]*"
+)
+_TEMPLATE = r"(?<=`)(?:[^`\\$]++|\\.|\$(?!\{)|\$\{[^{}`]*+(?:[{`][^{}`]*+[}`][^{}`]*+)*+\}|\$)*+`?"
+
+
+@dataclass(frozen=True, slots=True)
+class Lexicon:
+    """One family of languages."""
+
+    inert: re.Pattern[bytes]
+    """Strings and comments. Each begins with one character of a set, which makes it fast; what follows looks
+    back at it."""
+    keywords: frozenset[bytes]
+    follow: str = ""
+    """What may stand after a name and tell what it is, in one group."""
+    no_use: frozenset[bytes] = frozenset()
+    """What of it says that a name without dots is no use: a key, a label, the target of an assignment."""
+    binding: frozenset[bytes] = frozenset()
+    """What of it says that a function binds the name."""
+    dots: tuple[bytes, ...] = ()
+    """What joins names besides the dot; two bytes each."""
+    params: re.Pattern[bytes] | None = None
+    """The names that a parameter list binds."""
+    names: tuple[re.Pattern[bytes], ...] = ()
+    """In a body: text whose names are bound. Each begins with something that is found fast."""
+    lists: tuple[re.Pattern[bytes], ...] = ()
+    """In a body: parameter lists."""
+    also: re.Pattern[bytes] | None = None
+    """Uses that `no_use` would leave out."""
+    receivers: frozenset[bytes] = frozenset()
+    """Keywords that stand for an object."""
+    code_in: re.Pattern[bytes] | None = None
+    """Code inside of strings."""
+    code_before: bytes = b""
+    """One of these stands before a string with code in it, or before the letter that does."""
+
+    @property
+    def tokens(self) -> re.Pattern[bytes]:
+        """Dotted names and numbers, each with what follows it. The set in front makes it fast."""
+        return _tokens(self.follow)
+
+
+JOINT = b"\1\1"
+"""Stands for what joins names besides the dot."""
+
+
+@cache
+def _tokens(follow: str) -> re.Pattern[bytes]:
+    return _compiled(rf"([\w$#.\x01{_HIGH}]++)(?:{follow})?" if follow else rf"([\w$#.\x01{_HIGH}]++)()")
+
+
+def _words(text: str) -> frozenset[bytes]:
+    return frozenset(word.encode() for word in text.split())
+
+
+def _compiled(pattern: str) -> re.Pattern[bytes]:
+    return re.compile(pattern.encode("latin-1"), re.DOTALL | re.MULTILINE)
+
+
+def _each(*patterns: str) -> tuple[re.Pattern[bytes], ...]:
+    return tuple(_compiled(pattern) for pattern in patterns)
+
+
+_TARGET = r"(?:\*?\w+|\([\w, ]{1,200}\))"
+_PYTHON = Lexicon(
+    inert=_compiled(
+        r"""["'#](?:(?<=#)[^\n]*+|"""
+        r'(?<=")(?:""(?:[^"\\]++|\\.|"(?!""))*+(?:"""|\Z)|[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"?)|'
+        r"(?<=')(?:''(?:[^'\\]++|\\.|'(?!''))*+(?:'{3}|\Z)|[^'\\\n]*+(?:\\.[^'\\\n]*+)*+'?))"
+    ),
+    keywords=_words(
+        "False None True and as assert async await break class continue def del elif else except "
+        "finally for from global if import in is lambda nonlocal not or pass raise return try "
+        "while with yield match case type"
+    ),
+    follow=r"(['\"]|[ \t]*+:?=(?!=))",
+    no_use=_words("= := \" '") | {b" =", b" :="},
+    binding=_words("= :=") | {b" =", b" :="},
+    params=_compiled(rf"[(,]\s*+\*{{0,2}}({IDENT})\s*+(?=[:=,)])"),
+    names=_each(
+        r"for\s+([^:\n]{1,200}?)\s+in\b",
+        r"as\s+(\w+)",
+        rf"\n[ \t]*+({_TARGET}(?:,[ \t]*+{_TARGET}){{1,20}})[ \t]*+=(?!=)",
+    ),
+    lists=_each(r"lambda\s+([^:\n]{0,200}):"),
+    code_in=_compiled(r"\{([^{}]{1,500})\}"),
+    code_before=b"fFtT",
+)
+
+_DECLARED = rf"\s+({IDENT}|[{{\[][^}}\]=]{{0,400}})"
+_SCRIPT = Lexicon(
+    inert=_compiled(rf"""["'`/](?:{_QUOTED}|{_SINGLE}|(?<=/)(?:{_LINE}|{_BLOCK}|{_REGEX})|{_TEMPLATE})"""),
+    keywords=_words(
+        "abstract any as asserts async await boolean break case catch class const constructor "
+        "continue debugger declare default delete do else enum export extends false finally for "
+        "from function get if implements import in infer instanceof interface is keyof let "
+        "namespace never new null number object of override package private protected public "
+        "readonly return satisfies set static string super switch symbol this throw true try "
+        "type typeof undefined unique unknown var void while with yield bigint require module "
+        "exports arguments"
+    ),
+    follow=r"(\??:(?!:)|[ \t]*+=(?!=)>?)",
+    no_use=_words(": ?:") | {b"=", b" ="},
+    binding=frozenset({b"=>", b" =>"}),
+    dots=(b"?.", b"!."),
+    params=_compiled(
+        r"[(,{\[]\s*+(?:\.\.\.)?(?:(?:public|private|protected|readonly|override)\s+){0,3}"
+        rf"({IDENT})\s*+(?=[?!]?\s*+[:,)=\]}}])"
+    ),
+    names=_each(rf"const{_DECLARED}", rf"let{_DECLARED}", rf"var{_DECLARED}", rf"catch\s*\(\s*({IDENT})"),
+    lists=_each(r"\(([^()]{0,400})\)\s{0,40}(?::[^=(){};]{0,200})?=>"),
+    also=_compiled(r"case\s+([\w$]+)(?=:)"),
+    receivers=_words("this super"),
+    code_in=_compiled(r"\$\{([^{}]{1,500})\}"),
+)
+
+_LIST = rf"({IDENT}(?:,\s*{IDENT}){{1,20}})"
+_GO = Lexicon(
+    inert=_compiled(rf"""["'`/](?:{_QUOTED}|{_CHARACTER}|(?<=/)(?:{_LINE}|{_BLOCK})|(?<=`)[^`]*+`?)"""),
+    keywords=_words(
+        "break case chan const continue default defer else fallthrough for func go goto if "
+        "import interface map package range return select struct switch type var nil true false "
+        "iota string int int8 int16 int32 int64 uint uint8 uint16 uint32 uint64 uintptr byte "
+        "rune bool float32 float64 complex64 complex128 error any _"
+    ),
+    follow=r"(:(?!=)|[ \t]*+:=)",
+    no_use=frozenset({b":", b":=", b" :="}),
+    binding=frozenset({b":=", b" :="}),
+    params=_compiled(rf"[(,]\s*+({IDENT}(?:\s*,\s*{IDENT}){{0,20}})\s+(?=[*\[\]\w.(<])"),
+    names=_each(
+        rf"\n[ \t]*+(?:if |for |switch |case )?{_LIST}\s*:=", rf"var\s+({IDENT}(?:,\s*{IDENT}){{0,20}})"
+    ),
+    lists=_each(r"func\s*(\([^()]{0,400}\))"),
+    also=_compiled(r"case\s+([\w.]+)(?=:)"),
+)
+
+_RUST = Lexicon(
+    inert=_compiled(
+        r"""["'/](?:(?<=r")[^"]*+"?|(?<=r\#")(?:[^"]++|"(?!\#))*+(?:"\#)?|"""
+        r'(?<=r\#\#")(?:[^"]++|"(?!\#\#))*+(?:"\#\#)?|(?<=")[^"\\]*+(?:\\.[^"\\]*+)*+"?|'
+        rf"{_CHARACTER}|(?<=')\w++|(?<=/)(?:{_LINE}|{_BLOCK}))"
+    ),
+    keywords=_words(
+        "as async await break const continue crate dyn else enum extern false fn for if impl in "
+        "let loop match mod move mut pub ref return self Self static struct super trait true "
+        "type union unsafe use where while i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize "
+        "f32 f64 bool char str _"
+),
+    follow=r"(:|\"|')",
+    no_use=_words(": \" '"),
+    dots=(b"::",),
+    params=_compiled(rf"[(,|]\s*+(?:&\s*)?(?:mut\s+)?({IDENT})\s*+(?=:|[,|])"),
+    names=_each(
+        r"let\s+(?:mut\s+)?([a-z_]\w*)", r"let\s+\w*\(([a-z_][\w, ]{0,200})\)", r"for\s+([a-z_]\w*)",
+        r"for\s+\(([a-z_][\w, ]{0,200})\)", r"Some\(([a-z_]\w*)\)",
+        r"Ok\(([a-z_]\w*)\)", r"Err\(([a-z_]\w*)\)",
+    ),
+    lists=_each(r"(\|[^|\n]{0,200}\|)"),
+    receivers=_words("self Self super crate"),
+)  # fmt: skip
+
+_NO_TYPE = r"(?!return\b|throw\b|new\b|else\b|case\b|goto\b|import\b|package\b|using\b|typedef\b|delete\b)"
+_MODIFIERS = r"(?:(?:final|const|static|unsigned|signed|struct|volatile|register|auto)\s+){0,4}"
+_JAVA_TYPE = rf"{_NO_TYPE}{_MODIFIERS}[A-Za-z_][\w.<>\[\]?]{{0,100}}(?:, ?[\w.<>\[\]?]{{1,100}})?\s+"
+_JAVA = Lexicon(
+    inert=_compiled(
+        r"""["'/](?:(?<=")""(?:[^"\\]++|\\.|"(?!""))*+(?:"{3}|\Z)|"""
+        rf"{_QUOTED}|{_SINGLE}|(?<=/)(?:{_LINE}|{_BLOCK}))"
+    ),
+    keywords=_words(
+        "abstract assert boolean break byte case catch char class const continue default do "
+        "double else enum extends final finally float for goto if implements import instanceof "
+        "int interface long native new package private protected public return short static "
+        "strictfp super switch synchronized this throw throws transient try void volatile while "
+        "var record sealed permits yield true false null override bool string object namespace "
+        "using get set virtual async await foreach in out ref readonly internal func let def val "
+        "trait guard self"
+    ),
+    dots=(b"::",),
+    params=_compiled(rf"[\w>\])]\s+({IDENT})\s*+(?=[,)])"),
+    names=_each(
+        rf"\n[ \t]*+{_JAVA_TYPE}({IDENT})\s*+(?=[=;:])", rf"\([ \t]*+{_JAVA_TYPE}({IDENT})\s*+(?=[=;:)])"
+    ),
+    lists=_each(r"(\([\w, ]{0,200}\))\s*->"),
+    receivers=_words("this super self"),
+)
+
+_C_TYPE = rf"{_NO_TYPE}{_MODIFIERS}[A-Za-z_][\w:<>\x01]{{0,100}}[\s*&]{{1,10}}"
+_C = Lexicon(
+    inert=_compiled(
+        r"""["'/](?:(?<=R")([^()\\ \n]{0,16})\(.*?(?:\)\1"|\Z)|"""
+        rf"{_QUOTED}|{_CHARACTER}|(?<=/)(?:{_LINE}|{_BLOCK}))"
+    ),
+    keywords=_words(
+        "auto bool break case catch char class const const_cast constexpr continue decltype "
+        "default define defined delete do double dynamic_cast else endif elif enum error "
+        "explicit export extern false final float for friend goto if ifdef ifndef include inline "
+        "int long mutable namespace new noexcept nullptr NULL operator override pragma private "
+        "protected public register reinterpret_cast restrict return short signed sizeof static "
+        "static_assert static_cast struct switch template this throw true try typedef typeid "
+        "typename undef union unsigned using virtual void volatile wchar_t while size_t ssize_t "
+        "int8_t int16_t int32_t int64_t uint8_t uint16_t uint32_t uint64_t uintptr_t intptr_t "
+        "ptrdiff_t once #define #if #ifdef #ifndef #else #elif #endif #include #undef #pragma "
+        "#error # ##"
+    ),
+    follow=r"(\"|')",
+    no_use=_words("\" '"),
+    dots=(b"->", b"::"),
+    params=_compiled(rf"[\w>*&\])]\s*+[\s*&]({IDENT})\s*+(?=[,)=\[])"),
+    names=_each(
+        rf"\n[ \t]*+{_C_TYPE}({IDENT})\s*+(?=[=;,\[])", rf"\([ \t]*+{_C_TYPE}({IDENT})\s*+(?=[=;:)])"
+    ),
+    receivers=_words("this"),
+)
+
+_HASH = Lexicon(
+    inert=_compiled(rf"""["'#](?:(?<=\s\#)[^\n]*+|{_QUOTED}|{_SINGLE})"""),
+    keywords=_words(
+        "if then else elsif elif fi do done for in while until case esac end def class module "
+        "return local export echo and or not nil true false self begin rescue ensure require set "
+        "function"
+    ),
+    dots=(b"::",),
+    receivers=_words("self"),
+)
+
+_PLAIN = Lexicon(
+    inert=_compiled(rf"""["'/\-](?:(?<=/)(?:{_LINE}|{_BLOCK})|(?<=--)[^\n]*+|{_QUOTED}|{_SINGLE})"""),
+    keywords=_words(
+        "if then else end for in do while return function local let var const true false nil null"
+    ),
+    dots=(b"::", b"->"),
+)
+
+LEXICONS = {
+    "python": _PYTHON,
+    "script": _SCRIPT,
+    "go": _GO,
+    "rust": _RUST,
+    "java": _JAVA,
+    "c": _C,
+    "hash": _HASH,
+    "": _PLAIN,
+}

@@ -1,0 +1,18 @@
+((class_specifier name: (type_identifier) @name body: (_) @body) @node (#set! is class))
+((class_specifier name: (template_type name: (type_identifier) @name) body: (_) @body) @node (#set! is class))
+((template_declaration (class_specifier name: (type_identifier) @name body: (_))) @outer (#set! is outer))
+((template_declaration (struct_specifier name: (type_identifier) @name body: (_))) @outer (#set! is outer))
+((template_declaration (function_definition declarator: (function_declarator declarator: (_) @name))) @outer (#set! is outer))
+((alias_declaration name: (type_identifier) @name type: (_) @value) @node (#set! is type))
+((function_definition declarator: (reference_declarator (function_declarator declarator: [(identifier) (field_identifier)] @name)) body: (compound_statement) @body) @node (#set! is function))
+((function_definition declarator: (function_declarator declarator: [(destructor_name) (operator_name)] @name) body: (compound_statement) @body) @node (#set! is function))
+
+((function_definition declarator: (function_declarator declarator: (qualified_identifier scope: (_) @of name: [(identifier) (destructor_name) (operator_name)] @name)) body: (compound_statement) @body) @node (#set! is method))
+((function_definition declarator: (function_declarator declarator: (qualified_identifier name: (qualified_identifier scope: (_) @of name: [(identifier) (destructor_name) (operator_name)] @name))) body: (compound_statement) @body) @node (#set! is method))
+((function_definition declarator: (pointer_declarator declarator: (function_declarator declarator: (qualified_identifier scope: (_) @of name: (identifier) @name))) body: (compound_statement) @body) @node (#set! is method))
+((function_definition declarator: (reference_declarator (function_declarator declarator: (qualified_identifier scope: (_) @of name: [(identifier) (operator_name)] @name))) body: (compound_statement) @body) @node (#set! is method))
+((function_definition declarator: (pointer_declarator declarator: (function_declarator declarator: (qualified_identifier name: (qualified_identifier scope: (_) @of name: (identifier) @name)))) body: (compound_statement) @body) @node (#set! is method))
+
+((field_declaration declarator: (function_declarator declarator: (field_identifier) @name)) @node (#set! is prototype))
+((field_declaration declarator: (pointer_declarator declarator: (function_declarator declarator: (field_identifier) @name))) @node (#set! is prototype))
+((field_declaration declarator: (reference_declarator (function_declarator declarator: (field_identifier) @name))) @node (#set! is prototype))

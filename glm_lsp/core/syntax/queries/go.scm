@@ -1,0 +1,17 @@
+((function_declaration name: (identifier) @name body: (block)? @body) @node (#set! is function))
+((method_declaration receiver: (parameter_list (parameter_declaration type: (_) @of)) name: (_) @name body: (block)? @body) @node (#set! is method))
+((type_declaration (type_spec name: (type_identifier) @name type: (struct_type (field_declaration_list) @body)) @node) @outer (#set! is class))
+((type_declaration (type_spec name: (type_identifier) @name type: (interface_type "interface" @end) @body) @node) @outer (#set! is interface))
+((type_declaration (type_spec name: (type_identifier) @name type: (_) @value) @node) @outer (#set! is other-type))
+((type_declaration (type_alias name: (type_identifier) @name type: (_) @value) @node) @outer (#set! is type))
+((interface_type (method_elem name: (field_identifier) @name) @node) (#set! is method))
+
+((source_file (const_declaration (const_spec name: (identifier) @name value: (_)? @value) @node) @outer) (#set! is variable) (#set! shallow))
+((source_file (var_declaration (var_spec name: (identifier) @name value: (_)? @value) @node) @outer) (#set! is variable) (#set! shallow))
+((source_file (var_declaration (var_spec_list (var_spec name: (identifier) @name value: (_)? @value) @node))) (#set! is variable) (#set! shallow))
+
+((import_spec name: (package_identifier) @alias path: (_) @module) @node (#set! is import) (#set! shallow))
+((import_spec name: (dot) path: (_) @module) @node (#set! is import) (#set! name "*") (#set! shallow))
+((import_spec name: (blank_identifier) @alias path: (_) @module) @node (#set! is import) (#set! shallow))
+((import_spec path: (_) @module !name) @node (#set! is import) (#set! shallow))
+((package_clause) @node (#set! is inert) (#set! shallow))

@@ -1,0 +1,13 @@
+((class_declaration name: (identifier) @name body: (class_body) @body) @node (#set! is class))
+((record_declaration name: (identifier) @name body: (class_body) @body) @node (#set! is class))
+((interface_declaration name: (identifier) @name body: (interface_body) @body) @node (#set! is interface))
+((annotation_type_declaration name: (identifier) @name body: (_) @body) @node (#set! is interface))
+((enum_declaration name: (identifier) @name body: (enum_body) @body) @node (#set! is enum))
+((method_declaration name: (identifier) @name body: (block)? @body) @node (#set! is method))
+((constructor_declaration name: (identifier) @name body: (_) @body) @node (#set! is method))
+((field_declaration declarator: (variable_declarator name: (identifier) @name value: (_)? @value)) @node (#set! is variable))
+((constant_declaration declarator: (variable_declarator name: (identifier) @name value: (_)? @value)) @node (#set! is variable))
+
+((import_declaration [(scoped_identifier) (identifier)] @module (asterisk)) @node (#set! is import) (#set! name "*") (#set! shallow))
+((import_declaration (scoped_identifier scope: (_) @module name: (_) @name) .) @node (#set! is import) (#set! shallow))
+((package_declaration) @node (#set! is inert) (#set! shallow))

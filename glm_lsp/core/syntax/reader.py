@@ -1,0 +1,473 @@
+"""The outline of a file in any language that has a query: definitions, imports, exports.
+
+A pattern says what it finds by `(#set! is …)`:
+
+- a definition: `class`, `interface`, `enum`, `type`, `module`, `function`, `method`, `variable`, with the
+  captures `@node` (all of it), `@name`, and where there are such `@body`, `@end` (where the signature ends),
+  `@value` (what may be left out of a signature), `@of` (what it is a member of, if that is not around it),
+  `@outer` (a statement of which it is the chief part);
+  `other-type` and `prototype` give way to what says more about the same name;
+- `scope`: `@node` holds members of `@name`; it is no definition itself;
+- `outer`: `@outer` around the definition called `@name` belongs to it;
+- `text`, `module-text`: `@text` documents the definition called `@name`, the module;
+- `import`: `@node`, `@module`, `@name`, `@alias`; `export`: `@name`, `@local`, `@module`. What has no capture
+  may be a constant: `(#set! name default)`. With `(#set! call f)` the capture `@call` must read `f`;
+- `inert`: `@node` has no uses of names in it; `commonjs`: an export by assignment; `use`: a whole import
+  of Rust; and with `shallow` the pattern is looked for among the outermost statements only.
+
+A query cannot be stopped while it runs: its progress callback is not safe to use. So it runs on pieces of a
+file, does not look below `Row.depth`, and not at a broken stretch with thousands of tokens side by side, on
+which it would take quadratic time, but into each of its parts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+from tree_sitter import Node, Query, QueryCursor, Tree
+
+from glm_lsp.core.syntax import comments
+from glm_lsp.core.syntax.languages import Row, grammar, query_text, row
+from glm_lsp.core.syntax.trees import Halted, text_of
+from glm_lsp.core.syntax.uses import uses
+from glm_lsp.core.values import OWNERS, Export, Import, Reference, Span, Symbol, SymbolKind
+
+WHOLE_BYTES = 1 << 17
+"""Larger files are queried in pieces of this size."""
+WIDE_NODES = 2000
+HALT_MATCHES = 512
+MOST_NESTING = 16
+SHALLOW = 4
+"""How deep patterns that say `(#set! shallow)` are looked for."""
+SIGNATURE_BYTES = 160
+"""A statement up to this size is its own signature."""
+MOST_SIGNATURE_BYTES = 2000
+_KINDS = {
+    **{str(kind): kind for kind in SymbolKind},
+    "other-type": SymbolKind.TYPE,
+    "prototype": SymbolKind.FUNCTION,
+}
+_WEAK = {"variable": 2, "other-type": 1, "prototype": 1}
+"""Where two patterns say something about one name, the one that says more is right."""
+_EXPORTS = ("exports", "module.exports")
+_PREFIX = re.compile(rb"[ \t]*+(?:(export)\s+)?(?:(default)\s+)?(?:declare\s+)?(?:abstract\s+)?(?:async\s+)?")
+_WRAPPERS = ("decorated_definition", "template_declaration")
+_ANNOTATIONS = re.compile(rb"(?:@[\w.]+(?:\([^()]{0,200}(?:\([^()]{0,200}\)[^()]{0,200}){0,8}\))?\s*)+")
+_OF = re.compile(r"[^\W\d]\w*")
+Captures = Mapping[str, list[Node]]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What `read` finds; all in the order of the file."""
+
+    symbols: tuple[Symbol, ...]
+    references: Sequence[Reference]
+    imports: tuple[Import, ...]
+    exports: tuple[Export, ...]
+    docstring: str
+
+
+@dataclass(slots=True)
+class _Definition:
+    """A definition as the query found it; places are bytes of the file."""
+
+    kind: SymbolKind | None
+    """None: a scope that is no definition."""
+    node: Node
+    name: Node
+    captures: Captures
+    start: int
+    end: int
+    outer: Node | None = None
+    weak: int = 0
+    prototype: bool = False
+    statement: int = -1
+    """Where the statement begins of which it is a part; -1: nowhere else."""
+
+
+@dataclass(slots=True)
+class _Reading:
+    row: Row
+    data: bytes
+    definitions: dict[int, _Definition] = field(default_factory=dict[int, _Definition])
+    """By the place of the name."""
+    outers: dict[int, Node] = field(default_factory=dict[int, Node])
+    texts: dict[int, Node] = field(default_factory=dict[int, Node])
+    imports: dict[tuple[int, Import], Span] = field(default_factory=dict[tuple[int, Import], Span])
+    exports: dict[Export, int] = field(default_factory=dict[Export, int])
+    inert: list[Span] = field(default_factory=list[Span])
+    """Statements whose names are no uses, besides imports."""
+    docstring: str = ""
+
+
+def read(tree: Tree, data: bytes, language: str, halt: Callable[[], bool] | None = None) -> Facts:
+    """Everything that the outline of a supported language needs. Raises `Halted` when `halt` says so."""
+    reading = _queried(tree, data, language, halt)
+    symbols = tuple(_symbols(reading))
+    imports = sorted(reading.imports.items(), key=lambda item: item[0][0])
+    references = uses(
+        data, reading.row.lexicon, symbols, [*(span for _, span in imports), *reading.inert], halt
+    )
+    return Facts(
+        symbols=symbols,
+        references=references,
+        imports=tuple(dict.fromkeys(item for (_, item), _ in imports)),
+        exports=tuple(sorted(reading.exports, key=lambda e: (reading.exports[e], e.name))),
+        docstring=reading.docstring or comments.of_file(data, reading.row),
+    )
+
+
+def definitions(tree: Tree, data: bytes, language: str) -> tuple[Symbol, ...]:
+    """The definitions that `read` finds, variables left out."""
+    reading = _queried(tree, data, language, None)
+    return tuple(s for s in _symbols(reading) if s.kind is not SymbolKind.VARIABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class _Compiled:
+    """A language's query as two: one for the whole file, one that looks at its outermost statements only."""
+
+    queries: tuple[tuple[Query, int], ...]
+    """With the depth to which each looks."""
+    settings: tuple[Mapping[str, str | None], ...]
+    """By pattern."""
+
+
+@cache
+def _compiled(language: str) -> _Compiled:
+    text, known = query_text(language), grammar(language)
+    deep, shallow = Query(known, text), Query(known, text)
+    settings = tuple(deep.pattern_settings(i) for i in range(deep.pattern_count))
+    for pattern, setting in enumerate(settings):
+        (deep if "shallow" in setting else shallow).disable_pattern(pattern)
+    return _Compiled(((deep, row(language).depth), (shallow, SHALLOW)), settings)
+
+
+def _queried(tree: Tree, data: bytes, language: str, halt: Callable[[], bool] | None) -> _Reading:
+    settings = _compiled(language).settings
+    reading = _Reading(row(language), data)
+    left = HALT_MATCHES
+    for pattern, captures in _matches(tree, data, language, halt):
+        left -= 1
+        if not left:
+            left = HALT_MATCHES
+            if halt is not None and halt():
+                raise Halted
+        _take(reading, settings[pattern], captures)
+    return reading
+
+
+def _take(reading: _Reading, settings: Mapping[str, str | None], captures: Captures) -> None:
+    """Note one match."""
+    what = settings.get("is") or ""
+    wanted = settings.get("call")
+    if wanted is not None and text_of(reading.data, captures["call"][0]) not in wanted.split():
+        return
+    if what in _KINDS or what == "scope":
+        name, node = captures["name"][0], captures["node"][0]
+        at = name.start_byte if what != "scope" else -1 - node.start_byte
+        known = reading.definitions.get(at)
+        weak = _WEAK.get(what, 0)
+        if name.end_byte > name.start_byte and (known is None or weak < known.weak):
+            outer = captures["outer"][0] if "outer" in captures else None
+            reading.definitions[at] = _Definition(
+                _KINDS.get(what),
+                node,
+                name,
+                captures,
+                node.start_byte,
+                _end(reading.data, node),
+                outer,
+                weak,
+                what == "prototype",
+            )
+    elif what == "outer":
+        reading.outers[captures["name"][0].start_byte] = captures["outer"][0]
+    elif what == "text":
+        reading.texts[captures["name"][0].start_byte] = captures["text"][0]
+    elif what == "module-text":
+        reading.docstring = comments.of_string(text_of(reading.data, captures["text"][0]))
+    elif what in ("import", "use"):
+        node = captures["node"][0]
+        span = Span(node.start_byte, node.end_byte)
+        if what == "use":
+            items = tuple(rust_uses(text_of(reading.data, captures["module"][0])))
+        else:
+            items = (_import(reading, settings, captures),)
+        for item in items:
+            reading.imports.setdefault((node.start_byte, item), span)
+    elif what == "inert":
+        reading.inert.append(Span(captures["node"][0].start_byte, captures["node"][0].end_byte))
+    elif what in ("export", "commonjs"):
+        name, local, module = (
+            _text(reading.data, settings, captures, key) for key in ("name", "local", "module")
+        )
+        if what == "commonjs":
+            place = text_of(reading.data, captures["exports"][0])
+            if text_of(reading.data, captures["call"][0]) == "exports":
+                name = place
+            elif place != "exports":
+                return
+        node = captures["node"][0]
+        reading.exports.setdefault(Export(name, local, module), node.start_byte)
+        if module:
+            reading.inert.append(Span(node.start_byte, node.end_byte))
+
+
+def _end(data: bytes, node: Node) -> int:
+    """Where a node ends, without a line ending that the grammar counts as its own."""
+    end = node.end_byte
+    return end - 1 if end > node.start_byte and data[end - 1] == 0x0A else end
+
+
+def _text(data: bytes, settings: Mapping[str, str | None], captures: Captures, key: str) -> str:
+    if key in captures:
+        return "".join(text_of(data, captures[key][0]).split()).strip("\"'`<>")
+    return settings.get(key) or ""
+
+
+def _import(reading: _Reading, settings: Mapping[str, str | None], captures: Captures) -> Import:
+    module, name, alias = (
+        _text(reading.data, settings, captures, key) for key in ("module", "name", "alias")
+    )
+    level = 0
+    if name == "mod" and reading.row.id == "rust":
+        return Import(f"self::{module}", "", module)
+    if reading.row.id == "python":
+        level = len(module) - len(module.lstrip("."))
+        module = module.lstrip(".")
+    return Import(module, name, "" if alias == name else alias, level)
+
+
+def rust_uses(tree: str) -> Iterator[Import]:
+    """The imports of a `use`: `a::{b, c as d, e::*}`."""
+    pending = [("", " as ".join("".join(part.split()) for part in re.split(r"\sas\s", tree)), 0)]
+    while pending:
+        prefix, text, depth = pending.pop()
+        head, brace, rest = text.partition("{")
+        if brace and depth < MOST_NESTING:
+            inner = rest[: rest.rfind("}")] if "}" in rest else rest
+            pending += [(prefix + head, part, depth + 1) for part in _split(inner) if part]
+            continue
+        path, _, alias = (prefix + text).partition(" as ")
+        module, _, name = path.rpartition("::")
+        if name == "self":
+            module, _, name = module.rpartition("::")
+        yield Import(module, name, alias) if module else Import(name, "", alias or name)
+
+
+def _split(text: str) -> Iterator[str]:
+    """At the commas outside of braces."""
+    depth = start = 0
+    for at, sign in enumerate(text):
+        depth += (sign == "{") - (sign == "}")
+        if sign == "," and depth == 0:
+            yield text[start:at]
+            start = at + 1
+    yield text[start:]
+
+
+def _matches(
+    tree: Tree, data: bytes, language: str, halt: Callable[[], bool] | None
+) -> Iterator[tuple[int, Captures]]:
+    """What the query finds, some of it more than once."""
+    compiled = _compiled(language)
+    for root in _roots(tree.root_node, row(language).depth, halt):
+        whole = root.end_byte - root.start_byte <= WHOLE_BYTES
+        for start in range(root.start_byte, max(root.end_byte, root.start_byte + 1), WHOLE_BYTES):
+            for query, depth in compiled.queries:
+                if halt is not None and halt():
+                    raise Halted
+                cursor = QueryCursor(query)
+                cursor.set_max_start_depth(depth)
+                if not whole:
+                    cursor.set_byte_range(start, start + WHOLE_BYTES)
+                yield from cursor.matches(root)
+
+
+def _roots(root: Node, depth: int, halt: Callable[[], bool] | None) -> Iterator[Node]:
+    """The root, or where a part of it is broken and wide, what is below that."""
+    pending = [(root, 0)]
+    while pending:
+        node, level = pending.pop()
+        if halt is not None and halt():
+            raise Halted
+        if not _hides_width(node, depth - level, halt):
+            yield node
+            continue
+        cursor = node.walk()
+        more = cursor.goto_first_child()
+        while more:
+            child = cursor.node
+            if child is not None and child.is_named and child.child_count:
+                pending.append((child, level + 1))
+            more = cursor.goto_next_sibling()
+
+
+def _hides_width(node: Node, depth: int, halt: Callable[[], bool] | None) -> bool:
+    """Whether an error of very many tokens is in a node, as far down as the query looks."""
+    if not node.has_error:
+        return False
+    cursor = node.walk()
+    level = left = 0
+    while True:
+        here = cursor.node
+        left += 1
+        if left % 4096 == 0 and halt is not None and halt():
+            raise Halted
+        if here is not None and here.is_error and here.child_count > WIDE_NODES:
+            return True
+        if here is not None and here.has_error and level < depth and cursor.goto_first_child():
+            level += 1
+            continue
+        while not cursor.goto_next_sibling():
+            if not level or not cursor.goto_parent():
+                return False
+            level -= 1
+
+
+def _symbols(reading: _Reading) -> Iterator[Symbol]:
+    """The definitions as values, in the order of the file, each under the one around it."""
+    data, script = reading.data, "ecmascript" in reading.row.queries
+    _widen(reading)
+    found = sorted(reading.definitions.values(), key=lambda d: (d.start, -d.end, d.name.start_byte))
+    around: list[tuple[int, str, SymbolKind | None]] = []
+    for definition in found:
+        while around and around[-1][0] <= definition.start:
+            around.pop()
+        name = _text(data, {}, {"name": [definition.name]}, "name")
+        method = definition.kind is SymbolKind.METHOD
+        owners = [a for a in around if method or a[2] is not SymbolKind.VARIABLE]
+        parent, owner = (owners[-1][1], owners[-1][2]) if owners else (None, None)
+        if definition.prototype and owner in (SymbolKind.FUNCTION, SymbolKind.METHOD):
+            continue  # what looks like one in a body is a variable
+        if definition.kind is None:
+            last = _OF.findall(name.split("<")[0])
+            around.append((definition.end, last[-1] if last else name, SymbolKind.CLASS))
+            continue
+        if of := definition.captures.get("of"):
+            whole = text_of(data, of[0]).removesuffix(".prototype")
+            names = _OF.findall(whole.split("<")[0].split("[")[0])
+            if script and whole in _EXPORTS:
+                reading.exports.setdefault(Export(name, name), definition.start)
+                parent = owner = None
+            elif names:
+                parent, owner = names[-1], SymbolKind.CLASS
+        if script and (parent is None or owner is SymbolKind.MODULE):
+            _export(reading, definition, name, exported=parent is None)
+        symbol = _symbol(reading, definition, name, parent, owner)
+        around.append((definition.end, symbol.qualified, symbol.kind))
+        yield symbol
+
+
+def _widen(reading: _Reading) -> None:
+    """Give decorators and statements to the definitions that they belong to.
+
+    Of several in one statement (`const a = 1, b = 2`) only the first gets its first word.
+    """
+    last = -1
+    for definition in sorted(reading.definitions.values(), key=lambda d: d.start):
+        outer = definition.outer or reading.outers.get(definition.name.start_byte)
+        definition.outer = outer
+        if outer is None:
+            continue
+        if outer.child_count > 1 and outer.child(1).type == "(":
+            definition.outer = None  # a group, whose members have lines of their own
+            continue
+        definition.statement = outer.start_byte
+        if outer.start_byte == last:
+            definition.outer = None
+        else:
+            definition.start = last = outer.start_byte
+            if outer.named_child_count == 1 or outer.type in _WRAPPERS:
+                definition.end = outer.end_byte
+
+
+def _export(reading: _Reading, definition: _Definition, name: str, *, exported: bool) -> None:
+    """The words before a definition: `export default` belongs to it."""
+    data, at = reading.data, definition.statement if definition.statement >= 0 else definition.start
+    if data.startswith(b"export", at):
+        prefix = _PREFIX.match(data, at, at + 200)
+    else:
+        line = max(data.rfind(b"\n", 0, at) + 1, at - 200)
+        prefix = _PREFIX.match(data, line, at)
+        if prefix is not None and prefix.end() != at:
+            prefix = None
+        elif prefix is not None and prefix[1] and definition.start == at:
+            definition.start = prefix.start(1)
+    if exported and prefix is not None and prefix[1]:
+        reading.exports.setdefault(Export("default" if prefix[2] else name, name), definition.start)
+
+
+def _symbol(
+    reading: _Reading, definition: _Definition, name: str, parent: str | None, owner: SymbolKind | None
+) -> Symbol:
+    data, node, captures = reading.data, definition.node, definition.captures
+    kind = definition.kind or SymbolKind.CLASS
+    if kind is SymbolKind.FUNCTION and owner in OWNERS and owner is not SymbolKind.MODULE:
+        kind = SymbolKind.METHOD
+    body = captures["body"][0] if "body" in captures else None
+    end = definition.end
+    first = last = definition.outer or node
+    if end < _end(data, last):
+        last = node
+    text = reading.texts.get(definition.name.start_byte)
+    if reading.row.documents == "string":
+        docstring = comments.of_string(text_of(data, text)) if text is not None else ""
+    else:
+        docstring = comments.above(data, definition.start, reading.row)
+    return Symbol(
+        name=name,
+        kind=kind,
+        span=Span(definition.start, end),
+        signature=_signature(data, definition, kind, body),
+        parent=parent,
+        docstring=docstring,
+        name_span=Span(definition.name.start_byte, definition.name.end_byte),
+        body=Span(body.start_byte, min(body.end_byte, end)) if body is not None else Span(end, end),
+        start_line=(first if definition.start <= first.start_byte else node).start_point.row,
+        end_line=last.end_point.row - (last.end_byte > end),
+    )
+
+
+def _signature(data: bytes, definition: _Definition, kind: SymbolKind, body: Node | None) -> str:
+    """What a caller must know: the text up to the body, or a short statement as it is."""
+    node, captures = definition.node, definition.captures
+    start, end = node.start_byte, _end(data, node)
+    if kind in (SymbolKind.VARIABLE, SymbolKind.TYPE, SymbolKind.ENUM):
+        if definition.outer is not None:
+            start, end = definition.start, definition.end
+        line = data[start:end]
+        if len(line) > SIGNATURE_BYTES or b"\n" in line:
+            value = captures["value"][0] if "value" in captures else body
+            end = value.start_byte if value is not None else end
+            end = min(end, start + SIGNATURE_BYTES)
+            head = data[start:end].decode("utf-8", "replace").split("\n", 1)[0]
+            more = " ..." if head.startswith("#") else "" if kind is SymbolKind.ENUM else " = ..."
+            return head.rstrip(" \r\t\\({=:") + more
+    elif "end" in captures:
+        end = captures["end"][0].end_byte
+    elif body is not None:
+        end = body.start_byte
+    if definition.outer is not None and definition.outer.type not in _WRAPPERS:
+        start = min(start, definition.outer.start_byte)
+    if data[start : start + 1] == b"@" and (notes := _ANNOTATIONS.match(data, start, end)):
+        start = notes.end()
+    text = data[start : min(end, start + MOST_SIGNATURE_BYTES)].decode("utf-8", "replace").rstrip(" \t\r\n;,")
+    if body is not None and not text.endswith("=>"):
+        text = text.rstrip("{ \t\r\n")
+    if definition.name.start_byte >= end:
+        text = f"{text} {text_of(data, definition.name)}"
+    line = data.rfind(b"\n", 0, start) + 1
+    indent = start - line if not data[line:start].strip() else _indent(data[line:start])
+    lines = text.split("\n")
+    dedented = (one[min(indent, len(one) - len(one.lstrip())) :].rstrip("\r") for one in lines[1:])
+    return "\n".join([lines[0].rstrip("\r"), *dedented])
+
+
+def _indent(line: bytes) -> int:
+    return len(line) - len(line.lstrip())

@@ -1,0 +1,233 @@
+"""Uses of names in a file: one scan of its text for all languages, by the language's `Lexicon`.
+
+A node object for each identifier would take several times as long as the parse; a regular expression finds
+the names of a definition in one step, and only what is new in it is looked at.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+
+from glm_lsp.core.references import References
+from glm_lsp.core.syntax.lexicon import IDENT, JOINT, LEXICONS, Lexicon
+from glm_lsp.core.syntax.trees import Halted
+from glm_lsp.core.values import Span, Symbol, SymbolKind
+
+OTHER = "…"
+"""Stands for what is before a dot and is no name."""
+MOST_USES = 50_000
+"""In one file; what has more is data."""
+QUALIFIER_BYTES = 80
+_BOUND = (SymbolKind.FUNCTION, SymbolKind.METHOD)
+_IDENT = re.compile(IDENT.encode("latin-1"))
+_PART = re.compile(rb"[\w$#\x80-\xff]++")
+_EDGE = re.compile(rb"[\w$#.\1\x80-\xff]")
+_RANGES = (b"..", b"...")
+_DIGITS = frozenset(b"0123456789")
+_NO_NAME = _DIGITS | frozenset(b"#")
+
+
+def uses(
+    data: bytes,
+    lexicon: str,
+    symbols: Sequence[Symbol] = (),
+    imports: Iterable[Span] = (),
+    halt: Callable[[], bool] | None = None,
+) -> References:
+    """The names that are used, once for each definition, or once for the file's own code.
+
+    `symbols` are in the order of the file; `imports` are places whose names are no uses. Parameters and local
+    variables of functions are left out as far as they are plain to see. Raises `Halted` when `halt` says so.
+    """
+    known = LEXICONS[lexicon]
+    text = bytearray(_blanked(data, known))
+    for span in imports:
+        text[span.start : span.end] = b" " * len(span)
+    for symbol in symbols:
+        text[symbol.name_span.start : symbol.name_span.end] = b" " * len(symbol.name_span)
+    scan = _Scan(bytes(text), known)
+    for scope in _scopes(symbols, len(data)):
+        if halt is not None and halt():
+            raise Halted
+        scan.read(scope)
+        if len(scan.found) > MOST_USES:
+            break
+    return scan.references()
+
+
+class _Scope:
+    """A definition, or the whole file where `symbol` is None, and the pieces of text that are its own."""
+
+    __slots__ = ("bound", "end", "parent", "pieces", "symbol")
+
+    def __init__(self, symbol: Symbol | None, parent: _Scope | None, end: int) -> None:
+        self.symbol, self.parent, self.end = symbol, parent, end
+        self.pieces: list[tuple[int, int]] = []
+        self.bound: frozenset[bytes] = frozenset()
+
+
+def _scopes(symbols: Sequence[Symbol], size: int) -> list[_Scope]:
+    """The scopes of a file, outer ones first."""
+    here = _Scope(None, None, size)
+    found, at = [here], 0
+    for symbol in symbols:
+        if symbol.kind is SymbolKind.VARIABLE:
+            continue
+        start = max(symbol.span.start, at)
+        while here.parent is not None and here.end <= start:
+            here.pieces.append((at, here.end))
+            at, here = max(at, here.end), here.parent
+        here.pieces.append((at, start))
+        here = _Scope(symbol, here, min(symbol.span.end, here.end))
+        at = start
+        found.append(here)
+    while True:
+        here.pieces.append((at, here.end))
+        at = max(at, here.end)
+        if here.parent is None:
+            return found
+        here = here.parent
+
+
+class _Scan:
+    """Names as columns: position in the text, in the table of names, of qualifiers."""
+
+    def __init__(self, text: bytes, lexicon: Lexicon) -> None:
+        self._text = text
+        self._lexicon = lexicon
+        self._find = lexicon.tokens.findall
+        self._table: dict[str, int] = {}
+        self.found: list[tuple[int, int, int]] = []
+
+    def references(self) -> References:
+        """What was found, in the order of the file."""
+        self.found.sort()
+        starts, used, qualifiers = zip(*self.found, strict=True) if self.found else ((), (), ())
+        return References(tuple(self._table), used, qualifiers, starts)
+
+    def read(self, scope: _Scope) -> None:
+        """Add what a scope uses."""
+        lexicon, text = self._lexicon, self._text
+        pieces: list[tuple[int, int, dict[tuple[bytes, bytes], None]]] = []
+        for start, end in scope.pieces:
+            if end > start:
+                tokens = dict.fromkeys(self._find(text, start, end))
+                if lexicon.also is not None:
+                    tokens.update(dict.fromkeys((t, b"") for t in lexicon.also.findall(text, start, end)))
+                pieces.append((start, end, tokens))
+        bound = scope.bound = self._bound(scope, pieces)
+        known = set(bound)
+        known |= lexicon.keywords
+        no_use = lexicon.no_use
+        seen: set[tuple[str, str]] = set()
+        for start, end, tokens in pieces:
+            at = start
+            for token, follow in tokens:
+                if token in known:
+                    continue
+                dotted = b"." in token or b"\1" in token
+                if follow in no_use and not dotted:
+                    continue
+                known.add(token)
+                if token[0] in _NO_NAME or (place := self._place(token, at, start, end)) < 0:
+                    continue
+                at = place
+                if dotted:
+                    self._chain(token, at, bound, seen)
+                else:
+                    self._put(token, "", at, seen)
+
+    def _place(self, token: bytes, at: int, start: int, end: int) -> int:
+        """Where a token stands first, most often after the one before it; -1 if a piece ends in it."""
+        text, size = self._text, len(token)
+        for begin in (at, start):
+            found = text.find(token, begin, end)
+            while found >= 0:
+                if not _EDGE.match(text, found + size) and not (found and _EDGE.match(text, found - 1)):
+                    return found
+                found = text.find(token, found + 1, end)
+        return -1
+
+    def _chain(self, token: bytes, at: int, bound: frozenset[bytes], seen: set[tuple[str, str]]) -> None:
+        """The names of a token with dots, each with what stands before its dot."""
+        lexicon, qualifier, last = self._lexicon, "", 0
+        for part in _PART.finditer(token):
+            name, joint = part[0], token[last : part.start()]
+            last = part.end()
+            if joint in _RANGES:
+                qualifier, joint = "", b""
+            elif joint and not qualifier:
+                qualifier = OTHER
+            if name[0] in _DIGITS:
+                qualifier = OTHER
+            elif joint:
+                self._put(name, qualifier, at + part.start(), seen)
+                long = last > QUALIFIER_BYTES or qualifier == OTHER
+                qualifier = OTHER if long else f"{qualifier}.{name.decode('utf-8', 'replace')}"
+            else:
+                if name not in lexicon.keywords:
+                    if name not in bound:
+                        self._put(name, "", at + part.start(), seen)
+                elif name not in lexicon.receivers:
+                    return
+                qualifier = name.decode("utf-8", "replace")
+
+    def _put(self, name: bytes, qualifier: str, at: int, seen: set[tuple[str, str]]) -> None:
+        try:
+            text = name.decode()
+        except UnicodeDecodeError:
+            return
+        key = (text, qualifier)
+        if key not in seen:
+            seen.add(key)
+            table = self._table
+            self.found.append(
+                (at, table.setdefault(text, len(table)), table.setdefault(qualifier, len(table)))
+            )
+
+    def _bound(
+        self, scope: _Scope, pieces: Iterable[tuple[int, int, dict[tuple[bytes, bytes], None]]]
+    ) -> frozenset[bytes]:
+        """The names that a function and those around it bind themselves."""
+        symbol, parent, lexicon, text = scope.symbol, scope.parent, self._lexicon, self._text
+        inherited = parent.bound if parent is not None else frozenset[bytes]()
+        if symbol is None or symbol.kind not in _BOUND or lexicon.params is None:
+            return inherited
+        names: list[bytes] = []
+        head = symbol.body.start if len(symbol.body) else symbol.span.end
+        params = lexicon.params.findall
+        names += params(text, symbol.span.start, head)
+        for start, end, tokens in pieces:
+            start = max(start, min(head, end))  # noqa: PLW2901
+            for pattern in lexicon.names:
+                names += pattern.findall(text, start, end)
+            for pattern in lexicon.lists:
+                for one in pattern.findall(text, start, end):
+                    names += params(b"(" + one.strip(b"()|") + b")")
+            if lexicon.binding:
+                names += [token for token, follow in tokens if follow in lexicon.binding]
+        found = frozenset(_IDENT.findall(b" ".join(names)))
+        return found | inherited if inherited else found
+
+
+def _blanked(data: bytes, lexicon: Lexicon) -> bytes:
+    """The text with spaces in place of strings and comments, as long as before."""
+    code_in, before = lexicon.code_in, lexicon.code_before
+
+    def blank(match: re.Match[bytes]) -> bytes:
+        whole, start = match[0], match.start()
+        if code_in is None or b"{" not in whole or whole[:1] in b"#/":
+            return whole[:1] + b" " * (len(whole) - 1) if whole[0] != 0x2F else b" " * len(whole)
+        if before and not any(letter in before for letter in data[max(start - 2, 0) : start]):
+            return whole[:1] + b" " * (len(whole) - 1)
+        kept = bytearray(b" " * len(whole))
+        kept[0] = whole[0]
+        for code in code_in.finditer(whole):
+            kept[code.start(1) : code.end(1)] = code[1]
+        return bytes(kept)
+
+    text = lexicon.inert.sub(blank, data)
+    for dots in lexicon.dots:
+        text = text.replace(dots, JOINT)
+    return text
