@@ -42,7 +42,9 @@ async def _context(args: argparse.Namespace) -> int:
         budget = args.budget or settings.integer("context.budget_tokens")
         budget = budget or runtime.router.profile(Work.TYPING).prompt_tokens
         await repository.index()
-        prompt = await pack_context(session, repository.snapshot(), document.path, offset, budget)
+        snapshot = repository.snapshot()
+        prompt = await pack_context(session, snapshot, document.path, offset, budget)
+        held = shapes.held_back(snapshot.index, prompt.blocks)
     finally:
         await runtime.close()
     if args.format == "json":
@@ -52,11 +54,13 @@ async def _context(args: argparse.Namespace) -> int:
                 "tokens": prompt.tokens,
                 "blocks": [shapes.block(b) for b in prompt.blocks],
                 "dropped": [shapes.dropped(d) for d in prompt.dropped],
+                "held_back": held,
                 "shares": shares(prompt, budget),
             }
         )
     else:
         _show(prompt, budget)
+        report.held_back(held)
     return Exit.OK
 
 

@@ -56,8 +56,12 @@ def shape(found: IndexReport) -> dict[str, object]:
         "bytes": found.bytes,
         "seconds": round(found.seconds, 4),
         "skipped": [{"path": s.path, "reason": s.reason} for s in found.skipped],
-        "held_back": [{"path": h.path, "line": h.line + 1, "kind": h.kind} for h in found.held_back],
+        "held_back": _held(found),
     }
+
+
+def _held(found: IndexReport) -> list[dict[str, object]]:
+    return [{"path": h.path, "line": h.line + 1, "kind": h.kind} for h in found.held_back]
 
 
 def _show(found: IndexReport, directory: Path) -> None:
@@ -75,10 +79,4 @@ def _show(found: IndexReport, directory: Path) -> None:
         if len(found.skipped) > SHOWN:
             skipped.add_row("…", f"and {len(found.skipped) - SHOWN} more; --format json lists them all")
         console.print(skipped)
-    if found.held_back:
-        held = report.table(f"held back: {len(found.held_back)}", "where", "kind")
-        for place in found.held_back[:SHOWN]:
-            held.add_row(report.text(f"{report.line(place.path)}:{place.line + 1}"), report.text(place.kind))
-        if len(found.held_back) > SHOWN:
-            held.add_row("…", f"and {len(found.held_back) - SHOWN} more; --format json lists them all")
-        console.print(held)
+    report.held_back(_held(found))

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
+MOST_HELD = 20
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 without tab and newline, DEL, C1
     "\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\uffa0\ufff0-\ufffb"
@@ -98,6 +99,18 @@ def dropped_table(dropped: Sequence[Dropped]) -> Table:
     for item in dropped:
         made.add_row(text(line(item.path)), f"{item.tokens:,}", text(_few(item.symbols)), text(item.reason))
     return made
+
+
+def held_back(places: Sequence[Mapping[str, Any]]) -> None:
+    """List places that no model sees, where there are any."""
+    if not places:
+        return
+    made = table(f"held back: {len(places)}", "where", "kind")
+    for place in places[:MOST_HELD]:
+        made.add_row(text(f"{line(place['path'])}:{place['line']}"), text(place["kind"]))
+    if len(places) > MOST_HELD:
+        made.add_row("…", f"and {len(places) - MOST_HELD} more; --format json lists them all")
+    console().print(made)
 
 
 def _few(symbols: Sequence[str], most: int = 4) -> str:

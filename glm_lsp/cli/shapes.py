@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from glm_lsp.core.settings import Problem
-from glm_lsp.core.values import Block, Dropped
+from glm_lsp.core.values import Block, Dropped, RepoIndex
 
 
 def block(value: Block, *, text: bool = True) -> dict[str, Any]:
@@ -30,6 +31,12 @@ def dropped(value: Dropped) -> dict[str, Any]:
         "tokens": value.tokens,
         "reason": value.reason,
     }
+
+
+def held_back(index: RepoIndex, blocks: Sequence[Block]) -> list[dict[str, Any]]:
+    """The places that are held back in files of which a prompt shows something; never what stands there."""
+    outlines = [index.outlines[path] for path in sorted({b.path for b in blocks}) if path in index.outlines]
+    return [{"path": o.path, "line": h.line + 1, "kind": h.kind} for o in outlines for h in o.held]
 
 
 def problem(value: Problem) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lsprotocol import types
@@ -52,11 +53,14 @@ class Actions:
             view = server.folders.view(runtime, server.settings, uri)
         except GlmError:
             return []
-        from glm_lsp.features import catalogue  # noqa: PLC0415 (after `initialize`)
+        from glm_lsp.core.secrets import unquoted  # noqa: PLC0415 (after `initialize`)
+        from glm_lsp.features import catalogue  # noqa: PLC0415
 
         lines = Lines(view.document.data, server.client.encoding)
         diagnostics = [diagnostic_of(lines, diagnostic) for diagnostic in params.context.diagnostics]
         span, path = span_of(lines, params.range), view.document.path
+        own, held = document.freeze(path).data, view.document.held or ()
+        diagnostics = [replace(d, message=unquoted(d.message, own, held)) for d in diagnostics]
         offers = catalogue.offers(view.snapshot, path, span, diagnostics)
         instructed = any(offer.kind == catalogue.OfferKind.REFACTOR for offer in offers)
         if len(span) and server.client.prompts and not instructed and not objection(path):

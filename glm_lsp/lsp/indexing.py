@@ -20,6 +20,7 @@ from glm_lsp.lsp.convert import path_of
 
 if TYPE_CHECKING:
     from glm_lsp.app import Runtime
+    from glm_lsp.core.values import Document
     from glm_lsp.lsp.folders import Home
     from glm_lsp.lsp.progress import Report
     from glm_lsp.lsp.server import Server
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 TYPING_S = 0.25
 """Documents are parsed again when nothing was typed for this long: not between two keystrokes."""
+MOST_LOGGED = 100
 FILES_S = 0.5
 """Files that change on disk together (a checkout) are indexed together."""
 
@@ -40,6 +42,7 @@ class Indexing:
         self._server = server
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._edited: set[str] = set()
+        self._told_held: set[str] = set()
         self._preparing: dict[str, asyncio.Task[None]] = {}
         self._queue: list[Path] = []
         self._worker: asyncio.Task[None] | None = None
@@ -116,9 +119,24 @@ class Indexing:
         except GlmError as error:
             log.info("%s", error)
             return
+        self._tell_held(home, document.freeze(home.path))
         if home.on_disk:  # one that has grown too large, or binary, is left out by the repository
             home.repository.update(document.freeze(home.path))
             self._prepare(server.runtime, home)
+
+    def _tell_held(self, home: Home, document: Document) -> None:
+        """Say once for each file that something in it is held back; what it is, never how it reads."""
+        from glm_lsp.core.secrets import masked  # noqa: PLC0415 (after `initialize`)
+
+        if home.path in self._told_held:
+            return
+        if held := masked(document, open_=True).held:
+            self._told_held.add(home.path)
+            kinds = ", ".join(dict.fromkeys(f"{place.kind} at line {place.line + 1}" for place in held[:3]))
+            more = f" and {len(held) - 3} more" if len(held) > 3 else ""
+            message = f"{home.path}: held back from every model: {kinds}{more}."
+            log.info("%s", message)
+            self._server.tell(message, types.MessageType.Info)
 
     def _prepare(self, runtime: Runtime, home: Home) -> None:
         """While nobody types, work out what the next completion in this file would wait for."""
@@ -164,6 +182,8 @@ class Indexing:
             self.reports[repository.root] = found
             report.conclude(f"{found.files:,} files, {found.symbols:,} definitions")
         log.info("indexed %d files in %.1f s, skipped %d", found.files, found.seconds, len(found.skipped))
+        for place in found.held_back[:MOST_LOGGED]:
+            log.info("held back: %s:%d (%s)", place.path, place.line + 1, place.kind)
 
 
 class _Eta:

@@ -134,11 +134,6 @@ REFUSED = {
     "over the limit": ("big.py", "x = 1\n" * 200_000, "1,200,000 bytes"),
     "named like a secret": (".env", "KEY=1\n", ".env"),
     "a key": ("id_rsa", "x\n", "id_rsa"),
-    "holding a key": (
-        "deploy.py",
-        f'KEY = """-----BEGIN PRIVATE KEY-----\n{"Ab3/" * 16}\n-----END PRIVATE KEY-----"""\n',
-        "a private key",
-    ),
 }
 
 

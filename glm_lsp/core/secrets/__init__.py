@@ -1,7 +1,18 @@
 """What must never enter a prompt, a saved state or a log, and how it is kept out of them."""
 
-from glm_lsp.core.secrets.mask import MARKER, attributed, being_typed, censored, mask, masked
+from glm_lsp.core.secrets.mask import MARKER, attributed, being_typed, censored, mask, masked, unquoted
 from glm_lsp.core.secrets.rules import version
 from glm_lsp.core.secrets.scan import Found, find
 
-__all__ = ["MARKER", "Found", "attributed", "being_typed", "censored", "find", "mask", "masked", "version"]
+__all__ = [
+    "MARKER",
+    "Found",
+    "attributed",
+    "being_typed",
+    "censored",
+    "find",
+    "mask",
+    "masked",
+    "unquoted",
+    "version",
+]

@@ -15,14 +15,16 @@ _STAND_IN = re.compile(
     re.IGNORECASE,
 )
 _PASSWORD_STAND_IN = re.compile(
-    rb"(?i)(?:my|the|your|new|old|some|test|db|user|root|admin)?[_-]?"
-    rb"(?:p(?:ass)?w(?:or)?d|pass(?:wd|phrase)?|secret|token|key|user(?:name)?|admin|root|test|guest|foo|bar|"
+    rb"(?i)(?:my|the|your|new|old|some|test|db|user|root|admin|secret)?[_-]?"
+    rb"(?:p(?:ass)?w(?:or)?d?|pass(?:wd|phrase)?|secret|token|key|user(?:name)?|admin|root|test|guest|foo|bar|"
     rb"baz|demo|hunter2|postgres|mysql|letmein|changeme|redis|rabbit|mongo|example)[_-]?\d{0,4}[!?]?"
 )
-_FORMATTED = re.compile(rb"[{}<>$%*|\\]|\[[a-z_]+\]|^[:@/]|\.\.\.")
+_FORMATTED = re.compile(rb"[{}<>$%*|\\\[\]]|\[[a-z_]+\]|^[:@/]|\.\.\.")
 _WORDS = re.compile(
     rb"(?:[A-Za-z]?[a-z]+|[A-Z]+)(?:[_./:@ -]+(?:[A-Za-z]?[a-z]+|[A-Z]+|\d{1,4}))*[_./:-]?\d{0,4}"
 )
+_NAME = re.compile(rb"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*|[a-z][a-z0-9]*(?:[_:.-][a-z0-9]+)*")
+_HEX = re.compile(rb"[0-9a-f-]+|[0-9A-F-]+")
 _PATH = re.compile(rb"(?:[a-z]{2,9}:)?/{1,2}|\.{1,2}/|[a-z]:\\|[A-Za-z]+\(|\\[ux]")
 
 
@@ -43,10 +45,13 @@ def is_random(value: bytes) -> bool:
         return False
     kinds = [_kind(byte) for byte in value]
     digits, letters = kinds.count(1), len(value) - kinds.count(1) - kinds.count(0)
-    if not digits or not letters or kinds.count(0) * 4 > len(value):
+    if not letters or kinds.count(0) * 4 > len(value):
         return False
     turns = sum(a != b for a, b in pairwise(kinds))
-    return turns * 5 >= len(value) and entropy(value) >= (3.5 if len(value) >= 24 else 3.0)
+    if not digits:
+        return turns * 3 >= len(value) and entropy(value) >= 3.7
+    least = 2.8 if _HEX.fullmatch(value) else 3.5 if len(value) >= 24 else 3.0
+    return turns * 5 >= len(value) and entropy(value) >= least
 
 
 def is_password(value: bytes) -> bool:
@@ -56,7 +61,7 @@ def is_password(value: bytes) -> bool:
     if _PASSWORD_STAND_IN.fullmatch(value) or _WORDS.fullmatch(value) or _PATH.match(value):
         return False
     kinds = {_kind(byte) for byte in value}
-    return 1 in kinds and len(kinds) >= 3 and entropy(value) >= 2.7
+    return 1 in kinds and len(kinds) >= 3 and not _NAME.fullmatch(value) and entropy(value) >= 2.7
 
 
 def is_written_password(value: bytes) -> bool:

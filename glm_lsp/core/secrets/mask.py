@@ -14,6 +14,8 @@ from glm_lsp.core.secrets.scan import begins, find, find_again
 from glm_lsp.core.values import Document, FileOutline, HeldBack
 
 SHORT = "[held back]"
+QUOTED_CHARS = 5
+"""What is shorter stands in any text."""
 MARKER = re.compile(r"\[held back(?:: [^\]\n]{1,60})?\]")
 _FILLER = b"*"
 _WIDE = {2: "\u00b7".encode(), 3: "\u2026".encode(), 4: "\U0001f512".encode()}
@@ -78,6 +80,16 @@ def censored(text: str) -> str:
     if found.whole:
         return f"[held back: {found.whole}]"
     return mask(data, found.places).decode("utf-8", "surrogatepass") if found.places else text
+
+
+def unquoted(text: str, data: bytes, places: Sequence[HeldBack]) -> str:
+    """Words about a file with this `data` (a checker's message), without what they quote of what is held."""
+    for place in places:
+        for line in data[place.span.start : place.span.end].decode("utf-8", "replace").split("\n"):
+            value = line.strip(" \t\r\"'\\,;n")
+            if len(value) >= QUOTED_CHARS and not value.startswith("-----"):
+                text = text.replace(value, SHORT)
+    return censored(text)
 
 
 def _value(held: bytes, kind: str) -> bytes:

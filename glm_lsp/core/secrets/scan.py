@@ -38,8 +38,13 @@ _BEGINS = re.compile(
 _TAIL = re.compile(rb"[A-Za-z0-9+/=_.~-]*")
 _RUN = re.compile(rb"[A-Za-z0-9+/=_.-]{8,}")
 _HEADER = re.compile(rb"-----BEGIN [A-Z0-9][A-Z0-9 ]{0,60}-----")
+_KEYS = re.compile(rb"PRIVATE KEY|CERTIFICATE-----")
 _FOOTER = re.compile(rb"-----END [A-Z0-9][A-Z0-9 ]{0,60}-----")
-_BODY_LINE = re.compile(rb"[\s\"'#*/+,;\\nr]*[A-Za-z0-9+/=:,() .-]{0,200}(?:\\n|\\r|[\s\"'+,;\\)])*")
+_BODY_LINE = re.compile(
+    rb"[ \t\"'`#*+/>|]*+(?:([A-Za-z0-9+/=]{1,200})|[A-Z][A-Za-z0-9-]{2,20}: [^\n]{1,100})?+"
+    rb"(?:\\[nr]|[ \t\r\"'`+,;)])*+\n?"
+)
+_SHORT_END = re.compile(rb"[A-Za-z0-9]*(?:[0-9+/=]|[a-z][A-Z]|[A-Z]{2})")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/=]{40}")
 VAGUE = ("random value", "password")
 """Kinds that say less than others of the same place."""
@@ -192,7 +197,7 @@ class _Scan:
     def _block(self, start: int) -> tuple[int, int, str] | None:
         """A key or certificate in text form, from its first line to its last, or as far as it goes."""
         header = _HEADER.match(self._data, start)
-        if header is None or not (b"PRIVATE KEY" in header[0] or b"CERTIFICATE" in header[0]):
+        if header is None or _KEYS.search(header[0]) is None:
             return None
         most = min(start + MOST_BLOCK_BYTES, len(self._data))
         footer = _FOOTER.search(self._data, header.end(), most)
@@ -206,9 +211,13 @@ class _Scan:
         while at < most:
             end = self._data.find(b"\n", at, most)
             end = most if end < 0 else end + 1
-            if not _BODY_LINE.fullmatch(self._data, at, min(end, at + 400)):
+            line = _BODY_LINE.fullmatch(self._data, at, min(end, at + 400))
+            short = line is not None and line[1] is not None and len(line[1]) < 20
+            if line is None or (short and not _SHORT_END.match(line[1])):
                 return at
             at = end
+            if short:
+                return at
         return at
 
 
