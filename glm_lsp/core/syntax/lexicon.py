@@ -110,7 +110,9 @@ _PYTHON = Lexicon(
 
 _DECLARED = rf"\s+({IDENT}|[{{\[][^}}\]=]{{0,400}})"
 _SCRIPT = Lexicon(
-    inert=_compiled(rf"""["'`/](?:{_QUOTED}|{_SINGLE}|(?<=/)(?:{_LINE}|{_BLOCK}|{_REGEX})|{_TEMPLATE})"""),
+    inert=_compiled(
+        rf"""["'`/](?:{_QUOTED}|(?<!\w'){_SINGLE}|(?<=/)(?:{_LINE}|{_BLOCK}|{_REGEX})|{_TEMPLATE})"""
+    ),
     keywords=_words(
         "abstract any as asserts async await boolean break case catch class const constructor "
         "continue debugger declare default delete do else enum export extends false finally for "

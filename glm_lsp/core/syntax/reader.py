@@ -97,6 +97,8 @@ class _Reading:
     """By the place of the name."""
     outers: dict[int, Node] = field(default_factory=dict[int, Node])
     texts: dict[int, Node] = field(default_factory=dict[int, Node])
+    by_start: dict[int, int] = field(default_factory=dict[int, int])
+    """Places of the names of variables, by where their nodes begin."""
     imports: dict[tuple[int, Import], Span] = field(default_factory=dict[tuple[int, Import], Span])
     exports: dict[Export, int] = field(default_factory=dict[Export, int])
     inert: list[Span] = field(default_factory=list[Span])
@@ -174,6 +176,8 @@ def _take(reading: _Reading, settings: Mapping[str, str | None], captures: Captu
         weak = _WEAK.get(what, 0)
         if name.end_byte > name.start_byte and (known is None or weak < known.weak):
             outer = captures["outer"][0] if "outer" in captures else None
+            if what == "variable":
+                reading.by_start[node.start_byte] = at
             reading.definitions[at] = _Definition(
                 _KINDS.get(what),
                 node,
@@ -333,6 +337,9 @@ def _hides_width(node: Node, depth: int, halt: Callable[[], bool] | None) -> boo
 def _symbols(reading: _Reading) -> Iterator[Symbol]:
     """The definitions as values, in the order of the file, each under the one around it."""
     data, script = reading.data, "ecmascript" in reading.row.queries
+    for start, _ in reading.imports:
+        if (imported := reading.by_start.get(start)) is not None:
+            reading.definitions.pop(imported, None)
     _widen(reading)
     found = sorted(reading.definitions.values(), key=lambda d: (d.start, -d.end, d.name.start_byte))
     around: list[tuple[int, str, SymbolKind | None]] = []
@@ -410,6 +417,8 @@ def _symbol(
     kind = definition.kind or SymbolKind.CLASS
     if kind is SymbolKind.FUNCTION and owner in OWNERS and owner is not SymbolKind.MODULE:
         kind = SymbolKind.METHOD
+    elif kind is SymbolKind.METHOD and parent is None:
+        kind = SymbolKind.FUNCTION
     body = captures["body"][0] if "body" in captures else None
     end = definition.end
     first = last = definition.outer or node

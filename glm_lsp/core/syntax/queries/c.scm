@@ -27,3 +27,9 @@
 
 ((preproc_include path: (string_literal) @module) @node (#set! is import) (#set! name "*") (#set! shallow))
 ((preproc_include path: (system_lib_string) @module) @node (#set! is import) (#set! name "*") (#set! shallow))
+((translation_unit (declaration declarator: (init_declarator declarator: (pointer_declarator declarator: (identifier) @name) value: (_) @value)) @node) (#set! is variable) (#set! shallow))
+((translation_unit (declaration declarator: (init_declarator declarator: (pointer_declarator declarator: (array_declarator declarator: (identifier) @name)) value: (_) @value)) @node) (#set! is variable) (#set! shallow))
+((preproc_ifdef (declaration declarator: (init_declarator declarator: (pointer_declarator declarator: (identifier) @name) value: (_) @value)) @node) (#set! is variable) (#set! shallow))
+((preproc_ifdef (declaration declarator: (init_declarator declarator: (pointer_declarator declarator: (array_declarator declarator: (identifier) @name)) value: (_) @value)) @node) (#set! is variable) (#set! shallow))
+((declaration_list (declaration declarator: (init_declarator declarator: (pointer_declarator declarator: (identifier) @name) value: (_) @value)) @node) (#set! is variable) (#set! shallow))
+((declaration_list (declaration declarator: (init_declarator declarator: (pointer_declarator declarator: (array_declarator declarator: (identifier) @name)) value: (_) @value)) @node) (#set! is variable) (#set! shallow))

@@ -16,3 +16,5 @@
 ((field_declaration declarator: (function_declarator declarator: (field_identifier) @name)) @node (#set! is prototype))
 ((field_declaration declarator: (pointer_declarator declarator: (function_declarator declarator: (field_identifier) @name))) @node (#set! is prototype))
 ((field_declaration declarator: (reference_declarator (function_declarator declarator: (field_identifier) @name))) @node (#set! is prototype))
+((function_definition declarator: (function_declarator declarator: (qualified_identifier name: (qualified_identifier name: (qualified_identifier scope: (_) @of name: [(identifier) (destructor_name) (operator_name)] @name)))) body: (compound_statement) @body) @node (#set! is method))
+((function_definition declarator: (function_declarator declarator: (qualified_identifier name: (qualified_identifier name: (qualified_identifier name: (qualified_identifier scope: (_) @of name: [(identifier) (destructor_name) (operator_name)] @name))))) body: (compound_statement) @body) @node (#set! is method))

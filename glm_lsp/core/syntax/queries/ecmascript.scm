@@ -22,10 +22,10 @@
 ; Functions that are put into an object, or into what a module exports.
 ((program (expression_statement (assignment_expression
    left: (member_expression object: [(identifier) (member_expression)] @of property: (property_identifier) @name)
-   right: (function_expression body: (_) @body)) @node)) (#set! is method))
+   right: (function_expression body: (_) @body)) @node)) (#set! is method) (#set! shallow))
 ((program (expression_statement (assignment_expression
    left: (member_expression object: [(identifier) (member_expression)] @of property: (property_identifier) @name)
-   right: (arrow_function body: (_) @body)) @node)) (#set! is method))
+   right: (arrow_function body: (_) @body)) @node)) (#set! is method) (#set! shallow))
 
 ((import_statement (import_clause (identifier) @alias) source: (string) @module) @node (#set! is import) (#set! name default) (#set! shallow))
 ((import_statement (import_clause (namespace_import (identifier) @alias)) source: (string) @module) @node (#set! is import) (#set! shallow))

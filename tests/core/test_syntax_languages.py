@@ -1,0 +1,219 @@
+"""The outline of a file in each language that has a query, and of files in those that have none."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from glm_lsp.core.syntax import (
+    Halted,
+    block_end,
+    definitions,
+    errors,
+    language_of,
+    outline,
+    parse,
+    reparse,
+    supported,
+)
+from glm_lsp.core.syntax.languages import ROWS
+from glm_lsp.core.values import Export, FileOutline, Import, Reference, Symbol
+from glm_lsp.workspace.encoding import pack, unpack
+
+FOLDER = Path(__file__).parents[1] / "golden" / "syntax"
+FIXTURES = {language_of(p.name): p for p in sorted(FOLDER.iterdir()) if p.suffix != ".toml"}
+LANGUAGES = [row.id for row in ROWS if supported(row.id) and row.id != "javascriptreact"]
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], max_examples=60)
+
+
+def shown(found: FileOutline) -> dict[str, Any]:
+    """An outline as the golden files have it."""
+    return {
+        "docstring": found.docstring,
+        "symbols": [shown_symbol(s) for s in found.symbols],
+        "references": [shown_reference(r) for r in found.references],
+        "imports": [shown_import(i) for i in found.imports],
+        "exports": [shown_export(e) for e in found.exports],
+    }
+
+
+def shown_symbol(symbol: Symbol) -> list[str]:
+    lines = f"@{symbol.start_line + 1}-{symbol.end_line + 1}"
+    return [f"{symbol.kind} {symbol.qualified} {lines}: {symbol.docstring}".rstrip(), symbol.signature]
+
+
+def shown_reference(item: Reference) -> str:
+    return f"{item.qualifier} . {item.name}" if item.qualifier else item.name
+
+
+def shown_import(item: Import) -> str:
+    text = f"{'.' * item.level}{item.module}" + (f" : {item.name}" if item.name else "")
+    return text + (f" as {item.alias}" if item.alias else "")
+
+
+def shown_export(item: Export) -> str:
+    return f"{item.name} = {item.local or 'all'}" + (f" of {item.module}" if item.module else "")
+
+
+def check(found: FileOutline, data: bytes) -> None:
+    """What holds for every outline."""
+    if supported(found.language):
+        assert definitions(data, found.language) == tuple(s for s in found.symbols if s.kind != "variable")
+    last = 0
+    for symbol in found.symbols:
+        assert last <= symbol.span.start
+        last = symbol.span.start
+        assert symbol.span.start <= symbol.name_span.start <= symbol.name_span.end <= symbol.span.end
+        assert symbol.span.start <= symbol.body.start <= symbol.body.end <= symbol.span.end <= len(data)
+        assert symbol.start_line == data.count(b"\n", 0, symbol.span.start)
+        assert symbol.end_line == data.count(b"\n", 0, symbol.span.end)
+        assert not symbol.signature.endswith("\n")
+    starts = [r.span.start for r in found.references]
+    assert starts == sorted(starts)
+    for reference in found.references:
+        assert data[reference.span.start : reference.span.end].decode() == reference.name
+    assert found.size_bytes == len(data)
+    assert unpack(found.path, pack(found), {}) == found
+
+
+def test_every_language_with_a_grammar_has_a_fixture() -> None:
+    assert sorted(FIXTURES) == sorted(LANGUAGES)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_an_outline_is_as_written_down(language: str) -> None:
+    data = FIXTURES[language].read_bytes()
+    found = outline("a", data, language)
+    check(found, data)
+    assert errors(data, language) == ()
+    assert shown(found) == tomllib.loads((FOLDER / f"{language}.toml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_file_may_end_anywhere(language: str) -> None:
+    data = FIXTURES[language].read_bytes()
+    for end in range(0, len(data), 7):
+        check(outline("a", data[:end], language), data[:end])
+        block_end(data[:end], language, end // 2)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_an_outline_grows_with_the_text(language: str) -> None:
+    data = FIXTURES[language].read_bytes()
+    half = data.rfind(b"\n", 0, len(data) // 2) + 1
+    tree = parse(data[:half], language)
+    assert tree is not None
+    tree = reparse(tree, data[:half], data, language)
+    assert outline("a", data, language, tree=tree) == outline("a", data, language)
+
+
+@given(st.sampled_from([*LANGUAGES, "ruby", "", "sql", "shellscript", "csharp"]), st.binary(max_size=300))
+@patient
+def test_no_bytes_are_too_strange(language: str, data: bytes) -> None:
+    found = outline("a", data, language)
+    for symbol in found.symbols:
+        assert symbol.span.end <= len(data)
+    for reference in found.references:
+        assert data[reference.span.start : reference.span.end].decode() == reference.name
+    for offset in {0, len(data) // 2, len(data)}:
+        assert offset <= block_end(data, language, offset) <= len(data)
+
+
+PIECES = [
+    "{", "}", "(", ")", "[", "]", "<", ">", "=>", "=", ";", ":", ",", ".", "`", '"', "'", "/*", "*/", "//",
+    "#",
+    "\n", "${", "class A", "function f", "func f", "fn f", "def f", "const a", "import ", "export ",
+    "default ", "from 'x'",
+    "struct S", "impl T", "#define X", "@d", "r#\"", "é𝔘", " ", "return x.y", "case X:",
+    "::", "->", "interface I",
+]  # fmt: skip
+
+
+@given(st.sampled_from(LANGUAGES), st.lists(st.sampled_from(PIECES), max_size=40).map("".join))
+@patient
+def test_outlines_of_scraps_hold_together(language: str, source: str) -> None:
+    data = source.encode()
+    check(outline("a", data, language), data)
+
+
+HOSTILE = {
+    "open parentheses": b"(" * 60_000,
+    "open braces": b"{" * 60_000,
+    "open brackets": b"a=[" * 5_000,
+    "a chain of names deeper than sixteen bits count": b"a" + b".b" * 70_000,
+    "functions in functions": b"function f(){" * 3_000,
+    "types in types": b"a<" * 5_000,
+    "statements on one line": b"x = 1; " * 10_000,
+    "open templates": b"`${" * 5_000,
+    "open comments": b"/*" * 50_000,
+    "open strings": b'"\\' * 50_000,
+    "quotes": b"\"'`" * 20_000,
+    "braces around a parameter list": b"(" + b"(a, " * 20_000,
+    "a name and much space": b"a" + b" " * 100_000 + b"=",
+    "commas": b"var a" + b",a" * 30_000,
+    "for": b"for " * 30_000,
+    "only bytes": bytes(range(256)) * 40,
+}
+
+
+@pytest.mark.parametrize("language", ["typescript", "go", "rust", "cpp", "java", "python", "ruby"])
+@pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_hostile_file_ends(data: bytes, language: str) -> None:
+    found = outline("a", data, language)
+    assert found.size_bytes == len(data)
+
+
+@pytest.mark.parametrize("language", ["typescript", "go", "c"])
+def test_reading_stops_when_it_is_told_to(language: str) -> None:
+    data = FIXTURES[language].read_bytes() * 400
+    tree = parse(data, language)
+    for left in range(0, 40, 8):
+        answers = iter([False] * left)
+        with pytest.raises(Halted):
+            outline("a", data, language, tree=tree, halt=lambda a=answers: next(a, True))
+
+
+def test_a_large_file_is_read_in_pieces_to_the_same_end() -> None:
+    one = b"// Do.\nfunc F(x int) int {\n\treturn other(x) // \xf0\x9d\x94\x98\n}\n"
+    data = b"package a\n" + one * 5000
+    found = outline("a", data, "go")
+    assert len(found.symbols) == len(found.references) == 5000
+    assert {s.docstring for s in found.symbols} == {"Do."}
+
+
+def test_a_language_without_a_grammar_degrades_to_the_names_in_it() -> None:
+    data = b'def go(x) # a comment\n  "text" + Bar::Baz.call(x)\nend\n'
+    found = outline("a.rb", data, "ruby")
+    assert found.error
+    assert [shown_reference(r) for r in found.references] == ["go", "x", "Bar", "Bar . Baz", "Bar.Baz . call"]
+    check(found, data)
+
+
+def test_prose_and_data_have_no_names() -> None:
+    assert outline("a.md", b"Some `code` here", "markdown").references == ()
+
+
+@pytest.mark.parametrize(
+    ("language", "marked"),
+    [
+        ("typescript", "function f() {\n  a|();\n  b();\n}$\nc();\n"),
+        ("go", "package a\nfunc f() {\n\tif x {\n\t\ty|()\n\t}$\n\tz()\n}\n"),
+        ("rust", "fn f() { |a(); }$\nfn g() {}\n"),
+    ],
+)
+def test_where_a_block_ends(language: str, marked: str) -> None:
+    bare = marked.replace("|", "").replace("$", "")
+    offset, end = marked.replace("$", "").index("|"), marked.replace("|", "").index("$")
+    assert block_end(bare.encode(), language, offset) == end
+
+
+def test_languages_by_name() -> None:
+    assert language_of("x.mts") == "typescript"
+    assert language_of("a/go.mod") == "go.mod"
+    assert language_of("tsconfig.json") == "jsonc"
+    assert language_of("noext") == ""
