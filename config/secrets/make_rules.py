@@ -51,6 +51,7 @@ LEFT_OUT = {
     "generic-api-key": "the rule for assignments is our own",
     "dropbox-api-token": "fifteen letters and digits look like anything",
     "private-key": "blocks are found by their first line",
+    "mongodb-connection-string": "the rule for addresses is our own",
     "generic-credential-uri": "the rule for addresses is our own",
     "pkcs12-file": "files are left out by their names",
 }
@@ -103,7 +104,12 @@ def shaped(pattern: str) -> dict[str, Any]:
         "before": min(before, MOST_BEFORE),
         "after": min(after, MOST_AFTER),
     }
-    if ASSIGNED in pattern or re.search(r"\{0,(?:16|24|32)\}\?", pattern):
+    if (
+        ASSIGNED in pattern
+        or "(?:=|:)" in pattern
+        or "[:=]" in pattern
+        or re.search(r"\{0,(?:16|24|32)\}\?", pattern)
+    ):
         shape["assigned"] = True
     return shape
 

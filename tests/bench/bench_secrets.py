@@ -62,7 +62,9 @@ def main() -> int:
             for place in found.places:
                 kinds[place.kind] += 1
                 here["places"] += 1
-                here["held"] += data.count(b"\n", place.span.start, place.span.end) + 1
+                lines = data.count(b"\n", place.span.start, place.span.end) + 1
+                here["held"] += lines
+                here["alone"] += lines == 1
                 if args.show and kinds[place.kind] <= args.show:
                     start = max(data.rfind(b"\n", 0, place.span.start) + 1, place.span.start - 50)
                     shown = data[start : place.span.end][:140]
@@ -77,9 +79,10 @@ def main() -> int:
 def row(name: str, c: Counter[str]) -> str:
     lines = c["lines"] or 1
     speed = c["bytes"] / 1e6 / (c["ns"] / 1e9 or 1)
+    held, alone = (f"{1e6 * c[key] / lines:.1f}" for key in ("held", "alone"))
     return (
-        f"{name:28} {c['files']:6} files {c['lines']:9,} lines, {c['places']} places in {c['touched']} files,"
-        f" {1e6 * c['held'] / lines:6.1f} lines per million, {c['left out']} left out, {speed:5.0f} MB/s"
+        f"{name:28} {c['files']:6} files {c['lines']:9,} lines, {c['places']} places in {c['touched']} files, "
+        f"{held} lines per million ({alone} without blocks), {c['left out']} left out, {speed:.0f} MB/s"
     )
 
 

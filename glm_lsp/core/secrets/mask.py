@@ -10,10 +10,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from glm_lsp.core.secrets.scan import begins, find, find_again
+from glm_lsp.core.secrets.follow import Follower
+from glm_lsp.core.secrets.scan import begins, find
 from glm_lsp.core.values import Document, FileOutline, HeldBack
 
 SHORT = "[held back]"
+_FOLLOWER = Follower()
+"""A memory of what was computed, which nothing else depends on."""
 QUOTED_CHARS = 5
 """What is shorter stands in any text."""
 MARKER = re.compile(r"\[held back(?:: [^\]\n]{1,60})?\]")
@@ -53,7 +56,8 @@ def masked(document: Document, *, open_: bool = False) -> Document:
     """
     if document.held is not None:
         return document
-    found = find_again(document.path, document.digest, document.data, open_)
+    find_in = _FOLLOWER.find if open_ else find
+    found = find_in(document.path, document.data, open_=open_)
     return replace(document, data=mask(document.data, found.places), held=found.places, left_out=found.whole)
 
 

@@ -9,18 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 from glm_lsp.core.secrets import looks
 from glm_lsp.core.secrets.rules import ASSIGNMENTS, Rule, Rules, rules
 from glm_lsp.core.values import HeldBack, Span
 
-FREE_LOOKS, BYTES_PER_LOOK = 4_000, 32
+FREE_LOOKS, BYTES_PER_LOOK = 8_000, 16
+SHAPE_LOOKS = 4
+"""What comparing a shape counts; a value that is assigned counts one."""
 TOO_DENSE = "too much in it resembles secrets to look through it"
 MOST_BLOCK_BYTES = 40_000
 LEAST_ENTROPY = 2.0
 UNFINISHED_BYTES = 8
-_REMEMBERED = 16
 _NAME_END = rb"[\w-]{0,40}+[\"'`\])]{0,3}+(?::[ \t]?[\w.\[\]|]{1,40}+)?[ \t]{0,20}+"
 _OPERATOR = rb"(?:=>|:=|\?=|={1,3}|!==?|:|,|\()[ \t]{0,20}+"
 _QUOTED = re.compile(
@@ -91,12 +91,6 @@ def find(path: str, data: bytes, *, open_: bool = False) -> Found:
     return Found(_placed(data, spans))
 
 
-@lru_cache(maxsize=_REMEMBERED)
-def find_again(path: str, digest: str, data: bytes, open_: bool) -> Found:
-    """As `find`, for texts that are asked about again and again; `digest` is theirs, and tells them apart."""
-    return find(path, data, open_=open_)
-
-
 def begins(before: bytes) -> bool:
     """Whether a line, up to the cursor, ends in the open value of a name that is a secret's."""
     match = _BEGINS.search(before.lower())
@@ -124,7 +118,7 @@ class _Scan:
                 yield block
             return
         for rule in self._rules.by_word[word]:
-            self._look()
+            self._look(SHAPE_LOOKS)
             if start >= self._past.get(rule.id, 0) and (found := self._shape(rule, start)):
                 self._past[rule.id] = found[1]
                 yield found
@@ -135,8 +129,8 @@ class _Scan:
             if found := self._assigned(start):
                 yield found
 
-    def _look(self) -> None:
-        self._looks -= 1
+    def _look(self, count: int = 1) -> None:
+        self._looks -= count
         if self._looks < 0:
             raise _TooDenseError
 
