@@ -81,8 +81,8 @@ def row(name: str, c: Counter[str]) -> str:
     speed = c["bytes"] / 1e6 / (c["ns"] / 1e9 or 1)
     held, alone = (f"{1e6 * c[key] / lines:.1f}" for key in ("held", "alone"))
     return (
-        f"{name:28} {c['files']:6} files {c['lines']:9,} lines, {c['places']} places in {c['touched']} files, "
-        f"{held} lines per million ({alone} without blocks), {c['left out']} left out, {speed:.0f} MB/s"
+        f"{name:28} {c['files']:6} files {c['lines']:9,} lines, {c['places']} places in {c['touched']} files,"
+        f" {held} lines per million ({alone} without blocks), {c['left out']} left out, {speed:.0f} MB/s"
     )
 
 

@@ -114,6 +114,8 @@ ORDINARY = {
     "an identifier": 'id = "7f1c2e9a-3b5d-4c6e-8f7a-1b2c3d4e5f60"\n',
     "base64 data": 'IMAGE = "iVBORw0KGgoAAAANSUhEUgAAAAUAAAAFCAYAAACNbyblAAAAHEl"\n',
     "a name": 'token = "authorization_code"\nPASSWORD_FIELD = "password_field_2"\nSECRET = "APP_SECRET_2"\n',
+    "a name of parts": 'TOKEN_TYPE = "urn:ietf:params:aws4:token-type:aws4"\nKEY = get("s3_access_key_id")\n',
+    "a pattern": 'store("master_keys", f"{self.master_id}.pem")\ntoken: V2.Core.AccountTokenCreateParams\n',
     "a stand-in": 'password = "your-password-123"\napi_key = "xxxxxxxxxxxxxxxxxxxx"\ntoken = "<TOKEN_1>"\n',
     "a variable": 'password = "${DB_PASSWORD_2}"\ntoken = f"{prefix}{suffix1}abcdefgh"\n',
     "a path": 'token_file = "/var/run/secrets/token1"\npassword_url = "https://a.example/reset1"\n',

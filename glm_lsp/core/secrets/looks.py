@@ -25,6 +25,8 @@ _WORDS = re.compile(
 )
 _NAME = re.compile(rb"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*|[a-z][a-z0-9]*(?:[_:.-][a-z0-9]+)*")
 _HEX = re.compile(rb"[0-9a-f-]+|[0-9A-F-]+")
+_PARTS = re.compile(rb"[^A-Za-z0-9]*[A-Za-z]{1,40}\d{0,2}(?:[_.:/-]+[A-Za-z]{1,40}\d{0,2})+")
+"""A name of several parts."""
 _PATH = re.compile(rb"(?:[a-z]{2,9}:)?/{1,2}|\.{1,2}/|[a-z]:\\|[A-Za-z]+\(|\\[ux]")
 
 
@@ -41,7 +43,9 @@ def is_stand_in(value: bytes) -> bool:
 
 def is_random(value: bytes) -> bool:
     """Whether a value has the letters and digits of something that was drawn, in no order that a name has."""
-    if len(value) < LEAST_BYTES or is_stand_in(value) or _PATH.match(value) or _WORDS.fullmatch(value):
+    if len(value) < LEAST_BYTES or is_stand_in(value) or b"{" in value:
+        return False
+    if _PATH.match(value) or _WORDS.fullmatch(value) or _PARTS.fullmatch(value):
         return False
     kinds = [_kind(byte) for byte in value]
     digits, letters = kinds.count(1), len(value) - kinds.count(1) - kinds.count(0)
