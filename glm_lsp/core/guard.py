@@ -59,13 +59,40 @@ REVIEWED_MODULES = frozenset(
         *("pycurl", "grpc", "dns", "scapy", "socketserver", "webbrowser", "nntplib", "asyncssh", "fabric"),
         *("subprocess", "pty", "multiprocessing", "ctypes", "cffi", "pexpect", "sh", "plumbum", "invoke"),
         *("importlib", "runpy", "code", "codeop", "pickle", "marshal", "shelve"),
+        *(
+            "net",
+            "net/http",
+            "os/exec",
+            "syscall",
+            "unsafe",
+            "plugin",
+            "child_process",
+            "dgram",
+            "tls",
+            "http2",
+        ),
+        *("https", "worker_threads", "vm", "axios", "node-fetch", "undici", "got", "ws", "execa", "shelljs"),
+        *(
+            "java.net",
+            "java.rmi",
+            "java.lang.reflect",
+            "std::net",
+            "std::process",
+            "std::os",
+            "reqwest",
+            "tokio",
+        ),
     }
 )
 _REVIEWED_CALLS = re.compile(
     r"\b(os\.(?:system|popen|exec\w+|spawn\w+|posix_spawn\w*|fork\w*)|eval\(|exec\(|__import__\(|compile\(|"
-    r"create_subprocess_\w+|open_connection\(|create_connection\()"
+    r"create_subprocess_\w+|open_connection\(|create_connection\(|exec\.Command\w*\(|Command::new\(|"
+    r"new Function\(|\.getRuntime\(|ProcessBuilder\(|dlopen\(|execve?\()"
 )
-_TRIVIAL = re.compile(r"(?:(?:pass|\.\.\.|return|return None|raise NotImplementedError(?:\(.*\))?)\s*)?")
+_TRIVIAL = re.compile(
+    r"(?:(?:pass|\.\.\.|return(?: (?:None|null|nil|undefined|0|false))?|raise NotImplementedError(?:\(.*\))?|"
+    r"(?:throw|panic|todo|unimplemented|abort)\b[^\n;{}]*)\s*;?\s*)?"
+)
 _SHRINKAGE_LINES = 20
 """A file may always lose this many lines that are not blank; beyond that, at most half of them."""
 
@@ -213,13 +240,24 @@ def _gutted(before: Document, after: Document, old: FileOutline, new: FileOutlin
 
 
 def _without_docstring(body: str) -> str:
+    """A body without what documents it, nor the braces around it."""
     body = re.sub(r'\A[rRuU]?("""|\'\'\')[\s\S]*?\1', "", body.strip())
+    if body.startswith("{") and body.endswith("}"):
+        body = re.sub(r"//[^\n]*|/\*[\s\S]*?\*/", "", body[1:-1])
     return "\n".join(line for line in body.split("\n") if not line.strip().startswith("#")).strip()
+
+
+def _names(module: str) -> set[str]:
+    """How lists may call an imported module: whole, by its first part or by its first two."""
+    bare = module.removeprefix("node:")
+    parts = re.split(r"(\.|::|/)", bare)
+    return {bare, parts[0], "".join(parts[:3])}
 
 
 def _to_review(before: Document, after: Document, old: FileOutline, new: FileOutline) -> tuple[Note, ...]:
     had, has = (
-        {i.module.split(".")[0] for i in o.imports if not i.level} & REVIEWED_MODULES for o in (old, new)
+        {name for i in o.imports if not i.level for name in _names(i.module)} & REVIEWED_MODULES
+        for o in (old, new)
     )
     found = sorted(f"imports {module}" for module in has - had)
     calls = Counter(_REVIEWED_CALLS.findall(_text(after))) - Counter(_REVIEWED_CALLS.findall(_text(before)))

@@ -40,6 +40,10 @@ class References(Sequence[Reference]):
         """The names that are used, without making the references."""
         return frozenset(map(self._names.__getitem__, self._used))
 
+    def columns(self) -> tuple[tuple[str, ...], list[int], list[int], list[int]]:
+        """What it was made of: `names`, `used`, `qualifiers`, `starts`."""
+        return self._names, self._used.tolist(), self._qualifiers.tolist(), self._starts.tolist()
+
     def __len__(self) -> int:
         return len(self._used)
 

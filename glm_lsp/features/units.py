@@ -111,15 +111,14 @@ def split(
 
 
 def _definitions(symbols: Sequence[Symbol], outer: Symbol | None) -> list[Symbol]:
-    """The classes and functions directly under `outer`."""
-    parent = outer.qualified if outer else None
-    return [
-        s
-        for s in symbols
-        if s.kind is not SymbolKind.VARIABLE
-        and s.parent == parent
-        and (outer is None or outer.span.start <= s.span.start < outer.span.end)
-    ]
+    """The classes and functions that stand directly in `outer`; a method may stand outside of its class."""
+    found: list[Symbol] = []
+    for s in symbols:
+        inside = outer is None or (outer.span.start < s.span.start and s.span.end <= outer.span.end)
+        apart = not found or s.span.start >= found[-1].span.end
+        if s.kind is not SymbolKind.VARIABLE and inside and apart:
+            found.append(s)
+    return found
 
 
 def _unit(document: Document, header: tuple[int, int], symbols: Sequence[Symbol]) -> Unit:

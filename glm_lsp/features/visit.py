@@ -21,7 +21,7 @@ from glm_lsp.features import prompts
 if TYPE_CHECKING:
     from glm_lsp.features.session import Session
 
-_BLOCKS = (SymbolKind.CLASS, SymbolKind.FUNCTION, SymbolKind.METHOD)
+_BLOCKS = frozenset(SymbolKind) - {SymbolKind.VARIABLE}
 BODY_SHARE = 0.4
 """Of the head: what bodies may take. Signatures show ten times more definitions per token: the rest."""
 MOST_BODIES = 12

@@ -6,12 +6,13 @@ outline anywhere.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate
 
 import msgspec
 
 from glm_lsp.core.references import References
-from glm_lsp.core.values import Export, FileOutline, HeldBack, Import, Span, Symbol, SymbolKind
+from glm_lsp.core.values import Export, FileOutline, HeldBack, Import, Reference, Span, Symbol, SymbolKind
 
 VERSION = 2
 
@@ -54,10 +55,7 @@ _decode = msgspec.msgpack.Decoder(_Packed).decode
 
 def pack(outline: FileOutline) -> bytes:
     """The bytes of an outline, without its path."""
-    table: dict[str, int] = {}
-    used = [table.setdefault(r.name, len(table)) for r in outline.references]
-    qualifiers = [table.setdefault(r.qualifier, len(table)) for r in outline.references]
-    starts = [r.span.start for r in outline.references]
+    names, used, qualifiers, starts = _columns(outline.references)
     steps = [b - a for a, b in zip([0, *starts], starts, strict=False)]
     return _encode(
         _Packed(
@@ -69,7 +67,7 @@ def pack(outline: FileOutline) -> bytes:
             docstring=outline.docstring,
             symbols=[_pack_symbol(s) for s in outline.symbols],
             imports=[(i.module, i.name, i.alias, i.level) for i in outline.imports],
-            names=list(table),
+            names=list(names),
             used=used,
             qualifiers=qualifiers,
             steps=steps,
@@ -78,6 +76,15 @@ def pack(outline: FileOutline) -> bytes:
             held=[(h.span.start, h.span.end, h.kind, h.line) for h in outline.held],
         )
     )
+
+
+def _columns(references: Sequence[Reference]) -> tuple[Sequence[str], list[int], list[int], list[int]]:
+    if isinstance(references, References):
+        return references.columns()
+    table: dict[str, int] = {}
+    used = [table.setdefault(r.name, len(table)) for r in references]
+    qualifiers = [table.setdefault(r.qualifier, len(table)) for r in references]
+    return tuple(table), used, qualifiers, [r.span.start for r in references]
 
 
 def unpack(path: str, data: bytes, interned: dict[str, str]) -> FileOutline:

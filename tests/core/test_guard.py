@@ -170,3 +170,33 @@ def test_protected_files_and_other_content_are_refused() -> None:
     document = Document("a.py", b"x = 1\n", digest(b"x = 1\n"), "python")
     verdict = judge(document, Change("a.py", "0" * 32, ()))
     assert verdict.refusal and verdict.refusal.kind is RefusalKind.CONFLICT
+
+
+BODY = "return order.lines.length;"
+TYPESCRIPT = f"export function total(order: Order): number {{\n  {BODY}\n}}\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "refused"),
+    [
+        (BODY, "return (order;", "syntax error at line 2"),
+        (BODY, "// later", "empties the body of total"),
+        (BODY, 'throw new Error("later");', "empties the body of total"),
+        ("total", "sum", "loses total"),
+        (BODY, "return order.lines.size;", ""),
+    ],
+)
+def test_other_languages_are_guarded_by_their_own_grammars(old: str, new: str, refused: str) -> None:
+    check(old, new, source=TYPESCRIPT, path="a.ts", language="typescript", refused=refused)
+
+
+@pytest.mark.parametrize(
+    ("new", "path", "language", "note"),
+    [
+        ('import { exec } from "node:child_process";\n', "a.ts", "typescript", "imports child_process"),
+        ('package a\n\nimport "os/exec"\n', "a.go", "go", "imports os/exec"),
+    ],
+)
+def test_what_reaches_out_is_told_in_other_languages(new: str, path: str, language: str, note: str) -> None:
+    old = "package a\n" if language == "go" else "f();\n"
+    check(old, new, source=old, path=path, language=language, note=note)

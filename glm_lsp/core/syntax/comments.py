@@ -1,4 +1,4 @@
-"""The first line of what documents a definition: of the comment above it, or of its string."""
+"""The first line of the comment that documents a definition or a file."""
 
 from __future__ import annotations
 
@@ -18,15 +18,8 @@ _DOCUMENTED_FILES = frozenset(
 )
 
 
-def of_string(text: str) -> str:
-    """The first line of a string as it stands in the code."""
-    return text.lstrip("uUrR").strip("\"'").strip().split("\n", 1)[0].strip()
-
-
 def above(data: bytes, start: int, row: Row) -> str:
     """The first line of the comment that ends on the line above byte `start`; empty where there is none."""
-    if row.documents != "comment":
-        return ""
     end = data.rfind(b"\n", 0, start)
     if data[end + 1 : start].strip():
         return ""

@@ -1,7 +1,8 @@
 """Which language a path is in, and what is known about each: one row a language.
 
-A language with a grammar has a query of its own name in `queries/` (`Row.queries` where it shares one), and a
-fixture in the tests; adding one is those two and a row. Grammars are loaded when first asked for.
+A language with a grammar has its query in `queries/` and a fixture in the tests; adding one is those two and
+a row. Only Python is read by a walk of its own (`python`), which is faster. Grammars are loaded when asked
+for.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Row:
     braces: bool = True
     """Blocks are in braces; in a language without, indentation makes them."""
     documents: str = "comment"
-    """What documents a definition: the comment above it, or the string in it."""
+    """What documents a definition: the `comment` above it, or the `string` in it."""
     prose: bool = False
     """Text or data: its words are no identifiers."""
 
@@ -54,8 +55,8 @@ _C = frozenset({"compound_statement", "field_declaration_list", "declaration_lis
 
 ROWS = (
     Row(
-        "python", ".py .pyi .pyw", "SConstruct SConscript", "tree_sitter_python", queries=("python",),
-        lexicon="python", blocks=frozenset({"block"}), braces=False, documents="string",
+        "python", ".py .pyi .pyw", "SConstruct SConscript", "tree_sitter_python",
+        blocks=frozenset({"block"}), braces=False, documents="string",
     ),
     Row(
         "javascript", ".js .mjs .cjs", "", "tree_sitter_javascript", queries=("ecmascript", "javascript"),

@@ -33,11 +33,9 @@ class Lexicon:
     back at it."""
     keywords: frozenset[bytes]
     follow: str = ""
-    """What may stand after a name and tell what it is, in one group."""
-    no_use: frozenset[bytes] = frozenset()
-    """What of it says that a name without dots is no use: a key, a label, the target of an assignment."""
-    binding: frozenset[bytes] = frozenset()
-    """What of it says that a function binds the name."""
+    """What may stand after a name and tell that, without dots, it is no use: a key, a label, a target."""
+    binding: tuple[bytes, ...] = ()
+    """How it ends where a function binds the name."""
     dots: tuple[bytes, ...] = ()
     """What joins names besides the dot; two bytes each."""
     params: re.Pattern[bytes] | None = None
@@ -51,13 +49,12 @@ class Lexicon:
     receivers: frozenset[bytes] = frozenset()
     """Keywords that stand for an object."""
     code_in: re.Pattern[bytes] | None = None
-    """Code inside of strings."""
-    code_before: bytes = b""
-    """One of these stands before a string with code in it, or before the letter that does."""
+    """Code inside of strings in backticks."""
 
     @property
     def tokens(self) -> re.Pattern[bytes]:
-        """Dotted names and numbers, each with what follows it. The set in front makes it fast."""
+        """Dotted names and numbers, each with what follows it. The set in front makes it fast; one group less
+        than needed makes no tuples."""
         return _tokens(self.follow)
 
 
@@ -67,7 +64,7 @@ JOINT = b"\1\1"
 
 @cache
 def _tokens(follow: str) -> re.Pattern[bytes]:
-    return _compiled(rf"([\w$#.\x01{_HIGH}]++)(?:{follow})?" if follow else rf"([\w$#.\x01{_HIGH}]++)()")
+    return _compiled(rf"[\w$#.\x01{_HIGH}]++(?:{follow})?")
 
 
 def _words(text: str) -> frozenset[bytes]:
@@ -81,32 +78,6 @@ def _compiled(pattern: str) -> re.Pattern[bytes]:
 def _each(*patterns: str) -> tuple[re.Pattern[bytes], ...]:
     return tuple(_compiled(pattern) for pattern in patterns)
 
-
-_TARGET = r"(?:\*?\w+|\([\w, ]{1,200}\))"
-_PYTHON = Lexicon(
-    inert=_compiled(
-        r"""["'#](?:(?<=#)[^\n]*+|"""
-        r'(?<=")(?:""(?:[^"\\]++|\\.|"(?!""))*+(?:"""|\Z)|[^"\\\n]*+(?:\\.[^"\\\n]*+)*+"?)|'
-        r"(?<=')(?:''(?:[^'\\]++|\\.|'(?!''))*+(?:'{3}|\Z)|[^'\\\n]*+(?:\\.[^'\\\n]*+)*+'?))"
-    ),
-    keywords=_words(
-        "False None True and as assert async await break class continue def del elif else except "
-        "finally for from global if import in is lambda nonlocal not or pass raise return try "
-        "while with yield match case type"
-    ),
-    follow=r"(['\"]|[ \t]*+:?=(?!=))",
-    no_use=_words("= := \" '") | {b" =", b" :="},
-    binding=_words("= :=") | {b" =", b" :="},
-    params=_compiled(rf"[(,]\s*+\*{{0,2}}({IDENT})\s*+(?=[:=,)])"),
-    names=_each(
-        r"for\s+([^:\n]{1,200}?)\s+in\b",
-        r"as\s+(\w+)",
-        rf"\n[ \t]*+({_TARGET}(?:,[ \t]*+{_TARGET}){{1,20}})[ \t]*+=(?!=)",
-    ),
-    lists=_each(r"lambda\s+([^:\n]{0,200}):"),
-    code_in=_compiled(r"\{([^{}]{1,500})\}"),
-    code_before=b"fFtT",
-)
 
 _DECLARED = rf"\s+({IDENT}|[{{\[][^}}\]=]{{0,400}})"
 _SCRIPT = Lexicon(
@@ -122,9 +93,8 @@ _SCRIPT = Lexicon(
         "type typeof undefined unique unknown var void while with yield bigint require module "
         "exports arguments"
     ),
-    follow=r"(\??:(?!:)|[ \t]*+=(?!=)>?)",
-    no_use=_words(": ?:") | {b"=", b" ="},
-    binding=frozenset({b"=>", b" =>"}),
+    follow=r"\??:(?!:)|[ \t]*+=(?!=)>?",
+    binding=(b"=>",),
     dots=(b"?.", b"!."),
     params=_compiled(
         r"[(,{\[]\s*+(?:\.\.\.)?(?:(?:public|private|protected|readonly|override)\s+){0,3}"
@@ -146,9 +116,8 @@ _GO = Lexicon(
         "iota string int int8 int16 int32 int64 uint uint8 uint16 uint32 uint64 uintptr byte "
         "rune bool float32 float64 complex64 complex128 error any _"
     ),
-    follow=r"(:(?!=)|[ \t]*+:=)",
-    no_use=frozenset({b":", b":=", b" :="}),
-    binding=frozenset({b":=", b" :="}),
+    follow=r":(?!=)|[ \t]*+:=",
+    binding=(b":=",),
     params=_compiled(rf"[(,]\s*+({IDENT}(?:\s*,\s*{IDENT}){{0,20}})\s+(?=[*\[\]\w.(<])"),
     names=_each(
         rf"\n[ \t]*+(?:if |for |switch |case )?{_LIST}\s*:=", rf"var\s+({IDENT}(?:,\s*{IDENT}){{0,20}})"
@@ -169,8 +138,7 @@ _RUST = Lexicon(
         "type union unsafe use where while i8 i16 i32 i64 i128 isize u8 u16 u32 u64 u128 usize "
         "f32 f64 bool char str _"
 ),
-    follow=r"(:|\"|')",
-    no_use=_words(": \" '"),
+    follow=r":|\"|'",
     dots=(b"::",),
     params=_compiled(rf"[(,|]\s*+(?:&\s*)?(?:mut\s+)?({IDENT})\s*+(?=:|[,|])"),
     names=_each(
@@ -226,8 +194,7 @@ _C = Lexicon(
         "ptrdiff_t once #define #if #ifdef #ifndef #else #elif #endif #include #undef #pragma "
         "#error # ##"
     ),
-    follow=r"(\"|')",
-    no_use=_words("\" '"),
+    follow=r"\"|'",
     dots=(b"->", b"::"),
     params=_compiled(rf"[\w>*&\])]\s*+[\s*&]({IDENT})\s*+(?=[,)=\[])"),
     names=_each(
@@ -256,7 +223,6 @@ _PLAIN = Lexicon(
 )
 
 LEXICONS = {
-    "python": _PYTHON,
     "script": _SCRIPT,
     "go": _GO,
     "rust": _RUST,

@@ -8,12 +8,13 @@ linear, stops when asked, lets other threads run, and is no slower.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
 from tree_sitter import Node, Tree
 
+from glm_lsp.core.references import References
 from glm_lsp.core.syntax.languages import grammar
 from glm_lsp.core.syntax.trees import Halted, text_of
 from glm_lsp.core.syntax.variables import variables
@@ -46,7 +47,7 @@ class Facts:
     """What `read` finds; all in the order of the file."""
 
     symbols: tuple[Symbol, ...]
-    references: tuple[Reference, ...]
+    references: Sequence[Reference]
     imports: tuple[Import, ...]
     docstring: str
     exports: tuple[Export, ...] = ()
@@ -62,9 +63,7 @@ def read(tree: Tree, data: bytes, halt: Callable[[], bool] | None = None) -> Fac
     walk.run(tree, halt)
     symbols = [*walk.symbols, *variables(tree.root_node, data, walk.symbols)]
     symbols.sort(key=lambda s: (s.span.start, -s.span.end))
-    return Facts(
-        tuple(symbols), tuple(walk.references()), tuple(walk.imports), docstring(data, tree.root_node)
-    )
+    return Facts(tuple(symbols), walk.references(), tuple(walk.imports), docstring(data, tree.root_node))
 
 
 def definitions(tree: Tree, data: bytes, halt: Callable[[], bool] | None = None) -> tuple[Symbol, ...]:
@@ -224,14 +223,22 @@ class _Walk:
             self._uses.append((start, end, qualifier, self._owner(node.start_byte)))
         return True
 
-    def references(self) -> Iterator[Reference]:
+    def references(self) -> References:
         """Uses of names, after the walk: only then is it known what each function binds."""
+        table: dict[str, int] = {"": 0}
+        columns: list[tuple[int, int, int]] = []
         for start, end, qualifier, scope in sorted(self._uses, key=lambda use: use[0]):
-            name = self.data[start:end].decode("utf-8", "replace")
+            try:
+                name = self.data[start:end].decode()
+            except UnicodeDecodeError:
+                continue
             if (name, qualifier) in scope.seen or (not qualifier and _local(name, scope)):
                 continue
             scope.seen.add((name, qualifier))
-            yield Reference(name, Span(start, end), qualifier)
+            used, before = table.setdefault(name, len(table)), table.setdefault(qualifier, len(table))
+            columns.append((used, before, start))
+        names, qualifiers, starts = zip(*columns, strict=True) if columns else ((), (), ())
+        return References(tuple(table), names, qualifiers, starts)
 
 
 def _visit(walk: _Walk, node: Node) -> bool:

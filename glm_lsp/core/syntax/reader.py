@@ -9,7 +9,6 @@ A pattern says what it finds by `(#set! is …)`:
   `other-type` and `prototype` give way to what says more about the same name;
 - `scope`: `@node` holds members of `@name`; it is no definition itself;
 - `outer`: `@outer` around the definition called `@name` belongs to it;
-- `text`, `module-text`: `@text` documents the definition called `@name`, the module;
 - `import`: `@node`, `@module`, `@name`, `@alias`; `export`: `@name`, `@local`, `@module`. What has no capture
   may be a constant: `(#set! name default)`. With `(#set! call f)` the capture `@call` must read `f`;
 - `inert`: `@node` has no uses of names in it; `commonjs`: an export by assignment; `use`: a whole import
@@ -96,14 +95,12 @@ class _Reading:
     definitions: dict[int, _Definition] = field(default_factory=dict[int, _Definition])
     """By the place of the name."""
     outers: dict[int, Node] = field(default_factory=dict[int, Node])
-    texts: dict[int, Node] = field(default_factory=dict[int, Node])
     by_start: dict[int, int] = field(default_factory=dict[int, int])
     """Places of the names of variables, by where their nodes begin."""
     imports: dict[tuple[int, Import], Span] = field(default_factory=dict[tuple[int, Import], Span])
     exports: dict[Export, int] = field(default_factory=dict[Export, int])
     inert: list[Span] = field(default_factory=list[Span])
     """Statements whose names are no uses, besides imports."""
-    docstring: str = ""
 
 
 def read(tree: Tree, data: bytes, language: str, halt: Callable[[], bool] | None = None) -> Facts:
@@ -119,7 +116,7 @@ def read(tree: Tree, data: bytes, language: str, halt: Callable[[], bool] | None
         references=references,
         imports=tuple(dict.fromkeys(item for (_, item), _ in imports)),
         exports=tuple(sorted(reading.exports, key=lambda e: (reading.exports[e], e.name))),
-        docstring=reading.docstring or comments.of_file(data, reading.row),
+        docstring=comments.of_file(data, reading.row),
     )
 
 
@@ -191,10 +188,6 @@ def _take(reading: _Reading, settings: Mapping[str, str | None], captures: Captu
             )
     elif what == "outer":
         reading.outers[captures["name"][0].start_byte] = captures["outer"][0]
-    elif what == "text":
-        reading.texts[captures["name"][0].start_byte] = captures["text"][0]
-    elif what == "module-text":
-        reading.docstring = comments.of_string(text_of(reading.data, captures["text"][0]))
     elif what in ("import", "use"):
         node = captures["node"][0]
         span = Span(node.start_byte, node.end_byte)
@@ -230,7 +223,11 @@ def _end(data: bytes, node: Node) -> int:
 
 def _text(data: bytes, settings: Mapping[str, str | None], captures: Captures, key: str) -> str:
     if key in captures:
-        return "".join(text_of(data, captures[key][0]).split()).strip("\"'`<>")
+        node = captures[key][0]
+        text = data[node.start_byte : node.end_byte].decode("utf-8", "replace")
+        if text.isalnum():
+            return text
+        return "".join(text.split()).strip("\"'`<>")
     return settings.get(key) or ""
 
 
@@ -238,13 +235,9 @@ def _import(reading: _Reading, settings: Mapping[str, str | None], captures: Cap
     module, name, alias = (
         _text(reading.data, settings, captures, key) for key in ("module", "name", "alias")
     )
-    level = 0
     if name == "mod" and reading.row.id == "rust":
         return Import(f"self::{module}", "", module)
-    if reading.row.id == "python":
-        level = len(module) - len(module.lstrip("."))
-        module = module.lstrip(".")
-    return Import(module, name, "" if alias == name else alias, level)
+    return Import(module, name, "" if alias == name else alias)
 
 
 def rust_uses(tree: str) -> Iterator[Import]:
@@ -346,7 +339,7 @@ def _symbols(reading: _Reading) -> Iterator[Symbol]:
     for definition in found:
         while around and around[-1][0] <= definition.start:
             around.pop()
-        name = _text(data, {}, {"name": [definition.name]}, "name")
+        name = _text(data, {}, definition.captures, "name")
         method = definition.kind is SymbolKind.METHOD
         owners = [a for a in around if method or a[2] is not SymbolKind.VARIABLE]
         parent, owner = (owners[-1][1], owners[-1][2]) if owners else (None, None)
@@ -424,18 +417,13 @@ def _symbol(
     first = last = definition.outer or node
     if end < _end(data, last):
         last = node
-    text = reading.texts.get(definition.name.start_byte)
-    if reading.row.documents == "string":
-        docstring = comments.of_string(text_of(data, text)) if text is not None else ""
-    else:
-        docstring = comments.above(data, definition.start, reading.row)
     return Symbol(
         name=name,
         kind=kind,
         span=Span(definition.start, end),
         signature=_signature(data, definition, kind, body),
         parent=parent,
-        docstring=docstring,
+        docstring=comments.above(data, definition.start, reading.row),
         name_span=Span(definition.name.start_byte, definition.name.end_byte),
         body=Span(body.start_byte, min(body.end_byte, end)) if body is not None else Span(end, end),
         start_line=(first if definition.start <= first.start_byte else node).start_point.row,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from glm_lsp.core.references import References
 from glm_lsp.core.syntax.lexicon import IDENT, JOINT, LEXICONS, Lexicon
@@ -22,10 +23,15 @@ QUALIFIER_BYTES = 80
 _BOUND = (SymbolKind.FUNCTION, SymbolKind.METHOD)
 _IDENT = re.compile(IDENT.encode("latin-1"))
 _PART = re.compile(rb"[\w$#\x80-\xff]++")
-_EDGE = re.compile(rb"[\w$#.\1\x80-\xff]")
+_INSIDE_BYTES = frozenset(i for i in range(256) if re.match(rb"[\w$#.\1\x80-\xff]", bytes([i])))
+_INSIDE = frozenset(bytes([i]) for i in _INSIDE_BYTES)
 _RANGES = (b"..", b"...")
 _DIGITS = frozenset(b"0123456789")
+_FOLLOW = b" \t=:>?\"'"
 _NO_NAME = _DIGITS | frozenset(b"#")
+SLASH, BACKTICK = b"/`"
+SHIFT = 32
+MASK = (1 << SHIFT) - 1
 
 
 def uses(
@@ -90,6 +96,17 @@ def _scopes(symbols: Sequence[Symbol], size: int) -> list[_Scope]:
         here = here.parent
 
 
+class _Parts(NamedTuple):
+    """A token taken apart, which is done once for each in a file."""
+
+    text: bytes
+    """Without what follows."""
+    head: bytes
+    """The name that it begins with; empty where that is none to be bound."""
+    uses: tuple[tuple[int, int], ...]
+    """Name and qualifier as one number, and where in the token the name stands; first that of `head`."""
+
+
 class _Scan:
     """Names as columns: position in the text, in the table of names, of qualifiers."""
 
@@ -97,46 +114,50 @@ class _Scan:
         self._text = text
         self._lexicon = lexicon
         self._find = lexicon.tokens.findall
-        self._table: dict[str, int] = {}
-        self.found: list[tuple[int, int, int]] = []
+        self._table: dict[str, int] = {"": 0}
+        self._parts: dict[bytes, _Parts | None] = {}
+        self.found: list[tuple[int, int]] = []
 
     def references(self) -> References:
         """What was found, in the order of the file."""
         self.found.sort()
-        starts, used, qualifiers = zip(*self.found, strict=True) if self.found else ((), (), ())
-        return References(tuple(self._table), used, qualifiers, starts)
+        starts = [start for start, _ in self.found]
+        used = [key >> SHIFT for _, key in self.found]
+        return References(tuple(self._table), used, [key & MASK for _, key in self.found], starts)
 
     def read(self, scope: _Scope) -> None:
         """Add what a scope uses."""
-        lexicon, text = self._lexicon, self._text
-        pieces: list[tuple[int, int, dict[tuple[bytes, bytes], None]]] = []
+        lexicon, text, known = self._lexicon, self._text, self._parts
+        pieces: list[tuple[int, int, dict[bytes, None]]] = []
         for start, end in scope.pieces:
             if end > start:
                 tokens = dict.fromkeys(self._find(text, start, end))
                 if lexicon.also is not None:
-                    tokens.update(dict.fromkeys((t, b"") for t in lexicon.also.findall(text, start, end)))
+                    tokens.update(dict.fromkeys(lexicon.also.findall(text, start, end)))
                 pieces.append((start, end, tokens))
         bound = scope.bound = self._bound(scope, pieces)
-        known = set(bound)
-        known |= lexicon.keywords
-        no_use = lexicon.no_use
-        seen: set[tuple[str, str]] = set()
+        skip = lexicon.keywords | bound
+        found = self.found
+        seen: set[int] = set()
+        done: set[bytes] = set()
         for start, end, tokens in pieces:
             at = start
-            for token, follow in tokens:
+            for token in [t for t in tokens if t not in skip]:
                 if token in known:
+                    parts = known[token]
+                else:
+                    parts = known[token] = self._taken_apart(token)
+                if parts is None or parts.text in done:
                     continue
-                dotted = b"." in token or b"\1" in token
-                if follow in no_use and not dotted:
-                    continue
-                known.add(token)
-                if token[0] in _NO_NAME or (place := self._place(token, at, start, end)) < 0:
+                done.add(parts.text)
+                if (place := self._place(parts.text, at, start, end)) < 0:
                     continue
                 at = place
-                if dotted:
-                    self._chain(token, at, bound, seen)
-                else:
-                    self._put(token, "", at, seen)
+                uses = parts.uses[1:] if parts.head in bound else parts.uses
+                for key, offset in uses:
+                    if key not in seen:
+                        seen.add(key)
+                        found.append((at + offset, key))
 
     def _place(self, token: bytes, at: int, start: int, end: int) -> int:
         """Where a token stands first, most often after the one before it; -1 if a piece ends in it."""
@@ -144,14 +165,28 @@ class _Scan:
         for begin in (at, start):
             found = text.find(token, begin, end)
             while found >= 0:
-                if not _EDGE.match(text, found + size) and not (found and _EDGE.match(text, found - 1)):
+                if text[found + size : found + size + 1] not in _INSIDE and (
+                    not found or text[found - 1] not in _INSIDE_BYTES
+                ):
                     return found
                 found = text.find(token, found + 1, end)
         return -1
 
-    def _chain(self, token: bytes, at: int, bound: frozenset[bytes], seen: set[tuple[str, str]]) -> None:
-        """The names of a token with dots, each with what stands before its dot."""
-        lexicon, qualifier, last = self._lexicon, "", 0
+    def _taken_apart(self, token: bytes) -> _Parts | None:
+        """The names of a token, each with what stands before its dot; None where it is no use of any."""
+        lexicon, table = self._lexicon, self._table
+        if token[0] in _NO_NAME:
+            return None
+        if token[-1] not in _INSIDE_BYTES:
+            token = token.rstrip(_FOLLOW)
+            if b"." not in token and JOINT not in token:
+                return None
+        try:
+            token.decode()
+        except UnicodeDecodeError:
+            return None
+        uses: list[tuple[int, int]] = []
+        head, qualifier, last = b"", "", 0
         for part in _PART.finditer(token):
             name, joint = part[0], token[last : part.start()]
             last = part.end()
@@ -161,34 +196,24 @@ class _Scan:
                 qualifier = OTHER
             if name[0] in _DIGITS:
                 qualifier = OTHER
-            elif joint:
-                self._put(name, qualifier, at + part.start(), seen)
+                continue
+            word = name.decode()
+            if joint:
+                used, before = table.setdefault(word, len(table)), table.setdefault(qualifier, len(table))
+                uses.append((used << SHIFT | before, part.start()))
                 long = last > QUALIFIER_BYTES or qualifier == OTHER
-                qualifier = OTHER if long else f"{qualifier}.{name.decode('utf-8', 'replace')}"
-            else:
-                if name not in lexicon.keywords:
-                    if name not in bound:
-                        self._put(name, "", at + part.start(), seen)
-                elif name not in lexicon.receivers:
-                    return
-                qualifier = name.decode("utf-8", "replace")
+                qualifier = OTHER if long else f"{qualifier}.{word}"
+                continue
+            if name not in lexicon.keywords:
+                if not uses:
+                    head = name
+                uses.append((table.setdefault(word, len(table)) << SHIFT, part.start()))
+            elif name not in lexicon.receivers:
+                return None
+            qualifier = word
+        return _Parts(token, head, tuple(uses)) if uses else None
 
-    def _put(self, name: bytes, qualifier: str, at: int, seen: set[tuple[str, str]]) -> None:
-        try:
-            text = name.decode()
-        except UnicodeDecodeError:
-            return
-        key = (text, qualifier)
-        if key not in seen:
-            seen.add(key)
-            table = self._table
-            self.found.append(
-                (at, table.setdefault(text, len(table)), table.setdefault(qualifier, len(table)))
-            )
-
-    def _bound(
-        self, scope: _Scope, pieces: Iterable[tuple[int, int, dict[tuple[bytes, bytes], None]]]
-    ) -> frozenset[bytes]:
+    def _bound(self, scope: _Scope, pieces: Iterable[tuple[int, int, dict[bytes, None]]]) -> frozenset[bytes]:
         """The names that a function and those around it bind themselves."""
         symbol, parent, lexicon, text = scope.symbol, scope.parent, self._lexicon, self._text
         inherited = parent.bound if parent is not None else frozenset[bytes]()
@@ -206,24 +231,22 @@ class _Scan:
                 for one in pattern.findall(text, start, end):
                     names += params(b"(" + one.strip(b"()|") + b")")
             if lexicon.binding:
-                names += [token for token, follow in tokens if follow in lexicon.binding]
+                names += [t for t in tokens if t.endswith(lexicon.binding) and b"." not in t]
         found = frozenset(_IDENT.findall(b" ".join(names)))
         return found | inherited if inherited else found
 
 
 def _blanked(data: bytes, lexicon: Lexicon) -> bytes:
     """The text with spaces in place of strings and comments, as long as before."""
-    code_in, before = lexicon.code_in, lexicon.code_before
+    code_in = lexicon.code_in
 
     def blank(match: re.Match[bytes]) -> bytes:
-        whole, start = match[0], match.start()
-        if code_in is None or b"{" not in whole or whole[:1] in b"#/":
-            return whole[:1] + b" " * (len(whole) - 1) if whole[0] != 0x2F else b" " * len(whole)
-        if before and not any(letter in before for letter in data[max(start - 2, 0) : start]):
-            return whole[:1] + b" " * (len(whole) - 1)
-        kept = bytearray(b" " * len(whole))
-        kept[0] = whole[0]
-        for code in code_in.finditer(whole):
+        whole = match[0]
+        first = (
+            whole[:1] if whole[0] != SLASH else b" "
+        )  # a quote tells that what stands before it is no name
+        kept = bytearray(first + b" " * (len(whole) - 1))
+        for code in code_in.finditer(whole) if code_in is not None and whole[0] == BACKTICK else ():
             kept[code.start(1) : code.end(1)] = code[1]
         return bytes(kept)
 
