@@ -35,7 +35,7 @@ class TextEdit:
 
 @dataclass(frozen=True, slots=True)
 class HeldBack:
-    """A place that must not be seen: a marker stands there. `kind` says what of; `line` is its first, 0-based."""
+    """A place that must not be seen, and what kind of secret it is; `line` is its first, 0-based."""
 
     span: Span
     kind: str

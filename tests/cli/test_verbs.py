@@ -30,7 +30,7 @@ def shop(tmp_path: Path) -> Path:
 def test_index_counts_and_says_what_it_left_out(shop: Path, cli: Cli) -> None:
     ran = cli("index", shop, "--format", "json")
     assert ran.code == 0
-    assert list(ran.json) == ["files", "symbols", "references", "bytes", "seconds", "skipped"]
+    assert list(ran.json) == ["files", "symbols", "references", "bytes", "seconds", "skipped", "held_back"]
     assert ran.json["files"] == 2
     assert ran.json["symbols"] >= 2
     assert ran.json["bytes"] == sum(p.stat().st_size for p in shop.rglob("*.py"))
@@ -43,7 +43,7 @@ def test_index_counts_and_says_what_it_left_out(shop: Path, cli: Cli) -> None:
 def test_context_shows_blocks_with_their_reasons(shop: Path, cli: Cli) -> None:
     ran = cli("context", "pkg/cart.py:5:12", "--budget", "1000", "--format", "json", cwd=shop)
     assert ran.code == 0
-    assert list(ran.json) == ["budget_tokens", "tokens", "blocks", "dropped", "shares"]
+    assert list(ran.json) == ["budget_tokens", "tokens", "blocks", "dropped", "held_back", "shares"]
     keys = ["kind", "path", "start_line", "end_line", "symbols", "tokens", "reason", "text"]
     assert all(list(block) == keys for block in ran.json["blocks"])
     assert "pkg/money.py" in {block["path"] for block in ran.json["blocks"]}

@@ -26,10 +26,11 @@ from glm_lsp.features import refactor
 from glm_lsp.features.actions import perform
 from glm_lsp.features.catalogue import Offer, OfferKind, offers
 from glm_lsp.features.complete import pack_context, suggest
+from glm_lsp.features.gate import Gate
 from glm_lsp.features.session import Session
 from glm_lsp.workspace.repository import Repository
 from tests.cli.scripted import commit, git
-from tests.features.stage import PROFILE, Words
+from tests.features.stage import PROFILE, Files, Words
 from tests.lsp.editor import Editor
 from tests.secrets.planted import Planted, block, planted
 
@@ -227,3 +228,19 @@ def test_an_editor_sees_no_secret_come_back_and_no_model_sees_one(
     assert secrets.leaked(json.dumps(told)) == []
     assert secrets.leaked(seen, editor.wire.stderr, *files_in(tmp_path / "cache")) == []
     assert any("held back" in message for message in editor.shown)
+
+
+def test_an_engine_is_reached_through_the_gate_alone() -> None:
+    """Whoever sets a session's engine, and whoever asks the runtime for one."""
+    session = Session(Files({}), ScriptedEngine("x"), Words(), PROFILE)
+    assert isinstance(session.engine, Gate)
+    session.engine = ScriptedEngine("y")
+    assert isinstance(session.engine, Gate)
+    room = Path(refactor.__file__).parents[1]
+    outside = {
+        path.relative_to(room).as_posix()
+        for path in room.rglob("*.py")
+        if ".generate(" in path.read_text(encoding="utf-8") and "engines" not in path.parts
+    }
+    asking = {"asking", "complete", "gate", "ration", "warm"}
+    assert outside == {f"features/{name}.py" for name in asking}

@@ -76,6 +76,11 @@ def test_random_values_of_secret_names(name: str, value: str) -> None:
     check(pattern.format(value) + "\n", value, path=path)
 
 
+@pytest.mark.parametrize("word", ["gitleaks:allow", "pragma: allowlist secret", "nosec", "noqa"])
+def test_nothing_in_the_text_turns_the_gate_off(word: str) -> None:
+    check(f'token = "{RANDOM}"  # {word}\n', RANDOM)
+
+
 BLOCK = """KEY = (
     "-----BEGIN RSA PRIVATE KEY-----\\n"
     "MIIEpAIBAAKCAQEAx7Zb2V2rX0m2mQw9v8s7y6t5r4e3w2q1p0o9i8u7y6t5r4e3\\n"
