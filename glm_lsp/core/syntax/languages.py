@@ -37,7 +37,7 @@ class Row:
     """What strings, comments and names look like (`lexicon.LEXICONS`)."""
     blocks: frozenset[str] = frozenset()
     """Nodes that are blocks of statements or members."""
-    depth: int = 24
+    depth: int = 14
     """Definitions that stand deeper in the tree are not looked for."""
     braces: bool = True
     """Blocks are in braces; in a language without, indentation makes them."""
