@@ -1,8 +1,10 @@
 """What the gate for secrets holds back of real packages, and what it costs. Nothing of a finding is printed
 without `--show`, which is for tuning.
 
-    python tests/bench/bench_secrets.py DIR [--show N]
+    python -m tests.bench.bench_secrets DIR [--show N]
+    python -m tests.bench.bench_secrets --hostile
 
+The second one looks for the texts that take longest, for each rule: its own shape, broken off and repeated.
 DIR holds source distributions as `pip download --no-deps --no-binary :all:` and `npm pack` leave them.
 """
 
@@ -19,8 +21,10 @@ from pathlib import Path
 from glm_lsp.core.secrets import find
 from glm_lsp.core.secrets.rules import rules
 from glm_lsp.workspace.files import Unreadable, as_text, check_name
+from tests.secrets.canaries import canary
 
 MOST_BYTES = 1_000_000
+HOSTILE_BYTES = 60_000
 
 
 def texts(archive: Path) -> Iterator[tuple[str, bytes]]:
@@ -40,12 +44,15 @@ def texts(archive: Path) -> Iterator[tuple[str, bytes]]:
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("directory", type=Path)
+    parser.add_argument("directory", type=Path, nargs="?")
+    parser.add_argument("--hostile", action="store_true")
     parser.add_argument("--show", type=int, default=0)
     args = parser.parse_args()
     began = time.process_time()
     known = rules()
     print(f"{len(known.rules)} rules, {len(known.words)} words, ready in {time.process_time() - began:.3f} s")
+    if args.hostile or args.directory is None:
+        return hostile()
     total: Counter[str] = Counter()
     kinds: Counter[str] = Counter()
     for archive in sorted([*args.directory.glob("*.tar.gz"), *args.directory.glob("*.tgz")]):
@@ -73,6 +80,23 @@ def main() -> int:
         print(row(archive.name, here))
     print(row("all", total))
     print("kinds:", ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()))
+    return 0
+
+
+def hostile() -> int:
+    took: list[tuple[float, str, bytes]] = []
+    for rule in rules().rules:
+        drawn = canary(rule.id)
+        text = drawn[0].encode() if drawn else b""
+        for at in range(len(text) // 4, len(text), len(text) // 6 or 1):
+            for tail in (b"", b" ", b"~", b".", b"     "):
+                unit = text[:at] + tail
+                data = (unit * (HOSTILE_BYTES // len(unit) + 1))[:HOSTILE_BYTES]
+                began = time.process_time()
+                find("a.yml", data)
+                took.append((time.process_time() - began, rule.id, unit[:40]))
+    for seconds, name, unit in sorted(took, reverse=True)[:10]:
+        print(f"{seconds / HOSTILE_BYTES * 1e6:6.2f} s per MB: {name} {unit!r}")
     return 0
 
 

@@ -15,7 +15,7 @@ from glm_lsp.core.secrets.rules import ASSIGNMENTS, Rule, Rules, rules
 from glm_lsp.core.values import HeldBack, Span
 
 FREE_LOOKS, BYTES_PER_LOOK = 8_000, 16
-SHAPE_LOOKS = 4
+SHAPE_LOOKS, BLOCK_LOOKS = 4, 32
 """What comparing a shape counts; a value that is assigned counts one."""
 TOO_DENSE = "too much in it resembles secrets to look through it"
 MOST_BLOCK_BYTES = 40_000
@@ -113,6 +113,7 @@ class _Scan:
     def at(self, word: int, start: int, end: int) -> Iterator[tuple[int, int, str]]:
         """What the word at `start` announces: start, end and kind of secrets."""
         if word == self._rules.block:
+            self._look(BLOCK_LOOKS)
             if start >= self._block_end and (block := self._block(start)):
                 self._block_end = block[1]
                 yield block
