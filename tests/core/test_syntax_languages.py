@@ -217,3 +217,7 @@ def test_languages_by_name() -> None:
     assert language_of("a/go.mod") == "go.mod"
     assert language_of("tsconfig.json") == "jsonc"
     assert language_of("noext") == ""
+
+
+def test_listing_definitions_gives_up_on_a_text_that_the_parser_chokes_on() -> None:
+    assert definitions(b"const a=()=>{" * 2000, "c") == ()

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from glm_lsp.core.syntax.languages import Row
 
 MOST_LINES = 40
+MOST_INDENT = 400
 _MARKS = (b"//", b"#", b"--")
 _SKIPPED = re.compile(rb"(?:go:|@ts-|eslint|istanbul|prettier|nolint|tslint|[^\w\x80-\xff]*$|Copyright|SPDX)")
 _BLOCK = re.compile(rb"\s*/\*(.*?)\*/", re.DOTALL)
@@ -21,7 +22,7 @@ _DOCUMENTED_FILES = frozenset(
 def above(data: bytes, start: int, row: Row) -> str:
     """The first line of the comment that ends on the line above byte `start`; empty where there is none."""
     end = data.rfind(b"\n", 0, start)
-    if data[end + 1 : start].strip():
+    if start - end > MOST_INDENT or data[end + 1 : start].strip():
         return ""
     found: list[bytes] = []
     for _ in range(MOST_LINES):

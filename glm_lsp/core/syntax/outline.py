@@ -10,7 +10,7 @@ from glm_lsp.core import text
 from glm_lsp.core.imports.config import project_facts
 from glm_lsp.core.syntax import python, reader
 from glm_lsp.core.syntax.languages import row
-from glm_lsp.core.syntax.trees import chain, parse
+from glm_lsp.core.syntax.trees import Halted, chain, parse, patience
 from glm_lsp.core.syntax.uses import uses
 from glm_lsp.core.values import FileOutline, Span, Symbol, SymbolKind
 
@@ -61,8 +61,13 @@ def outline(
 
 
 def definitions(data: bytes, language: str, *, tree: Tree | None = None) -> tuple[Symbol, ...]:
-    """The classes and functions of an outline alone, at a fraction of its cost; none without a grammar."""
-    tree = tree or parse(data, language)
+    """The classes and functions of an outline alone, at a fraction of its cost; none without a grammar, nor
+    for a text that takes the parser many times as long as others.
+    """
+    try:
+        tree = tree or parse(data, language, halt=patience(len(data)))
+    except Halted:
+        return ()
     if tree is None:
         return ()
     return (

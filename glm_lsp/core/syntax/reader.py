@@ -39,6 +39,8 @@ WHOLE_BYTES = 1 << 17
 WIDE_NODES = 2000
 HALT_MATCHES = 512
 MOST_NESTING = 16
+MOST_STATES = 256
+"""Of a query at one time; four times what was seen in large libraries."""
 SHALLOW = 4
 """How deep patterns that say `(#set! shallow)` are looked for."""
 SIGNATURE_BYTES = 160
@@ -106,7 +108,7 @@ class _Reading:
 def read(tree: Tree, data: bytes, language: str, halt: Callable[[], bool] | None = None) -> Facts:
     """Everything that the outline of a supported language needs. Raises `Halted` when `halt` says so."""
     reading = _queried(tree, data, language, halt)
-    symbols = tuple(_symbols(reading))
+    symbols = tuple(_symbols(reading, halt))
     imports = sorted(reading.imports.items(), key=lambda item: item[0][0])
     references = uses(
         data, reading.row.lexicon, symbols, [*(span for _, span in imports), *reading.inert], halt
@@ -281,6 +283,7 @@ def _matches(
                     raise Halted
                 cursor = QueryCursor(query)
                 cursor.set_max_start_depth(depth)
+                cursor.match_limit = MOST_STATES
                 if not whole:
                     cursor.set_byte_range(start, start + WHOLE_BYTES)
                 yield from cursor.matches(root)
@@ -327,7 +330,7 @@ def _hides_width(node: Node, depth: int, halt: Callable[[], bool] | None) -> boo
             level -= 1
 
 
-def _symbols(reading: _Reading) -> Iterator[Symbol]:
+def _symbols(reading: _Reading, halt: Callable[[], bool] | None = None) -> Iterator[Symbol]:
     """The definitions as values, in the order of the file, each under the one around it."""
     data, script = reading.data, "ecmascript" in reading.row.queries
     for start, _ in reading.imports:
@@ -336,7 +339,9 @@ def _symbols(reading: _Reading) -> Iterator[Symbol]:
     _widen(reading)
     found = sorted(reading.definitions.values(), key=lambda d: (d.start, -d.end, d.name.start_byte))
     around: list[tuple[int, str, SymbolKind | None]] = []
-    for definition in found:
+    for number, definition in enumerate(found):
+        if halt is not None and number % HALT_MATCHES == 0 and halt():
+            raise Halted
         while around and around[-1][0] <= definition.start:
             around.pop()
         name = _text(data, {}, definition.captures, "name")
@@ -360,7 +365,11 @@ def _symbols(reading: _Reading) -> Iterator[Symbol]:
         if script and (parent is None or owner is SymbolKind.MODULE):
             _export(reading, definition, name, exported=parent is None)
         symbol = _symbol(reading, definition, name, parent, owner)
-        around.append((definition.end, symbol.qualified, symbol.kind))
+        here = (definition.end, symbol.qualified, symbol.kind)
+        if symbol.kind is SymbolKind.VARIABLE and around and around[-1][2] is SymbolKind.VARIABLE:
+            around[-1] = here  # thousands may stand in one statement, side by side
+        else:
+            around.append(here)
         yield symbol
 
 
@@ -438,8 +447,7 @@ def _signature(data: bytes, definition: _Definition, kind: SymbolKind, body: Nod
     if kind in (SymbolKind.VARIABLE, SymbolKind.TYPE, SymbolKind.ENUM):
         if definition.outer is not None:
             start, end = definition.start, definition.end
-        line = data[start:end]
-        if len(line) > SIGNATURE_BYTES or b"\n" in line:
+        if end - start > SIGNATURE_BYTES or data.find(b"\n", start, end) >= 0:
             value = captures["value"][0] if "value" in captures else body
             end = value.start_byte if value is not None else end
             end = min(end, start + SIGNATURE_BYTES)
