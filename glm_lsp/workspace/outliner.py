@@ -9,6 +9,7 @@ another.
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import os
 import resource
@@ -89,6 +90,7 @@ def main() -> int:
     frames = _frames(sys.stdin.buffer)
     job = msgspec.msgpack.decode(next(frames), type=Job)
     _limit(job)
+    gc.disable()  # outlines are in no cycles, and looking for some takes time
     store = Store(Path(job.cache)) if job.cache else None
     decode = msgspec.msgpack.Decoder(Batch).decode
     answers.write(frame(Ready()))
