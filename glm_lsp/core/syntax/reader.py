@@ -13,10 +13,6 @@ A pattern says what it finds by `(#set! is …)`:
   may be a constant: `(#set! name default)`. With `(#set! call f)` the capture `@call` must read `f`;
 - `inert`: `@node` has no uses of names in it; `commonjs`: an export by assignment; `use`: a whole import
   of Rust; and with `shallow` the pattern is looked for among the outermost statements only.
-
-A query cannot be stopped while it runs: its progress callback is not safe to use. So it runs on pieces of a
-file, does not look below `Row.depth`, and not at a broken stretch with thousands of tokens side by side, on
-which it would take quadratic time, but into each of its parts.
 """
 
 from __future__ import annotations
@@ -24,25 +20,18 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 
-from tree_sitter import Node, Query, QueryCursor, Tree
+from tree_sitter import Node, Tree
 
 from glm_lsp.core.syntax import comments
-from glm_lsp.core.syntax.languages import Row, grammar, query_text, row
+from glm_lsp.core.syntax.languages import Row, row
+from glm_lsp.core.syntax.matching import Captures, compiled, matches
 from glm_lsp.core.syntax.trees import Halted, text_of
 from glm_lsp.core.syntax.uses import uses
 from glm_lsp.core.values import OWNERS, Export, Import, Reference, Span, Symbol, SymbolKind
 
-WHOLE_BYTES = 1 << 17
-"""Larger files are queried in pieces of this size."""
-WIDE_NODES = 2000
 HALT_MATCHES = 512
 MOST_NESTING = 16
-MOST_STATES = 256
-"""Of a query at one time; four times what was seen in large libraries."""
-SHALLOW = 4
-"""How deep patterns that say `(#set! shallow)` are looked for."""
 SIGNATURE_BYTES = 160
 """A statement up to this size is its own signature."""
 MOST_SIGNATURE_BYTES = 2000
@@ -58,7 +47,6 @@ _PREFIX = re.compile(rb"[ \t]*+(?:(export)\s+)?(?:(default)\s+)?(?:declare\s+)?(
 _WRAPPERS = ("decorated_definition", "template_declaration")
 _ANNOTATIONS = re.compile(rb"(?:@[\w.]+(?:\([^()]{0,200}(?:\([^()]{0,200}\)[^()]{0,200}){0,8}\))?\s*)+")
 _OF = re.compile(r"[^\W\d]\w*")
-Captures = Mapping[str, list[Node]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,31 +116,11 @@ def definitions(tree: Tree, data: bytes, language: str) -> tuple[Symbol, ...]:
     return tuple(s for s in _symbols(reading) if s.kind is not SymbolKind.VARIABLE)
 
 
-@dataclass(frozen=True, slots=True)
-class _Compiled:
-    """A language's query as two: one for the whole file, one that looks at its outermost statements only."""
-
-    queries: tuple[tuple[Query, int], ...]
-    """With the depth to which each looks."""
-    settings: tuple[Mapping[str, str | None], ...]
-    """By pattern."""
-
-
-@cache
-def _compiled(language: str) -> _Compiled:
-    text, known = query_text(language), grammar(language)
-    deep, shallow = Query(known, text), Query(known, text)
-    settings = tuple(deep.pattern_settings(i) for i in range(deep.pattern_count))
-    for pattern, setting in enumerate(settings):
-        (deep if "shallow" in setting else shallow).disable_pattern(pattern)
-    return _Compiled(((deep, row(language).depth), (shallow, SHALLOW)), settings)
-
-
 def _queried(tree: Tree, data: bytes, language: str, halt: Callable[[], bool] | None) -> _Reading:
-    settings = _compiled(language).settings
+    settings = compiled(language).settings
     reading = _Reading(row(language), data)
     left = HALT_MATCHES
-    for pattern, captures in _matches(tree, data, language, halt):
+    for pattern, captures in matches(tree, data, language, halt):
         left -= 1
         if not left:
             left = HALT_MATCHES
@@ -268,66 +236,6 @@ def _split(text: str) -> Iterator[str]:
             yield text[start:at]
             start = at + 1
     yield text[start:]
-
-
-def _matches(
-    tree: Tree, data: bytes, language: str, halt: Callable[[], bool] | None
-) -> Iterator[tuple[int, Captures]]:
-    """What the query finds, some of it more than once."""
-    compiled = _compiled(language)
-    for root in _roots(tree.root_node, row(language).depth, halt):
-        whole = root.end_byte - root.start_byte <= WHOLE_BYTES
-        for start in range(root.start_byte, max(root.end_byte, root.start_byte + 1), WHOLE_BYTES):
-            for query, depth in compiled.queries:
-                if halt is not None and halt():
-                    raise Halted
-                cursor = QueryCursor(query)
-                cursor.set_max_start_depth(depth)
-                cursor.match_limit = MOST_STATES
-                if not whole:
-                    cursor.set_byte_range(start, start + WHOLE_BYTES)
-                yield from cursor.matches(root)
-
-
-def _roots(root: Node, depth: int, halt: Callable[[], bool] | None) -> Iterator[Node]:
-    """The root, or where a part of it is broken and wide, what is below that."""
-    pending = [(root, 0)]
-    while pending:
-        node, level = pending.pop()
-        if halt is not None and halt():
-            raise Halted
-        if not _hides_width(node, depth - level, halt):
-            yield node
-            continue
-        cursor = node.walk()
-        more = cursor.goto_first_child()
-        while more:
-            child = cursor.node
-            if child is not None and child.is_named and child.child_count:
-                pending.append((child, level + 1))
-            more = cursor.goto_next_sibling()
-
-
-def _hides_width(node: Node, depth: int, halt: Callable[[], bool] | None) -> bool:
-    """Whether an error of very many tokens is in a node, as far down as the query looks."""
-    if not node.has_error:
-        return False
-    cursor = node.walk()
-    level = left = 0
-    while True:
-        here = cursor.node
-        left += 1
-        if left % 4096 == 0 and halt is not None and halt():
-            raise Halted
-        if here is not None and here.is_error and here.child_count > WIDE_NODES:
-            return True
-        if here is not None and here.has_error and level < depth and cursor.goto_first_child():
-            level += 1
-            continue
-        while not cursor.goto_next_sibling():
-            if not level or not cursor.goto_parent():
-                return False
-            level -= 1
 
 
 def _symbols(reading: _Reading, halt: Callable[[], bool] | None = None) -> Iterator[Symbol]:
