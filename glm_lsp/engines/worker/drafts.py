@@ -88,11 +88,22 @@ class Speculator:
         """Where the last copy broke off, and how many tokens ago."""
         self._steps, self._lead = -1, 0.0
         """Tokens after the first, and by how many steps all drafts together were cheaper than none."""
+        self.saving = 0.0
+        """Steps that the last proposal is expected to save; 0: there was none."""
 
     @property
     def lead(self) -> float:
         """Steps of one token saved so far; negative: lost."""
         return self._lead
+
+    @property
+    def spare(self) -> float:
+        """Steps that may be lost on the next draft, whatever makes it, within the bound."""
+        return self._lead + ALLOWANCE * (self._steps + 1)
+
+    def charge(self, steps: float) -> None:
+        """Another source of drafts has spent these; it shares the lead and the bound."""
+        self._lead -= steps
 
     def append(self, ids: Sequence[int] | Ids) -> None:
         """Take the tokens that the answer has gone on with, accepted drafts included."""
@@ -103,13 +114,12 @@ class Speculator:
 
     def propose(self, most: int) -> Ids:
         """Return what to evaluate together with the answer's last token: at most `most`, often none."""
-        match = self._match
+        match, self.saving = self._match, 0.0
         if match is None or most <= 0:
             return _NONE
         most = min(most, len(self._ratios) - 1)
         costs = self._ratios[1 : most + 1]
-        spare = self._lead + ALLOWANCE * (self._steps + 1)
-        allowed = int(np.searchsorted(costs, 1 + spare, side="right"))
+        allowed = int(np.searchsorted(costs, 1 + self.spare, side="right"))
         if not allowed:
             return _NONE
         tokens = 1 + self._estimate.accepted(match.length, self._near, allowed)
@@ -117,6 +127,7 @@ class Speculator:
         best = int(saved.argmax())
         if tokens[best] <= _GAIN * costs[best]:
             return _NONE
+        self.saving = float(saved[best])
         return self._index.following(match.next, best + 1)
 
     def observe(self, proposed: int, accepted: int) -> None:
