@@ -24,6 +24,7 @@ from glm_lsp.engines.worker.drafts import Speculator
 from glm_lsp.engines.worker.figures import Figures
 from glm_lsp.engines.worker.llama import Logits
 from glm_lsp.engines.worker.model import Model
+from glm_lsp.engines.worker.pieces import Pieces
 from glm_lsp.engines.worker.prefixes import Ids
 from glm_lsp.engines.worker.trunks import Lease, Pool
 from glm_lsp.engines.worker.vocabulary import Vocabulary
@@ -81,6 +82,9 @@ class Generation:
         self._drafted = self._accepted = self._near_ties = 0
         self._prefill_s = self._decode_s = 0.0
         self._forecast_s = -1.0
+        batch = machine.context.batch_tokens
+        self._pieces = Pieces(batch, lambda size: machine.figures.piece_s(self.done, size))
+        self._steps = Pieces(batch, lambda size: machine.figures.piece_s(self._end, size))
 
     # What others may ask, from any thread.
 
@@ -103,8 +107,14 @@ class Generation:
     def next_s(self) -> float:
         """How long the next step is expected to take."""
         done, figures = self.done, self._machine.figures
-        size = min(self._machine.context.batch_tokens, self.total - done)
-        return figures.batch_s(done if size else self._end, size, writing=size <= 0)
+        if done < self.total:
+            return figures.batch_s(done, self._pieces.end(done, self.total) - done, writing=False)
+        return figures.batch_s(self._end, 1, writing=True)
+
+    @property
+    def firm(self) -> bool:
+        """The next step is not to be interrupted for anybody: else this would never get on."""
+        return (self._pieces if self.done < self.total else self._steps).firm
 
     # The thread that runs the model.
 
@@ -183,17 +193,21 @@ class Generation:
         return lease
 
     def _read(self, lease: Lease, target: int) -> Done | None:
-        """Evaluate one batch; it ends on a multiple of the batch size.
+        """Evaluate one batch, up to a multiple of the batch size, or a piece of one that was interrupted.
 
-        So an interrupted evaluation that is taken up again gives the same bits as one that was not.
+        So an evaluation that is taken up again gives the bits of one that was not; see `Pieces`.
         """
         machine, sequence = self._machine, lease.sequence
         start, size = sequence.count, machine.context.batch_tokens
-        end = min((start // size + 1) * size, target)
+        end = self._pieces.end(start, target)
         last = end == self.total and not self.writing and not self._warms
         started = time.perf_counter()
         try:
             sequence.feed(self._ids[start:end], Rows.LAST if last else Rows.NONE)
+            self._pieces.finished()
+        except Interrupted:
+            self._pieces.interrupted(end - start, time.perf_counter() - started)
+            raise
         finally:
             seconds = time.perf_counter() - started
             self._prefill_s += seconds
@@ -221,19 +235,24 @@ class Generation:
         feed[1:] = draft
         try:
             sequence.feed(feed, Rows.ALL if len(draft) else Rows.LAST)
+            self._steps.finished()
             done = self._choose(self._machine.context.all_logits(), draft)
+        except Interrupted:
+            self._steps.interrupted(len(feed), time.perf_counter() - started)
+            raise
         finally:
             self._decode_s += time.perf_counter() - started
         # Of the draft only what was chosen as well.
         sequence.cut(self._end - 1)
         self._reached = max(self._reached, sequence.count)
-        self._machine.figures.wrote(base, self._end - base, time.perf_counter() - started)
+        self._machine.figures.wrote(base, self._end - base, time.perf_counter() - started, len(feed))
         return done
 
     def _draft(self, most: int) -> Ids:
         if self._speculator is None or most <= 0:
             return _NONE
-        return self._speculator.propose(min(most, self._machine.context.batch_tokens - 1))
+        most = min(most, self._steps.most - 1)
+        return self._speculator.propose(most) if most > 0 else _NONE
 
     def _choose(self, rows: Logits, draft: Ids) -> Done | None:
         """Choose a token from each row in turn, as long as the draft had foretold the one before."""

@@ -44,11 +44,16 @@ class Loop:
         scheduler.left_s = self.left_s
 
     def left_s(self) -> float:
-        """How long the running call into llama.cpp is expected to take still. From any thread."""
+        """How long the running call into llama.cpp is expected to take still. From any thread.
+
+        0 for one that is waited for in any case, because its like has been interrupted too often.
+        """
         step = self._step
         if step is None:
             return 0.0
         generation, started = step
+        if generation.firm:
+            return 0.0
         expected_s = generation.next_s()
         # One that is overdue is expected to be late as long again; of one unknown, anything.
         return abs(started + expected_s - time.monotonic()) if expected_s >= 0 else math.inf

@@ -16,11 +16,10 @@ from enum import StrEnum
 from typing import Any
 
 from glm_lsp.engines.frames import Cancelled, Generate, Progress, Reply
+from glm_lsp.engines.worker.pieces import INTERRUPTED_S
 
 SLICE_S = 30.0
 """So much work is done for a client before an equally urgent one of another client has its turn."""
-INTERRUPTED_S = 0.3
-"""A call into llama.cpp that is expected to take longer still is interrupted for more urgent work."""
 
 
 class State(StrEnum):

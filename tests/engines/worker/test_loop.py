@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import threading
@@ -47,6 +48,7 @@ class Desk:
         self.ends: list[tuple[int, int]] = []
         self.changed = threading.Condition()
         self.failure: list[BaseException] = []
+        self.typed_out = False
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
 
@@ -258,6 +260,7 @@ def test_how_long_the_running_call_takes_is_foretold(room: Room) -> None:
 def test_a_batch_that_takes_long_is_interrupted_for_a_keystroke(room: Room, desk: Desk) -> None:
     """Whatever the figures say: the background's prompt is read once, and the keystroke ends first."""
     desk.scheduler.left_s = lambda: 1.0
+    assert room.machine.context.batch_tokens == BATCH
     warm = desk.ask(request(1, IDLE, SOURCE + OTHER, max_tokens=0))
     desk.wait(lambda: any(isinstance(r, Progress) for r in desk.heard[warm]))
     for number in range(2, 8):
@@ -265,5 +268,35 @@ def test_a_batch_that_takes_long_is_interrupted_for_a_keystroke(room: Room, desk
         assert isinstance(desk.end(typed), Done)
     done = desk.end(warm)
     assert done.evaluated_again == 0
-    reads = sorted({r.done for r in desk.heard[warm] if isinstance(r, Progress) and r.total})
-    assert all(read % BATCH == 0 or read in {done.cached_tokens, done.prompt_tokens} for read in reads)
+    reads = [r.done for r in desk.heard[warm] if isinstance(r, Progress) and r.total]
+    assert reads == sorted(reads)
+    assert all(a // BATCH == (b - 1) // BATCH for a, b in itertools.pairwise(sorted(set(reads))))
+
+
+def test_somebody_who_types_without_a_pause_does_not_keep_the_background_from_getting_on(
+    room: Room, desk: Desk
+) -> None:
+    """Each keystroke comes in the middle of a batch, and the next one before a whole batch could end."""
+    machine, calls = room.machine, 0
+    evaluate = machine.context.evaluate
+
+    def interrupted(sequence: int, start: int, ids: Any, rows: Any) -> int:
+        nonlocal calls
+        job = desk.scheduler._running
+        if job is not None and job.request.urgency == IDLE and not desk.typed_out:
+            calls += 1
+            desk.ask(request(calls + 1, TYPING, OTHER, max_tokens=1), client=2)
+        return evaluate(sequence, start, ids, rows)
+
+    machine.context.evaluate = interrupted
+    left_s = desk.loop.left_s
+    desk.scheduler.left_s = lambda: 1.0 if left_s() else 0.0
+    try:
+        warm = desk.ask(request(1, IDLE, SOURCE, max_tokens=0))
+        done = desk.end(warm)
+    finally:
+        del machine.context.evaluate
+        desk.typed_out = True
+    assert isinstance(done, Done)
+    assert done.evaluated_again == 0
+    assert 4 < calls - 1 <= done.interrupted <= calls
