@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from glm_lsp.engines.router import Router  # noqa: PLC0415
 
-    settings = door.settings(args)
+    settings = door.settings(args, shows=True)
     router = Router(settings)
     routes = router.explain()
     found = findings()

@@ -113,6 +113,8 @@ class Problem:
     name: str
     source: Source
     message: str
+    mistake: str = ""
+    """What is wrong with the call itself, where it is: a command ends with this, a server goes on."""
 
 
 @dataclass(frozen=True, slots=True)
