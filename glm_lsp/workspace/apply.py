@@ -120,6 +120,28 @@ def pending(root: Path, *, state: Path | None = None) -> bool:
     return (home / "journal.json").exists()
 
 
+def busy(root: Path, *, state: Path | None = None) -> str:
+    """A sentence where somebody else is writing to this root at this moment; else empty."""
+    try:
+        with _locked((state or state_directory()) / "transactions" / _key(root.resolve())):
+            return ""
+    except ConflictError as error:
+        return str(error)
+
+
+def moved(root: Path, changes: Sequence[Change]) -> frozenset[str]:
+    """The paths of `changes` whose files are not any more the ones that the changes were made for."""
+    found: set[str] = set()
+    for change in changes:
+        try:
+            _target(root.resolve(), change).place.close()
+        except ConflictError:
+            found.add(change.path)
+        except PolicyError:  # `apply` says what is wrong
+            continue
+    return frozenset(found)
+
+
 def state_directory() -> Path:
     """Where journals are kept: `GLM_LSP_STATE`, else the user's state directory."""
     if given := os.environ.get("GLM_LSP_STATE"):
@@ -170,7 +192,10 @@ def _target(root: Path, change: Change) -> _Target:
         before = place.read()
         content = as_text(before)
         if text.digest(content) != change.base_digest:
-            raise ConflictError(f"Nothing was written: {shown} changed since it was read; run again.")
+            raise ConflictError(
+                f"Nothing was written: {shown} changed since it was read, by another run or by hand; "
+                "run again."
+            )
         after = before[: len(before) - len(content)] + apply_edits(content, change.edits)
     except BaseException as error:
         place.close()
