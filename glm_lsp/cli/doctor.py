@@ -99,12 +99,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _put_right(root: Path) -> str:
     """What was done about a write that was interrupted in this repository, as a sentence; empty: nothing."""
-    from glm_lsp.workspace import apply  # noqa: PLC0415
+    from glm_lsp.workspace import journal  # noqa: PLC0415
 
-    if not apply.pending(root):
+    if not journal.pending(root):
         return ""
     try:
-        back = apply.recover(root)
+        back = journal.recover(root)
     except ConflictError as error:
         return str(error)
     files = ", ".join(back) or "no file was changed by it"

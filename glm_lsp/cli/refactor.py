@@ -226,10 +226,10 @@ def _names(repository: Repository, paths: Sequence[str], source: str) -> tuple[l
 
 def _recover(root: Path, mode: str) -> None:
     """Put right what an interrupted run left. Only --write may have to say that it cannot."""
-    from glm_lsp.workspace import apply  # noqa: PLC0415
+    from glm_lsp.workspace import journal  # noqa: PLC0415
 
     try:
-        recovered(apply.recover(root))
+        recovered(journal.recover(root))
     except ConflictError as error:
         if mode == "write":
             raise
@@ -240,10 +240,10 @@ def _write(repository: Repository, outcome: Outcome, args: argparse.Namespace) -
     """Apply what may be applied; the rest becomes refusals, all of it where somebody else was faster or is
     writing now.
     """
-    from glm_lsp.workspace import apply, git  # noqa: PLC0415
+    from glm_lsp.workspace import apply, git, journal  # noqa: PLC0415
 
     touched = [c.path for c in outcome.changes]
-    if touched and (writing := apply.busy(repository.root)):
+    if touched and (writing := journal.busy(repository.root)):
         outcome.refusals.append(Refusal("", RefusalKind.CONFLICT, writing))
         outcome.changes = ()
         return

@@ -3,8 +3,8 @@
 Each setting declares the sources it may come from. A value from another source, a bad value, an unknown name
 and a broken file are never errors here: each becomes a `Problem`, and the value below it, in the end the
 default, stands. What was said for one call (on the command line, by GLM_LSP_CONFIG) is marked as a mistake of
-the call, with which a caller may end it. A repository is no source at all; `problems_in` reports settings files
-that lie in one.
+the call, with which a caller may end it. A repository is no source at all; `problems_in` reports settings
+files that lie in one.
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.workspace import three_files
+
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -35,3 +37,15 @@ def permissions() -> Iterator[None]:
     assert libc.capset(header, fewer) == 0
     yield
     assert libc.capset(header, held) == 0
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    made = tmp_path / "repo"
+    three_files.make(made)
+    return made
