@@ -197,6 +197,9 @@ class Done(_Message, frozen=True, tag="done"):
     """Tokens evaluated twice because of that."""
     restored_tokens: int = 0
     """Of the cached ones, those that came from the disk."""
+    mtp_drafted_tokens: int = 0
+    """Of the drafted ones, guesses of the layer that foretells tokens (MTP)."""
+    mtp_accepted_tokens: int = 0
     near_ties: int = 0
     """Greedy choices in drafted batches with another within the noise: without drafts it may be that one."""
 
@@ -268,6 +271,10 @@ class Status(_Message, frozen=True, tag="status"):
     placement: str = ""
     near_ties: int = 0
     """As in `Done`, of all answers."""
+    mtp: str = ""
+    """Whether the layer that foretells tokens (MTP) is run, and why not; empty: the file carries none."""
+    mtp_drafted_tokens: int = 0
+    mtp_accepted_tokens: int = 0
     draft_noise: float = 0.0
     """How far apart the two best logits may be for such a tie."""
     notes: tuple[str, ...] = ()

@@ -69,7 +69,7 @@ class Context:
             self._handle: Any = L.llama_init_from_model(model.handle, params)
         if not self._handle:
             raise ConfigError(_refusal(placement, last_errors()))
-        self.buffers = _buffers(lines)
+        self.buffers = context_buffers(lines)
         """Bytes of the KV cache by llama.cpp's name of the memory."""
         self._memory: Any = L.llama_get_memory(self._handle)
         self.cells = Cells(self.kv_tokens)
@@ -107,7 +107,16 @@ class Context:
         strlen: Any = (ctypes.CDLL(None) if os.name == "posix" else ctypes.CDLL("msvcrt")).strlen
         address = ctypes.cast(strlen, ctypes.c_void_p).value
         self._predicate: Any = L.ggml_abort_callback(address)
-        L.llama_set_abort_callback(self._handle, self._predicate, ctypes.addressof(self._switch))
+        self.abort_with(self._handle)
+
+    def abort_with(self, handle: Any) -> None:
+        """Let `interrupt` stop that llama.cpp context too; it must not outlive this one."""
+        L.llama_set_abort_callback(handle, self._predicate, ctypes.addressof(self._switch))
+
+    @property
+    def handle(self) -> Any:
+        """llama.cpp's own, for what is asked of it beside feeding."""
+        return self._handle
 
     def interrupt(self) -> None:
         """Stop the evaluation that is running, or the next one. From any thread.
@@ -355,7 +364,8 @@ class CachedSequence:
             raise EngineDied("A sequence of the KV cache was used after it was closed; report this.")
 
 
-def _buffers(lines: Iterable[str]) -> dict[str, int]:
+def context_buffers(lines: Iterable[str]) -> dict[str, int]:
+    """What llama.cpp's log says of a context's KV cache, in bytes."""
     sizes: Counter[str] = Counter()
     for line in lines:
         if match := _BUFFER.search(line):

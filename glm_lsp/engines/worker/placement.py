@@ -41,6 +41,8 @@ class Placement:
     kv_type: str = "f16"
     mmap: bool = True
     mlock: bool = False
+    mtp: bool = False
+    """With the layer that foretells tokens."""
 
     def refused(self, what: str, said: str) -> str:
         """The sentence for memory that was not to be had; `said` is llama.cpp's own word."""
