@@ -37,7 +37,7 @@ from glm_lsp.core.layout import LAYOUT_VERSION
 from glm_lsp.core.profiles import ModelProfile
 from glm_lsp.core.settings import Settings
 from glm_lsp.core.template import Piece, render, trunk_pieces
-from glm_lsp.engines import connection, rendezvous
+from glm_lsp.engines import connection, gguf, rendezvous
 from glm_lsp.engines.connection import Connection
 from glm_lsp.engines.frames import (
     Cancelled,
@@ -127,8 +127,8 @@ class EmbeddedEngine(Engine):
                 f"The profile '{self._profile.name}' comes without a model file; "
                 f"set {setting} to a GGUF file of that model."
             )
-        if not Path(self._path).is_file():
-            return f"The model file {self._path} does not exist; set {setting} to a GGUF file that does."
+        if why := gguf.unusable(Path(self._path)):
+            return f"The model file {self._path} {why}; set {setting} to a GGUF file."
         return ""
 
     async def start(self) -> None:

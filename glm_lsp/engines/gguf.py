@@ -8,7 +8,9 @@ little-endian.
 
 from __future__ import annotations
 
+import errno
 import re
+import stat
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -86,16 +88,27 @@ class GgufHead:
         return tuple(v for v in value if isinstance(v, int)) if isinstance(value, tuple) else ()
 
 
+def unusable(path: Path) -> str:
+    """What `path` is if it is no file with anything in it, as the end of a sentence; else empty."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        missing = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+        return "does not exist" if missing else f"cannot be read ({error.strerror or error})"
+    if stat.S_ISDIR(status.st_mode):
+        return "is a directory"
+    if not stat.S_ISREG(status.st_mode):
+        return "is not a regular file"
+    return "" if status.st_size else "is empty"
+
+
 def read_head(path: Path) -> GgufHead:
     """Read one file's metadata and tensor table. Raises ModelFileError if it is missing or no sound GGUF."""
+    if why := unusable(path):
+        raise ModelFileError(f"The model file {path} {why}; set model.path to a GGUF file.")
     try:
         with path.open("rb") as file:
-            size = path.stat().st_size
-            return _Reader(path, file, size).head()
-    except FileNotFoundError as error:
-        raise ModelFileError(
-            f"The model file {path} does not exist; set model.path to a GGUF file that does."
-        ) from error
+            return _Reader(path, file, path.stat().st_size).head()
     except OSError as error:
         raise ModelFileError(f"The model file {path} cannot be read: {error.strerror or error}.") from error
 

@@ -1,5 +1,6 @@
 """Model files are judged before llama.cpp sees them; whatever is wrong is a sentence."""
 
+import os
 import shutil
 import struct
 from pathlib import Path
@@ -80,8 +81,12 @@ def test_a_missing_file(tmp_path: Path) -> None:
     check(tmp_path / "none.gguf", "does not exist; set model.path")
 
 
-def test_a_directory(tmp_path: Path) -> None:
-    check(tmp_path, "cannot be read")
+def test_what_is_no_file(tmp_path: Path) -> None:
+    """A pipe would be waited for."""
+    check(tmp_path, "is a directory; set model.path")
+    os.mkfifo(tmp_path / "pipe.gguf")
+    check(tmp_path / "pipe.gguf", "is not a regular file; set model.path")
+    check(tmp_path / "pipe.gguf/below", "does not exist; set model.path")
 
 
 def test_something_else(tmp_path: Path) -> None:
@@ -91,7 +96,7 @@ def test_something_else(tmp_path: Path) -> None:
 
 def test_an_empty_file(tmp_path: Path) -> None:
     (tmp_path / "x.gguf").touch()
-    check(tmp_path / "x.gguf", "ends in the middle")
+    check(tmp_path / "x.gguf", "is empty; set model.path")
 
 
 def test_an_old_version(tmp_path: Path) -> None:
