@@ -30,8 +30,14 @@ from glm_lsp.engines.worker.trunks import Lease, Pool
 from glm_lsp.engines.worker.vocabulary import Vocabulary
 
 
+PROMISED_SHARE, PROMISED_LEAST = 1 / 4, 128
+"""Of an answer's longest length so much is promised cells at first: few are half as long as they may be."""
+SPARE_CELLS = 64
+"""With fewer left an answer asks for more, if only the idle have to give them: drafts need some."""
+
+
 class Blocked(Enum):
-    """There is no room beside those that have begun; a later step may find some."""
+    """There is no room beside those that go before; a later step may find some."""
 
     BLOCKED = 0
 
@@ -76,6 +82,7 @@ class Generation:
         """So many of them there are; after the prompt the last one is never in the sequence yet."""
         self._lease: Lease | None = None
         self._speculator: Speculator | None = None
+        self._optimistic = True
         self._reached = 0
         """Tokens that were evaluated or found at any time."""
         self._cached = self._restored = self._again = self._interrupted = 0
@@ -123,8 +130,11 @@ class Generation:
 
         An interrupted step has done nothing, or less, and is done again by the next one.
         """
-        lease = self._lease
+        machine, lease = self._machine, self._lease
         if lease is None or lease.lost:
+            if lease is not None:
+                # Whoever had to give way once begins again with all that it may need.
+                self._optimistic = False
             lease = self._begin()
             if lease is None:
                 return Blocked.BLOCKED
@@ -135,12 +145,28 @@ class Generation:
                 return self._read(lease, target)
             if self._warms:
                 return self._finish(Finish.LENGTH)
-            return self._write(lease)
+            return self._write(lease) if self._has_room(lease) else Blocked.BLOCKED
         except Interrupted:
-            self._machine.context.resume()
+            machine.context.resume()
         except NoRoom as error:
-            raise EngineDied(f"The KV cache was found full where it could not be: {error}") from error
+            if not machine.pool.relieve(lease):
+                raise EngineDied(f"One request alone fills the KV cache; report this. {error}") from error
         return None
+
+    def _has_room(self, lease: Lease) -> bool:
+        """Whether the last token may be evaluated; more is promised in time, if somebody can give it."""
+        left = lease.cells - self._end
+        if left >= SPARE_CELLS or lease.cells >= self._cells:
+            return left >= 0
+        more = min(self._end + self._part, self._cells)
+        pool = self._machine.pool
+        return pool.grow(lease, more, spare=True) or left >= 0 or pool.grow(lease, more)
+
+    @property
+    def _part(self) -> int:
+        """Cells of the answer that are promised at once."""
+        most = self._cells - self.total
+        return max(int(PROMISED_SHARE * most), PROMISED_LEAST) if self._optimistic else most
 
     def pause(self) -> None:
         """Something else goes first."""
@@ -177,7 +203,7 @@ class Generation:
         lease = self._machine.pool.begin(
             self._ids[:fed],
             trunk=self._trunk,
-            reserve=self._cells - fed,
+            reserve=min(self._part, self._cells - fed),
             urgency=self._request.urgency,
             evaluate=0 if writing or self._warms else 1,
         )

@@ -167,6 +167,29 @@ def test_of_the_less_urgent_the_least_and_last_gives_up() -> None:
     assert [lease.lost for lease in leases if lease is not None] == [False, False, True, False]
 
 
+def test_an_answer_that_grows_takes_from_the_idle_then_from_the_last_that_began() -> None:
+    desk = Desk(1000)
+    desk.answer(tokens(9, 150), tokens(8, 10))
+    leases: list[Lease] = []
+    for n, urgency in enumerate((ACTION, REFACTOR, ACTION)):
+        lease = desk.begin(tokens(n, 200), 0, 50, urgency)
+        assert lease is not None
+        desk.read(lease, tokens(n, 200))
+        leases.append(lease)
+    first, refactor, last = leases
+    assert desk.pool.grow(last, 300)
+    assert desk.pool.trunks == (150,)
+    assert desk.pool.grow(last, 400, spare=True)
+    assert (desk.pool.trunks, last.lost, first.lost, refactor.lost) == ((100,), False, False, False)
+    assert not desk.pool.grow(refactor, 400), "those before it keep what they were promised"
+    assert not desk.pool.grow(first, 900, spare=True)
+    assert desk.pool.grow(first, 500)
+    assert (first.lost, last.lost, refactor.lost) == (False, False, True)
+    assert not desk.pool.grow(last, 600)
+    assert desk.pool.grow(first, 900)
+    assert last.lost
+
+
 def test_when_all_numbers_are_taken_idle_ones_are_given_up_and_then_one_waits() -> None:
     desk = Desk(1000, sequences=3)
     desk.answer(tokens(0, 50), tokens(1, 10))
@@ -274,11 +297,11 @@ class Machine(RuleBasedStateMachine):
         longest = max((row.common(ids[:-1]) for row in self.desk.context.rows), default=0)
         firm = [lease for lease, _, _ in self.open if lease.urgency <= urgency]
         lost_before = {id(lease) for lease, _, _ in self.open if lease.lost}
+        promised = sum(lease.cells for lease in firm if not lease.lost)
         lease = self.desk.begin(ids, trunk_size, reserve, urgency)
         assert all(not lease.lost or id(lease) in lost_before for lease in firm)
         if lease is None:
-            held = sum(len(i) + r for lease, i, r in self.open if not lease.lost)
-            assert held + len(ids) + reserve > 400 or len(self.open) >= 5
+            assert promised + len(ids) + reserve > 400 or len(self.open) >= 5
             return
         assert lease.held == longest == lease.sequence.count
         self.open.append((lease, ids, reserve))
@@ -296,6 +319,23 @@ class Machine(RuleBasedStateMachine):
             # What was written is not read again.
             self.open.remove((lease, ids, reserve))
             self.desk.pool.end(lease)
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data(), more=st.integers(1, 120), spare=st.booleans())
+    def grow(self, data: Any, more: int, spare: bool) -> None:
+        """Somebody writes on: whoever goes before keeps all, and the first of all always gets it."""
+        lease, _, _ = data.draw(st.sampled_from(self.open))
+        if lease.lost:
+            return
+        wanted = min(lease.cells + more, 400)
+        live = [other for other, _, _ in self.open if not other.lost]
+        grown = self.desk.pool.grow(lease, wanted, spare=spare)
+        assert (lease.cells == wanted) is grown or wanted == lease.cells
+        assert not lease.lost
+        safe = live if spare else [other for other in live if other.rank < lease.rank]
+        assert not any(other.lost for other in safe)
+        if not spare and lease.rank == min(other.rank for other in live):
+            assert grown
 
     @precondition(lambda self: self.open)
     @rule(data=st.data())
