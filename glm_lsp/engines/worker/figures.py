@@ -101,6 +101,8 @@ class Totals:
     restored: int = 0
     output: int = 0
     drafted: int = 0
+    mtp_drafted: int = 0
+    mtp_accepted: int = 0
     accepted: int = 0
     evaluated_again: int = 0
     near_ties: int = 0
@@ -111,6 +113,8 @@ class Totals:
         self.restored += done.restored_tokens
         self.output += done.output_tokens
         self.drafted += done.drafted_tokens
+        self.mtp_drafted += done.mtp_drafted_tokens
+        self.mtp_accepted += done.mtp_accepted_tokens
         self.accepted += done.accepted_tokens
         self.evaluated_again += done.evaluated_again
         self.near_ties += done.near_ties

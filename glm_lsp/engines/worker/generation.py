@@ -24,11 +24,12 @@ from glm_lsp.engines.worker.drafts import Speculator
 from glm_lsp.engines.worker.figures import Figures
 from glm_lsp.engines.worker.llama import Logits
 from glm_lsp.engines.worker.model import Model
+from glm_lsp.engines.worker.mtp import Shown
+from glm_lsp.engines.worker.mtp_drafts import Mtp, MtpDrafts
 from glm_lsp.engines.worker.pieces import Pieces
 from glm_lsp.engines.worker.prefixes import Ids
 from glm_lsp.engines.worker.trunks import Lease, Pool
 from glm_lsp.engines.worker.vocabulary import Vocabulary
-
 
 PROMISED_SHARE, PROMISED_LEAST = 1 / 4, 128
 """Of an answer's longest length so much is promised cells at first: few are half as long as they may be."""
@@ -54,6 +55,8 @@ class Machine:
     context_tokens: int
     """Of one request."""
     costs: CostTable = field(default_factory=CostTable)
+    mtp: Mtp | None = None
+    """The layer that foretells tokens, where there is one that could pay."""
 
 
 class Generation:
@@ -82,6 +85,8 @@ class Generation:
         """So many of them there are; after the prompt the last one is never in the sequence yet."""
         self._lease: Lease | None = None
         self._speculator: Speculator | None = None
+        wanted = machine.mtp is not None and request.drafts and not self._warms
+        self._mtp = MtpDrafts(machine.mtp) if machine.mtp is not None and wanted else None
         self._optimistic = True
         self._reached = 0
         """Tokens that were evaluated or found at any time."""
@@ -228,6 +233,9 @@ class Generation:
         end = self._pieces.end(start, target)
         last = end == self.total and not self.writing and not self._warms
         started = time.perf_counter()
+        mtp = self._mtp
+        shown = Shown.NONE if mtp is None or self.writing else mtp.wants(end, self.total)
+        self._show(shown)
         try:
             sequence.feed(self._ids[start:end], Rows.LAST if last else Rows.NONE)
             self._pieces.finished()
@@ -239,6 +247,8 @@ class Generation:
             self._prefill_s += seconds
             self._again += max(min(self._reached, sequence.count) - start, 0)
             self._reached = max(self._reached, sequence.count)
+        if mtp is not None and shown is Shown.ALL:
+            mtp.saw(start, end - start)
         machine.figures.read(start, end - start, seconds)
         machine.pool.keep_trunk(lease)
         if self.writing:
@@ -254,31 +264,44 @@ class Generation:
 
     def _write(self, lease: Lease) -> Done | None:
         """Evaluate the last token, and a draft with it; choose what follows each."""
-        sequence, base = lease.sequence, self._end
+        sequence, base, size = lease.sequence, self._end, 1
         started = time.perf_counter()
-        draft = self._draft(min(self._answer.left - 1, lease.cells - base))
-        feed = self._ids[base - 1 : base + len(draft)]
-        feed[1:] = draft
         try:
+            draft = self._draft(min(self._answer.left - 1, lease.cells - base))
+            size += len(draft)
+            feed = self._ids[base - 1 : base + len(draft)]
+            feed[1:] = draft
+            self._show(Shown.NONE if self._mtp is None else Shown.CHOSEN)
             sequence.feed(feed, Rows.ALL if len(draft) else Rows.LAST)
             self._steps.finished()
             done = self._choose(self._machine.context.all_logits(), draft)
+            if self._mtp is not None:
+                self._mtp.saw(base - 1, self._end - base)
         except Interrupted:
-            self._steps.interrupted(len(feed), time.perf_counter() - started)
+            self._steps.interrupted(size, time.perf_counter() - started)
             raise
         finally:
             self._decode_s += time.perf_counter() - started
         # Of the draft only what was chosen as well.
         sequence.cut(self._end - 1)
         self._reached = max(self._reached, sequence.count)
-        self._machine.figures.wrote(base, self._end - base, time.perf_counter() - started, len(feed))
+        self._machine.figures.wrote(base, self._end - base, time.perf_counter() - started, size)
         return done
 
     def _draft(self, most: int) -> Ids:
         if self._speculator is None or most <= 0:
             return _NONE
         most = min(most, self._steps.most - 1)
-        return self._speculator.propose(most) if most > 0 else _NONE
+        if most <= 0:
+            return _NONE
+        draft = self._speculator.propose(most)
+        if self._mtp is None or not self._speculator.useful:
+            return draft
+        return self._mtp.improve(draft, self._ids[: self._end], most, self._speculator)
+
+    def _show(self, states: Shown) -> None:
+        if self._machine.mtp is not None:
+            self._machine.mtp.head.show(states)
 
     def _choose(self, rows: Logits, draft: Ids) -> Done | None:
         """Choose a token from each row in turn, as long as the draft had foretold the one before."""
@@ -287,7 +310,8 @@ class Generation:
         for at, row in enumerate(rows):
             token = self._answer.next(row)
             # What was read in a drafted batch stays in the cache: its last bits are in all that follows.
-            drafted = len(draft) or self._drafted
+            # Where the model's states are kept, other kernels have led to the first choice too.
+            drafted = len(draft) or self._drafted or (self._mtp is not None and not self.writing)
             if drafted and self._answer.doubtful(row, token, self._machine.costs.noise):
                 self._near_ties += 1
             self._ids[self._end] = token
@@ -316,6 +340,8 @@ class Generation:
             self._drafted += len(draft)
             self._accepted += accepted
         self._speculator.append(chosen)
+        if self._mtp is not None:
+            self._mtp.learn(chosen)
 
     def _report(self) -> None:
         self._send(Progress(self._request.id, self.done, self.total, self.seconds_left))
@@ -333,6 +359,8 @@ class Generation:
             decode_seconds=self._decode_s,
             drafted_tokens=self._drafted,
             accepted_tokens=self._accepted,
+            mtp_drafted_tokens=self._mtp.drafted if self._mtp is not None else 0,
+            mtp_accepted_tokens=self._mtp.accepted if self._mtp is not None else 0,
             interrupted=self._interrupted,
             evaluated_again=self._again,
             restored_tokens=self._restored,

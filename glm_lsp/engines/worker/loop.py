@@ -91,6 +91,8 @@ class Loop:
             speeds=figures.speeds,
             draft_costs=machine.costs.ratios,
             near_ties=totals.near_ties,
+            mtp_drafted_tokens=totals.mtp_drafted,
+            mtp_accepted_tokens=totals.mtp_accepted,
             draft_noise=machine.costs.noise,
             eta_error=figures.eta_error,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import msgspec
 
@@ -12,15 +13,20 @@ from glm_lsp.core.errors import GlmError
 from glm_lsp.core.layout import LAYOUT_VERSION
 from glm_lsp.disk.store import Store, default_directory
 from glm_lsp.engines.frames import Load, Ready, Status
+from glm_lsp.engines.probe import ModelFacts
 from glm_lsp.engines.tokenizers import GgufTokenizer
-from glm_lsp.engines.worker import identity, measuring, shelf
+from glm_lsp.engines.worker import identity, measuring, mtp_costs, shelf
 from glm_lsp.engines.worker.costs import CostTable
+from glm_lsp.engines.worker.devices import devices
 from glm_lsp.engines.worker.figures import Figures
 from glm_lsp.engines.worker.generation import Machine
 from glm_lsp.engines.worker.keeping import Keeping
 from glm_lsp.engines.worker.listener import Listener
 from glm_lsp.engines.worker.loading import Loaded, open_model
 from glm_lsp.engines.worker.loop import Loop
+from glm_lsp.engines.worker.mtp_drafts import Mtp
+from glm_lsp.engines.worker.mtp_policy import MtpRecord, could_pay
+from glm_lsp.engines.worker.placement import Placement
 from glm_lsp.engines.worker.saved import SavedKv
 from glm_lsp.engines.worker.scheduler import Scheduler
 from glm_lsp.engines.worker.trunks import Pool
@@ -39,6 +45,14 @@ class _Parts:
     loaded: Loaded
     machine: Machine
     saved: SavedKv
+    mtp_unused: str
+    """Why the layer that foretells tokens is not run; empty: it is, or there is none."""
+
+    @property
+    def mtp(self) -> str:
+        """The same, and how it does where it is run."""
+        record = self.machine.mtp.record if self.machine.mtp is not None else None
+        return record.told if record is not None else self.mtp_unused and f"not run: {self.mtp_unused}"
 
 
 class Server:
@@ -78,7 +92,7 @@ class Server:
 
     def _open(self, load: Load) -> _Parts:
         """Raises ConfigError."""
-        loaded = open_model(load, self._listener.loading)
+        loaded = open_model(load, self._listener.loading, mtp_unused=partial(_mtp_unused, load))
         self._notes += loaded.notes
         figures = Figures(loaded.context.batch_tokens)
         saved = SavedKv(
@@ -86,6 +100,8 @@ class Server:
         )
         keeping = Keeping(saved, load.kv_bytes_per_token_f16, figures.evaluate_s)
         vocabulary = Vocabulary(GgufTokenizer(load.path), loaded.model.piece, loaded.model.ends)
+        costs = self._costs(load, loaded, vocabulary)
+        mtp, unused = self._mtp(load, loaded, vocabulary, costs)
         machine = Machine(
             model=loaded.model,
             context=loaded.context,
@@ -93,9 +109,10 @@ class Server:
             pool=Pool(loaded.context, keeping),
             figures=figures,
             context_tokens=load.context_tokens,
-            costs=self._costs(load, loaded, vocabulary),
+            costs=costs,
+            mtp=mtp,
         )
-        return _Parts(loaded, machine, saved)
+        return _Parts(loaded, machine, saved, unused)
 
     def _costs(self, load: Load, loaded: Loaded, vocabulary: Vocabulary) -> CostTable:
         """What drafts cost here: measured at the first load, then known."""
@@ -103,7 +120,7 @@ class Server:
             return CostTable()
         placement = loaded.placement
         where = f"{_identity(load, loaded)} {placement} {loaded.sentence}"
-        store = Store(default_directory() / "costs")
+        store = Store(_costs_directory())
         self._listener.pulse.beat()
         try:
             return measuring.table(
@@ -116,23 +133,68 @@ class Server:
         finally:
             store.close()
 
+    def _mtp(
+        self, load: Load, loaded: Loaded, vocabulary: Vocabulary, costs: CostTable
+    ) -> tuple[Mtp | None, str]:
+        """The layer that foretells tokens, if it could pay; else why it is not run."""
+        if loaded.mtp is None:
+            return None, loaded.mtp_unused
+        store = Store(_costs_directory())
+        self._listener.pulse.beat()
+        try:
+            ids = vocabulary.encode([(_SAMPLE, False)]).ids
+            kept = mtp_costs.Kept(store, _mtp_identity(load, loaded.facts, loaded.placement))
+            measure = partial(mtp_costs.table, loaded.mtp, loaded.context, ids, costs, kept)
+            found = measure(processors=not loaded.placement.gpu_layers) if costs.ratios else None
+        finally:
+            store.close()
+        if found is None:
+            return None, "what it costs could not be measured"
+        if not could_pay(costs, found):
+            return None, mtp_costs.too_dear(found)
+        return Mtp(loaded.mtp, MtpRecord(costs, found)), ""
+
     def _fill(self, parts: _Parts, loop: Loop, status: Status) -> Status:
         """Complete a status. In the listener's thread."""
         return msgspec.structs.replace(
             loop.status(status, self._listener.name_of),
-            kv_bytes=sum(parts.loaded.context.buffers.values()),
+            kv_bytes=parts.loaded.kv_bytes,
+            mtp=parts.mtp,
             saved_bytes=parts.saved.bytes_on_disk,
             notes=tuple(self._notes),
         )
 
 
+def _costs_directory() -> Path:
+    return default_directory() / "costs"
+
+
+def _mtp_unused(load: Load, facts: ModelFacts, placement: Placement) -> str:
+    """Whether it was measured before that the layer cannot pay here."""
+    store = Store(_costs_directory())
+    try:
+        known = mtp_costs.Kept(store, _mtp_identity(load, facts, placement)).read()
+    finally:
+        store.close()
+    return "" if known is None or known.pays else mtp_costs.too_dear(known.costs)
+
+
+def _mtp_identity(load: Load, facts: ModelFacts, placement: Placement) -> str:
+    gpus = [device.name for device in devices()] if placement.gpu_layers else []
+    return f"{_named(load, facts, placement.batch_tokens)} {placement} {gpus}"
+
+
 def _identity(load: Load, loaded: Loaded) -> str:
+    return _named(load, loaded.facts, loaded.context.batch_tokens)
+
+
+def _named(load: Load, facts: ModelFacts, batch_tokens: int) -> str:
     return identity.identity(
-        loaded.facts,
+        facts,
         kv_type=load.kv_type,
         flash_attention=True,
         template=load.template,
         layout_version=LAYOUT_VERSION,
         engine_version=identity.engine_version(),
-        batch_tokens=loaded.context.batch_tokens,
+        batch_tokens=batch_tokens,
     )
