@@ -13,7 +13,17 @@ from dataclasses import dataclass, replace
 
 from glm_lsp.core import layout, pack, trim
 from glm_lsp.core.errors import BudgetError
-from glm_lsp.core.generation import Form, GenerateRequest, Prompt, Role, Segment, Thinking, Usage, Work
+from glm_lsp.core.generation import (
+    Finish,
+    Form,
+    GenerateRequest,
+    Prompt,
+    Role,
+    Segment,
+    Thinking,
+    Usage,
+    Work,
+)
 from glm_lsp.core.layout import CompletionTail
 from glm_lsp.core.snapshot import Snapshot
 from glm_lsp.core.values import Block, BlockKind, Budget, Document, Span, Suggestion
@@ -58,8 +68,8 @@ async def suggest(session: Session, snapshot: Snapshot, path: str, offset: int) 
         prefilled=bool(prompt.prefill),
         fence=cursor.stop if prompt.form is Form.CHAT else "",
     )
-    answer, usage = await _answer(session, request, gap)
-    text = trim.trim(answer, gap)
+    answer, usage, ended = await _answer(session, request, gap)
+    text = trim.trim(answer, gap, ended=ended)
     if not text:
         reason = (
             "The answer was empty." if not answer.strip() else "Nothing of the answer passed the filters."
@@ -95,20 +105,25 @@ def _budget(session: Session, snapshot: Snapshot) -> Budget:
     return Budget(session.engine.facts.context_tokens, settings.integer("completion.max_tokens"), reasoning)
 
 
-async def _answer(session: Session, request: GenerateRequest, gap: trim.Gap) -> tuple[str, Usage | None]:
-    """The answer as far as it matters, and what the engine has said of its cost by then.
+async def _answer(
+    session: Session, request: GenerateRequest, gap: trim.Gap
+) -> tuple[str, Usage | None, bool]:
+    """The answer as far as it matters, what the engine has said of its cost by then, and whether it ended.
 
     Leaving the stream early stops the engine.
     """
     answer = ""
     usage: Usage | None = None
+    ended = False
     async with aclosing(session.engine.generate(request)) as stream:
         async for chunk in stream:
             answer += chunk.text
             usage = chunk.usage or usage
-            if chunk.finish is not None or (chunk.text and trim.finished(answer, gap)):
+            ended = chunk.finish is Finish.STOP
+            heard = chunk.text and (trim.stuck(answer) or trim.finished(answer, gap))
+            if heard or chunk.finish is not None:
                 break
-    return answer, usage
+    return answer, usage, ended
 
 
 async def _open(session: Session, snapshot: Snapshot, path: str, offset: int, thinking: Thinking) -> _Cursor:
