@@ -24,6 +24,7 @@ from glm_lsp.core.gap import (
     unit_of,
     width_of,
 )
+from glm_lsp.core.runs import cut_run
 
 WEAK_LINES = frozenset(
     ("else:", "try:", "finally:", "pass", "return", "break", "continue", "end", "fi", "done", "esac")
@@ -38,12 +39,6 @@ _PARTIAL_SENTINEL = re.compile(r"<\|?[a-z_]{0,16}\|?$|\[[gs]?M[ASK]{0,3}$")
 _CLOSERS = " \t)]}>\"'`,;:"
 LONGEST_LOOP = 4
 """Lines of a stretch that is said again."""
-LONGEST_RUN_UNIT = 16
-"""Characters that are said again and again within a line."""
-STUCK_AFTER = 16
-"""Times that they are said before nobody listens any more."""
-RULER = 100
-"""Characters of one kind that a line may hold."""
 MOST_PARSES = 12
 PARSED_CONTEXT = 6000
 """Characters on each side of the cursor that are parsed to see whether an answer breaks the syntax."""
@@ -77,11 +72,6 @@ def finished(answer: str, gap: Gap) -> bool:
     text = _read(spoken, gap)
     complete = text[: text.rfind("\n") + 1]
     return bool(complete) and any(cut(complete, gap) < len(complete) for cut in CUTS)
-
-
-def stuck(answer: str) -> bool:
-    """Whether the model says the same few characters again and again, and is not worth listening to."""
-    return cut_run(answer, STUCK_AFTER) < len(answer)
 
 
 def _read(answer: str, gap: Gap) -> str:
@@ -269,26 +259,6 @@ def _same(left: Sequence[str], right: Sequence[str]) -> bool:
     if all(map(_weak, left)):
         return [line.rstrip() for line in left] == [line.rstrip() for line in right]
     return [line.strip() for line in left] == [line.strip() for line in right]
-
-
-def cut_run(text: str, least: int = 4) -> int:
-    """After the first where the text's last line ends with the same few characters, `least` times or more.
-
-    Without a blank or sign between them, or without anything else, they may be a number or a ruler: then it
-    takes more of them.
-    """
-    start = text.rfind("\n") + 1
-    line = text[start:]
-    for size in range(1, LONGEST_RUN_UNIT + 1):
-        begin = len(line)
-        while begin > size and line[begin - 1] == line[begin - 1 - size]:
-            begin -= 1
-        begin -= size
-        first = line[begin : begin + size] if begin >= 0 else ""
-        telling = any(map(str.isalnum, first)) and not first.isalnum()
-        if first.strip() and len(line) - begin >= (least * size if telling else max(RULER, least * size)):
-            return start + begin + len(first.rstrip(" \t,;+|&"))
-    return len(text)
 
 
 # Finishes

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from glm_lsp.core import layout, pack, trim
+from glm_lsp.core import layout, pack, runs, trim
 from glm_lsp.core.errors import BudgetError
+from glm_lsp.core.gap import Gap
 from glm_lsp.core.generation import (
     Finish,
     Form,
@@ -60,7 +61,7 @@ async def suggest(session: Session, snapshot: Snapshot, path: str, offset: int) 
         heal=bool(prompt.prefill),
         work=Work.TYPING,
     )
-    gap = trim.Gap(
+    gap = Gap(
         before="\n".join(cursor.before),
         after="\n".join(cursor.after),
         language=cursor.document.language,
@@ -105,9 +106,7 @@ def _budget(session: Session, snapshot: Snapshot) -> Budget:
     return Budget(session.engine.facts.context_tokens, settings.integer("completion.max_tokens"), reasoning)
 
 
-async def _answer(
-    session: Session, request: GenerateRequest, gap: trim.Gap
-) -> tuple[str, Usage | None, bool]:
+async def _answer(session: Session, request: GenerateRequest, gap: Gap) -> tuple[str, Usage | None, bool]:
     """The answer as far as it matters, what the engine has said of its cost by then, and whether it ended.
 
     Leaving the stream early stops the engine.
@@ -120,7 +119,7 @@ async def _answer(
             answer += chunk.text
             usage = chunk.usage or usage
             ended = chunk.finish is Finish.STOP
-            heard = chunk.text and (trim.stuck(answer) or trim.finished(answer, gap))
+            heard = chunk.text and (runs.stuck(answer) or trim.finished(answer, gap))
             if heard or chunk.finish is not None:
                 break
     return answer, usage, ended

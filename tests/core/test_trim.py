@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glm_lsp.core.gap import Gap
+from glm_lsp.core.runs import stuck
 from glm_lsp.core.template import SPECIAL_TOKENS
-from glm_lsp.core.trim import finished, stuck, trim
+from glm_lsp.core.trim import finished, trim
 
 CASES = tomllib.loads((Path(__file__).parents[1] / "golden/trim.toml").read_text(encoding="utf-8"))["case"]
 
