@@ -39,6 +39,7 @@ from glm_lsp.core.settings import Settings
 from glm_lsp.core.template import Piece, render, trunk_pieces
 from glm_lsp.engines import connection, gguf, rendezvous
 from glm_lsp.engines.connection import Connection
+from glm_lsp.engines.failures import error_of
 from glm_lsp.engines.frames import (
     Cancelled,
     Done,
@@ -139,7 +140,7 @@ class EmbeddedEngine(Engine):
         except GlmError as error:
             raise self._failed(worker, error) from None
         if refusal is not None:
-            raise connection.error_of(refusal)
+            raise error_of(refusal)
 
     async def status(self) -> Status | None:
         """The worker's live figures; None while we have none. Raises an EngineError."""
@@ -180,7 +181,7 @@ class EmbeddedEngine(Engine):
                         yield Chunk(finish=reply.finish, usage=self.figures)
                         return
                     case Failed():
-                        raise connection.error_of(reply)
+                        raise error_of(reply)
                     case Cancelled():
                         raise EngineUnavailable("The embedded engine was closed in the middle of an answer.")
         except GlmError as error:

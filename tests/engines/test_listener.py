@@ -15,6 +15,7 @@ import pytest
 from glm_lsp.core.errors import EngineStalled
 from glm_lsp.engines import connection, rendezvous
 from glm_lsp.engines.connection import Connection
+from glm_lsp.engines.failures import error_of
 from glm_lsp.engines.frames import Done, Failed, Generate, Ready, Reply, Text
 from glm_lsp.engines.rendezvous import MAIN, place
 from glm_lsp.engines.worker import clients
@@ -155,6 +156,6 @@ async def test_a_call_that_does_not_come_back_ends_the_worker_with_a_sentence() 
     refusal = await made.next(made.submit(Generate(1, ASKED, 8)), 1.0)
     assert isinstance(refusal, Failed)
     with pytest.raises(EngineStalled, match=r"no progress for . s .*one call of llama.cpp, and ended itself"):
-        raise connection.error_of(refusal)
+        raise error_of(refusal)
     assert await process.wait() == 1
     await made.close()

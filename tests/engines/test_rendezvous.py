@@ -104,6 +104,7 @@ def test_a_lock_that_is_a_link_is_refused(runtime: Path) -> None:
     with pytest.raises(EngineUnavailable, match=r"cannot be opened .*; remove it"):
         held(at)
     assert not victim.exists()
+    at.lock.unlink()
 
 
 LEFT: list[tuple[str, Callable[[Path], object]]] = [

@@ -167,9 +167,8 @@ class Listener:
         self._keep(self._loop.create_task(self._watch()))
 
     async def _listen(self) -> None:
-        socket = rendezvous.listen(self._at)
         start = asyncio.start_server if sys.platform == "win32" else asyncio.start_unix_server
-        self._server = await start(self._serve, sock=socket)
+        self._server = await start(self._serve, sock=rendezvous.listen(self._at))
         self._socket_inode = self._at.socket.lstat().st_ino
 
     def _flush(self) -> None:
@@ -354,8 +353,14 @@ class Listener:
                 async with asyncio.timeout(min(BEAT_S, patience_s / 4)):
                     await self._wake.wait()
         while True:
-            # Saving what was read may take a while, and the keeper is to know that we live.
+            # Saving what was read may take a while: the keeper is to know that we live, and whoever stops us.
+            stuck_s = self.pulse.stuck_s()
+            if stuck_s > self._patience_s():
+                say(f"A call into llama.cpp has not come back for {stuck_s:.0f} s; we end without it.")
+                os._exit(1)
             self._tell_keeper(f"{self._patience_s()}")
+            for client in self._clients.values():
+                client.send(encode(Alive(stuck_s)))
             await asyncio.sleep(BEAT_S)
 
     def _patience_s(self) -> float:
