@@ -146,6 +146,8 @@ class _TextStream:
 
     def __init__(self, stops: tuple[str, ...]) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._partial = False
+        """The decoder holds the beginning of a character."""
         self._stops = StopMatcher(stops)
         self.after_reasoning = False
         """The template puts line breaks between reasoning and answer; they belong to neither."""
@@ -155,7 +157,11 @@ class _TextStream:
         return self._stops.hit
 
     def feed(self, data: bytes) -> str:
-        text = self._decoder.decode(data)
+        if data.isascii() and not self._partial:
+            text = data.decode("ascii")
+        else:
+            text = self._decoder.decode(data)
+            self._partial = bool(self._decoder.getstate()[0])
         if self.after_reasoning:
             text = text.lstrip("\n")
             self.after_reasoning = not text

@@ -33,6 +33,10 @@ SEQUENCES = 16
 """At most so many at a time; llama.cpp asserts below 256, and every one costs a little in each search."""
 _ROUND = 256
 """llama.cpp rounds the cells of a context up to a multiple of this."""
+_logits_at: Any = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(
+    ctypes.cast(L.llama_get_logits, ctypes.c_void_p).value or 0
+)
+"""The address as a number: the bindings' pointer costs several times as much, at every token."""
 _BUFFER = re.compile(r"(\S+) +KV buffer size = +([\d.]+) MiB")
 
 
@@ -180,7 +184,7 @@ class Context:
         """(rows, vocabulary) of the last feed, one row for Rows.LAST: a view, valid until the next."""
         if not self._rows:
             raise EngineDied("There are no logits to choose a token from; report this.")
-        address = ctypes.addressof(L.llama_get_logits(self._handle).contents)
+        address = _logits_at(self._handle)
         if (address, self._rows) != self._view_of:
             memory: Any = (ctypes.c_float * (self._rows * self._vocabulary)).from_address(address)
             self._view = np.frombuffer(memory, np.float32).reshape(self._rows, self._vocabulary)
@@ -206,11 +210,17 @@ class Context:
         size = len(ids)
         if not self._handle or not 0 < size <= self.batch_tokens:
             raise EngineDied(f"{size} tokens do not fit a batch of {self.batch_tokens}; report this.")
-        self._tokens[:size] = ids
-        if int(self._tokens[:size].min()) < 0 or int(self._tokens[:size].max()) >= self._vocabulary:
+        if size == 1:
+            # A token of an answer: microseconds count.
+            least = most = int(ids[0])
+            self._tokens[0], self._positions[0] = least, start
+        else:
+            self._tokens[:size] = ids
+            least, most = int(self._tokens[:size].min()), int(self._tokens[:size].max())
+            self._positions[:size] = np.arange(start, start + size, dtype=np.int32)
+            self._wanted[:size] = rows is Rows.ALL
+        if least < 0 or most >= self._vocabulary:
             raise EngineDied("A token outside the vocabulary was to be evaluated; report this.")
-        self._positions[:size] = np.arange(start, start + size, dtype=np.int32)
-        self._wanted[:size] = rows is Rows.ALL
         self._wanted[size - 1] = rows is not Rows.NONE
         self._sequence[0] = sequence
         self._batch.n_tokens = size
@@ -346,7 +356,11 @@ class CachedSequence:
 
     def adopt(self, ids: Sequence[int] | Ids) -> None:
         """llama.cpp has appended these tokens: write down what it holds."""
-        self.append(ids, self._context.cells.take(len(ids)))
+        if len(ids) == 1 and self.count < len(self._held):
+            self._held[self.count], self._cells[self.count] = ids[0], self._context.cells.take_one()
+            self.count += 1
+        else:
+            self.append(ids, self._context.cells.take(len(ids)))
 
     def append(self, ids: Sequence[int] | Ids, cells: Ids) -> None:
         """Note tokens and their cells."""

@@ -82,7 +82,7 @@ class Model:
     def piece(self, token: int) -> bytes:
         """The bytes that a token adds to a text; empty for special tokens."""
         count = L.llama_token_to_piece(self.vocab, token, self._buffer, len(self._buffer), 0, False)
-        return self._buffer.raw[: max(count, 0)]
+        return ctypes.string_at(self._buffer, max(count, 0))
 
     def ends(self, token: int) -> bool:
         """The model ends its turn with this token."""
