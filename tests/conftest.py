@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from glm_lsp.disk.store import CACHE_VARIABLE
 from glm_lsp.engines import connection, rendezvous
 from glm_lsp.engines.rendezvous import RUNTIME_VARIABLE, SLOTS
+
+# A loaded machine is no fault of the code.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 @contextmanager
@@ -33,14 +37,10 @@ def stop_workers(runtime: Path) -> None:
     if not runtime.is_dir() or runtime.is_symlink():
         return
     runtime.chmod(0o700)
-    before = os.environ.get(RUNTIME_VARIABLE)
-    os.environ[RUNTIME_VARIABLE] = str(runtime)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(RUNTIME_VARIABLE, str(runtime))
         for slot in SLOTS:
             asyncio.run(connection.stop(rendezvous.place(slot), force=True))
-    finally:
-        if before is not None:
-            os.environ[RUNTIME_VARIABLE] = before
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -65,7 +65,7 @@ import asyncio
 from glm_lsp.core import profiles
 from glm_lsp.core.settings import Settings
 from glm_lsp.engines.embedded import EmbeddedEngine
-from tests.engines.test_embedded import endless
+from tests.engines.asking import endless
 
 async def main():
     settings = Settings({"model.threads": 1, "worker.drafts": False})

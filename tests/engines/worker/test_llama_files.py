@@ -143,7 +143,8 @@ print(len(loaded.context.logits()))
 class TestTemplates:
     """The template of the file is never looked at: prompts are made by our own."""
 
-    def run(self, path: Path) -> None:
+    def check(self, path: Path) -> None:
+        """The model answers, and nobody has compiled a template."""
         command = [sys.executable, "-c", WATCHED, str(Path(__file__).parent), str(path)]
         done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
@@ -153,14 +154,14 @@ class TestTemplates:
         pytest.importorskip("jinja2", reason="jinja2 is not installed, so nothing could execute a template")
         trace, path = tmp_path / "trace", tmp_path / "hostile.gguf"
         rewrite(path, metadata={"tokenizer.chat_template": HOSTILE % (trace, trace)})
-        self.run(path)
+        self.check(path)
         assert not trace.exists()
 
     def test_a_huge_one_is_only_bytes(self, tmp_path: Path) -> None:
         pytest.importorskip("jinja2", reason="jinja2 is not installed, so nothing could execute a template")
         path = tmp_path / "huge.gguf"
         rewrite(path, metadata={"tokenizer.chat_template": "{{ messages }}" * (4 << 20)})
-        self.run(path)
+        self.check(path)
 
     def test_one_that_claims_to_be_larger_than_the_file(self, tmp_path: Path) -> None:
         key = b"tokenizer.chat_template"
