@@ -188,7 +188,7 @@ def _file_facts(path: Path) -> dict[str, Any]:
         "parts": facts.parts,
         "file_bytes": facts.size_bytes,
         "layers": facts.layers,
-        **({"drafts": probe.MTP_UNUSED} if facts.draft_layers else {}),
+        **({"drafts": probe.MTP_CARRIED} if facts.draft_layers else {}),
         "vocabulary": facts.vocabulary,
         "trained_context_tokens": facts.trained_context_tokens,
     }

@@ -36,9 +36,9 @@ class Gpu:
     free_bytes: int
 
 
-MTP_UNUSED = (
-    "The model file carries a layer that foretells tokens (MTP). The worker does not run it: it drafts from "
-    "the prompt and the answer alone. llama.cpp can run it, so far through experimental calls only."
+MTP_CARRIED = (
+    "The model file carries a layer that foretells tokens (MTP). The worker drafts with it where that is "
+    "measured to pay; `glm-lsp worker status` says whether it does."
 )
 
 
@@ -147,7 +147,7 @@ def _quantisation(heads: list[GgufHead]) -> str:
     sizes: Counter[str] = Counter()
     for head in heads:
         for tensor in head.tensors:
-            sizes[tensor.type_name] += (tensor.end or tensor.start) - tensor.start
+            sizes[tensor.type_name] += tensor.end - tensor.start
     return sizes.most_common(1)[0][0] if sizes else ""
 
 

@@ -43,9 +43,9 @@ class Blocked(Enum):
     BLOCKED = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Machine:
-    """What all generations of a worker share."""
+    """What all generations of a worker share. What drafts cost may become known only when some have begun."""
 
     model: Model
     context: Context
@@ -294,10 +294,9 @@ class Generation:
         most = min(most, self._steps.most - 1)
         if most <= 0:
             return _NONE
-        draft = self._speculator.propose(most)
         if self._mtp is None or not self._speculator.useful:
-            return draft
-        return self._mtp.improve(draft, self._ids[: self._end], most, self._speculator)
+            return self._speculator.propose(most)
+        return self._mtp.propose(self._ids[: self._end], most, self._speculator)
 
     def _show(self, states: Shown) -> None:
         if self._machine.mtp is not None:

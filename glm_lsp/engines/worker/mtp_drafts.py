@@ -38,11 +38,13 @@ class Other(Protocol):
 
     def charge(self, steps: float) -> None: ...
 
+    def propose(self, most: int) -> Ids: ...
+
 
 class MtpDrafts:
     """The layer's drafts of one answer.
 
-    After each feed of the model that was asked for states: `saw`. Then, for each draft, `improve`, and
+    After each feed of the model that was asked for states: `saw`. Then, for each draft, `propose`, and
     `learn` with what was chosen.
     """
 
@@ -63,12 +65,12 @@ class MtpDrafts:
         """The model has been fed tokens from position `start` on, and has `count` states of them."""
         self._window.saw(start, self._head.shown(count))
 
-    def improve(self, proposed: Ids, ids: Ids, most: int, other: Other) -> Ids:
-        """Return this draft, or a better one of the layer's: at most `most` tokens after the last of `ids`.
+    def propose(self, ids: Ids, most: int, other: Other) -> Ids:
+        """Return the layer's draft or, if that is expected to save more, the other source's.
 
-        Raises Interrupted.
+        At most `most` tokens, which may follow the last of `ids`. Raises Interrupted.
         """
-        self._attempt = NOTHING
+        proposed, self._attempt = other.propose(most), NOTHING
         behind = self._window.behind(len(ids) - 1)
         if behind < 0:
             return proposed
@@ -83,9 +85,10 @@ class MtpDrafts:
         )
         if attempt.spent:
             other.charge(attempt.spent)
-        if not attempt.worth_verifying:
-            return proposed
-        return np.asarray(attempt.tokens, np.int32)
+        if attempt.worth_verifying:
+            return np.asarray(attempt.tokens, np.int32)
+        # What was spent has made less of the other's affordable.
+        return other.propose(most) if attempt.spent else proposed
 
     def learn(self, chosen: Sequence[int] | Ids) -> None:
         """These tokens have followed."""

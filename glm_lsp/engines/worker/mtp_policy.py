@@ -29,6 +29,8 @@ _FADE = 0.99
 _HOPE = 0.75
 """Of a layer that has not been tried: so many of its guesses are right."""
 _HOPE_WEIGHT = 6.0
+_HOPE_FADES, _HOPE_RETURNS = 0.9, 0.25
+"""With each attempt, and with each new answer."""
 _REMEMBERED = 0.5
 """Of what the answers before have told about its worth: one that did not pay is tried again now and then."""
 
@@ -110,6 +112,7 @@ class MtpRecord:
     _saved: float = 0.0
     _attempts: float = 0.0
     _hope: float = 0.0
+    _hope_weight: float = _HOPE_WEIGHT
 
     def __post_init__(self) -> None:
         self._hope = _best(self.costs, self.mtp, _HOPE)
@@ -117,17 +120,19 @@ class MtpRecord:
     @property
     def worth(self) -> float:
         """Steps that an attempt is expected to save, with all that it costs."""
-        return (self._saved + _HOPE_WEIGHT * self._hope) / (self._attempts + _HOPE_WEIGHT)
+        return (self._saved + self._hope_weight * self._hope) / (self._attempts + self._hope_weight)
 
     def begin(self) -> None:
         """An answer begins."""
         self._saved *= _REMEMBERED
         self._attempts *= _REMEMBERED
+        self._hope_weight += _HOPE_RETURNS * (_HOPE_WEIGHT - self._hope_weight)
 
     def attempted(self, saved: float) -> None:
         """An attempt has come to its end, whether or not its guesses were verified."""
         self._saved = _FADE * self._saved + saved
         self._attempts = _FADE * self._attempts + 1
+        self._hope_weight *= _HOPE_FADES
 
     @property
     def told(self) -> str:
