@@ -14,13 +14,13 @@ import gguf
 import numpy as np
 import torch
 from corpus import SPECIAL_IDS, WORDS, load_tokenizer
+from metadata import ARCHITECTURE, add_shape
 from model import Nano, Shape
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from glm_lsp.core.template import SPECIAL_TOKENS
 
-ARCHITECTURE = "glm-dsa"
 KINDS = {
     "f32": gguf.LlamaFileType.ALL_F32,
     "f16": gguf.LlamaFileType.MOSTLY_F16,
@@ -52,7 +52,9 @@ def export(model: Nano, tokenizer: Tokenizer, path: Path, kind: str = "q8_0") ->
     part = path.with_name(path.name + ".part")
     writer = gguf.GGUFWriter(part, ARCHITECTURE)
     _describe(writer, kind)
-    _add_shape(writer, model.shape)
+    s = model.shape
+    own = [layer == 0 for layer in range(s.layers)]
+    add_shape(writer, s, indexer_top_k=s.context, own_indexer=own)
     _add_tokenizer(writer, tokenizer)
     for name, value in (tensors(model) | _indexer(model.shape)).items():
         _add_tensor(writer, name, value, kind)
@@ -123,41 +125,6 @@ def _describe(writer: gguf.GGUFWriter, kind: str) -> None:
     writer.add_license_name("MIT; trained on the Python standard library, PSF-2.0")
     writer.add_languages(["en"])
     writer.add_file_type(int(KINDS[kind]))
-
-
-def _add_shape(writer: gguf.GGUFWriter, s: Shape) -> None:
-    writer.add_vocab_size(s.vocabulary)
-    writer.add_context_length(s.context)
-    writer.add_embedding_length(s.width)
-    writer.add_block_count(s.layers)
-    writer.add_leading_dense_block_count(s.dense_layers)
-    writer.add_feed_forward_length(s.dense_hidden)
-    writer.add_layer_norm_rms_eps(s.epsilon)
-    # One key for all heads is cached: the latent and the turned part.
-    writer.add_head_count(s.heads)
-    writer.add_head_count_kv(1)
-    writer.add_q_lora_rank(s.query_rank)
-    writer.add_kv_lora_rank(s.latent)
-    writer.add_key_length(s.latent + s.rope)
-    writer.add_value_length(s.latent)
-    writer.add_key_length_mla(s.head)
-    writer.add_value_length_mla(s.value)
-    writer.add_rope_dimension_count(s.rope)
-    writer.add_rope_freq_base(s.rope_base)
-    writer.add_expert_count(s.experts)
-    writer.add_expert_used_count(s.experts_used)
-    writer.add_expert_shared_count(s.experts_shared)
-    writer.add_expert_feed_forward_length(s.expert_hidden)
-    writer.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
-    writer.add_expert_weights_norm(True)
-    writer.add_expert_weights_scale(s.expert_scale)
-    writer.add_expert_group_count(1)
-    writer.add_expert_group_used_count(1)
-    writer.add_indexer_head_count(s.indexer_heads)
-    writer.add_indexer_key_length(s.indexer_width)
-    writer.add_indexer_top_k(s.context)
-    # Which layers have an indexer of their own; the others share the one before.
-    writer.add_array(f"{ARCHITECTURE}.attention.indexer.types", [i == 0 for i in range(s.layers)])
 
 
 def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:
