@@ -47,7 +47,7 @@ def needs(facts: ModelFacts, placement: Placement, kv_bytes_f16: int) -> tuple[N
     kept = [re.compile(pattern) for pattern in placement.overrides]
     host = gpu = largest_kept = 0
     for tensor in facts.tensors:
-        size = (tensor.end or tensor.start) - tensor.start
+        size = tensor.end - tensor.start
         if not _on_gpu(tensor, first, facts.layers):
             host += size
         elif any(pattern.search(tensor.name) for pattern in kept):
