@@ -99,6 +99,8 @@ class Generate(_Message, frozen=True, tag="generate"):
     schema: str = ""
     """A JSON schema in place of a grammar."""
     drafts: bool = True
+    source: str = ""
+    """Text that the answer is expected to repeat, with changes: drafts may begin with it."""
     urgency: int = 0
 
 
@@ -244,7 +246,7 @@ class Status(_Message, frozen=True, tag="status"):
     version: str
     model: str
     state: str
-    """`loading`, `ready`, `working`."""
+    """`loading`, `ready`, `measuring` (which anybody may interrupt), `working`."""
     uptime: float = 0.0
     idle_for: float = 0.0
     ends_in: float = -1.0
@@ -265,6 +267,8 @@ class Status(_Message, frozen=True, tag="status"):
     speeds: tuple[Speed, ...] = ()
     draft_costs: tuple[float, ...] = ()
     """c(k)/c(1) for k = 1, 2, …; empty: not measured."""
+    measuring: bool = False
+    """What drafts cost is still to be measured, in idle time; until then none are made."""
     eta_error: float = -1.0
     """Mean of |foretold - true| / true over the answers so far; -1: none yet."""
     saved_bytes: int = 0

@@ -328,7 +328,9 @@ class Generation:
     def _learn(self, chosen: Ids, draft: Ids) -> None:
         costs = self._machine.costs
         if self._speculator is None and self._request.drafts and costs.ratios:
-            self._speculator = Speculator(costs, self._ids[: self.total].copy())
+            vocabulary, prompt = self._machine.vocabulary, self._ids[: self.total].copy()
+            source = vocabulary.encode([(self._request.source, False)]).ids
+            self._speculator = Speculator(costs, prompt, source, vocabulary.marks)
         if self._speculator is None:
             return
         if len(draft):

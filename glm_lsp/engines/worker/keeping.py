@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 
 from glm_lsp.engines import probe
 from glm_lsp.engines.probe import gigabytes
+from glm_lsp.engines.worker.fetching import Data, Fetcher
 from glm_lsp.engines.worker.prefixes import Ids
 from glm_lsp.engines.worker.saved import Found, SavedKv
 
@@ -71,6 +72,7 @@ class Keeping:
         evaluate_s: Callable[[int, int], float],
         free_bytes: Callable[[], int | None] = lambda: probe.machine().free_bytes,
     ) -> None:
+        self.fetcher = Fetcher(saved)
         self._saved = saved
         self._bytes_per_token = bytes_per_token
         self._evaluate_s = evaluate_s
@@ -84,23 +86,34 @@ class Keeping:
         Restoring takes `entry_tokens` cells at first, and needs them free.
         """
         found = self._saved.best(ids)
-        if found is None or found.tokens - held < LEAST_TOKENS:
-            return None
-        return found if self._evaluate_s(held, found.tokens) > self.restore_s(found.data_bytes) else None
+        return found if found is not None and self._gains(found, held) else None
+
+    def _gains(self, found: Found, held: int) -> bool:
+        if found.tokens - held < LEAST_TOKENS:
+            return False
+        return self._evaluate_s(held, found.tokens) > self.restore_s(found.data_bytes)
 
     def restore(self, context: Restoring[K_co], found: Found, ids: Ids) -> K_co | None:
         """Bring a saved prompt into the KV cache, cut to what it has in common with `ids`; None if it is
         damaged, gone, or refused by llama.cpp. Raises what `Context.restore` raises."""
         loaded = self._saved.load(found)
-        if loaded is None:
-            return None
-        data, tokens = loaded
-        sequence = context.restore(data, tokens)
+        sequence = self.place(context, found, loaded) if loaded is not None else None
+        if sequence is not None:
+            sequence.cut(sequence.common(ids))
+        return sequence
+
+    def place(self, context: Restoring[K_co], found: Found, loaded: Data) -> K_co | None:
+        """The same with what the fetcher has read, whole."""
+        sequence = context.restore(*loaded)
         if sequence is None:
             self._saved.reject(found, "llama.cpp does not take it")
-            return None
-        sequence.cut(sequence.common(ids))
         return sequence
+
+    def read_ahead(self) -> None:
+        """Begin to read what was used last, if that is sooner done than evaluating it."""
+        found = self._saved.newest()
+        if found is not None and self._gains(found, 0):
+            self.fetcher.ahead(found)
 
     def save_idle(self, sequence: Kept, idle_s: float) -> bool:
         """Save a prompt if that is worth it and nobody has asked for anything for long enough."""

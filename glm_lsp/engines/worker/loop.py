@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import msgspec
 
 from glm_lsp.core.errors import EngineDied, GlmError
 from glm_lsp.engines.frames import Done, Failed, JobStatus, Status
+from glm_lsp.engines.worker.context import Interrupted, NoRoom, NoSequence
 from glm_lsp.engines.worker.generation import Blocked, Generation, Machine
 from glm_lsp.engines.worker.scheduler import Job, Scheduler, State
 
@@ -30,13 +31,32 @@ class Pulse(Protocol):
     def rest(self) -> None: ...
 
 
-class Loop:
-    """Answers requests with one machine until the scheduler is closed. One thread runs it."""
+class Chore(Protocol):
+    """Work for nobody, done while nobody has asked for anything."""
 
-    def __init__(self, machine: Machine, scheduler: Scheduler, pulse: Pulse) -> None:
+    def step(self) -> bool:
+        """Do a little; true: there is more to do. Raises Interrupted: what was done before is not lost."""
+        ...
+
+    def rest(self) -> None:
+        """Let go of the KV cache: somebody may need it, and it may be long until the next step."""
+        ...
+
+
+class Loop:
+    """Answers requests with one machine until the scheduler is closed. One thread runs it.
+
+    `chores` are done in idle time, one after the other.
+    """
+
+    def __init__(
+        self, machine: Machine, scheduler: Scheduler, pulse: Pulse, chores: Iterable[Chore] = ()
+    ) -> None:
         self._machine = machine
         self._scheduler = scheduler
         self._pulse = pulse
+        self.chores = list(chores)
+        """What is left to do of them. To be looked at from any thread."""
         self._step: tuple[Generation, float] | None = None
         """What runs, and since when."""
         self._idle_since = time.monotonic()
@@ -60,8 +80,10 @@ class Loop:
 
     def run(self) -> None:
         """Serve until the scheduler is closed. Raises EngineDied, after which this process is of no use."""
-        scheduler = self._scheduler
+        scheduler, pool = self._scheduler, self._machine.pool
+        pool.read_ahead(scheduler.nudge)
         while True:
+            # What has arrived from the disk ends the wait, too.
             job = scheduler.next(IDLE_S)
             if job is not None:
                 self._serve(job)
@@ -69,7 +91,7 @@ class Loop:
             elif scheduler.closed:
                 return
             elif not scheduler.jobs:
-                self._save()
+                self._idle()
 
     def status(self, status: Status, name_of: Callable[[int], str]) -> Status:
         """Complete a status with what is known here. From any thread."""
@@ -102,6 +124,7 @@ class Loop:
         try:
             generation = self._generation(job)
             while self._goes_on(job):
+                arrivals = self._machine.pool.arrivals
                 outcome = self._do(job, generation)
                 if isinstance(outcome, Done):
                     self._machine.figures.totals.add(outcome)
@@ -110,6 +133,9 @@ class Loop:
                     return
                 if outcome is Blocked.BLOCKED:
                     self._scheduler.block(job)
+                    if self._machine.pool.arrivals != arrivals:
+                        # It has come in this very moment, and nobody will say so again.
+                        self._scheduler.unblock()
                     return
             if job.cancelled:
                 self._end(job)
@@ -152,12 +178,35 @@ class Loop:
             job.work.close()
         self._scheduler.finish(job)
 
-    def _save(self) -> None:
-        self._pulse.beat()
+    def _idle(self) -> None:
+        """What is to be done while nobody has asked for anything: as long as that is so."""
+        pool = self._machine.pool
         try:
-            self._machine.pool.save_idle(time.monotonic() - self._idle_since)
+            self._pulse.beat()
+            pool.take_in()
+            pool.save_idle(time.monotonic() - self._idle_since)
+            # What is read and checked meanwhile takes processors, and would be measured as ours.
+            if self.chores and not pool.reading and time.monotonic() - self._idle_since >= IDLE_S:
+                self._do_chores(self.chores)
         finally:
             self._pulse.rest()
+
+    def _do_chores(self, chores: list[Chore]) -> None:
+        context, scheduler = self._machine.context, self._scheduler
+        context.resume()
+        try:
+            while chores and scheduler.aside():
+                self._pulse.beat()
+                if not chores[0].step():
+                    chores.pop(0).rest()
+        except Interrupted:
+            context.resume()
+        except (NoRoom, NoSequence):
+            pass  # perhaps the next time
+        finally:
+            scheduler.back()
+            for chore in chores[:1]:
+                chore.rest()
 
 
 def _job_status(job: Job, client: str) -> JobStatus:

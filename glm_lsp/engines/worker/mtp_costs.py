@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from glm_lsp.disk.store import Store
-from glm_lsp.engines.worker.context import Context, Interrupted, NoRoom, NoSequence
+from glm_lsp.engines.worker.context import Context, NoRoom, NoSequence
 from glm_lsp.engines.worker.costs import CostTable
 from glm_lsp.engines.worker.llama import Ids
 from glm_lsp.engines.worker.measuring import Scratch
@@ -78,7 +78,7 @@ def table(
 ) -> MtpCosts | None:
     """The layer's costs: from the disk, else measured and kept. None: they could not be measured.
 
-    The other values are those of `measuring.table`.
+    The other values are those of `measuring.table`. Raises Interrupted: try again.
     """
     if (known := kept.read()) is not None:
         return known.costs
@@ -86,9 +86,6 @@ def table(
     try:
         scratch = Scratch(context, text, processors)
         found = measure(head, partial(scratch.seconds, 1), processors=processors)
-    except Interrupted:
-        context.resume()
-        return None
     except (NoRoom, NoSequence):
         return None
     finally:

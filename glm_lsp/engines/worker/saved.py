@@ -92,10 +92,26 @@ class SavedKv:
         """The entry with the longest common prefix, or None. A few milliseconds with hundreds of entries."""
         return self._best(prefixes.to_bytes(tokens)) if self.cap_bytes > 0 and len(tokens) else None
 
-    def load(self, found: Found) -> tuple[memoryview, Ids] | None:
+    def newest(self) -> Found | None:
+        """The entry that was used last, whole."""
+        if self.cap_bytes <= 0:
+            return None
+        try:
+            with self._lock, shelf.opened(self.directory) as directory:
+                self._look(directory)
+                used = [file.name for file in shelf.lying(directory) if file.name in self._known]
+                if not used:
+                    return None
+                known = self._known[used[-1]]
+                return Found(known.tokens, used[-1], known.tokens, known.data_bytes)
+        except OSError:
+            return None
+
+    def load(self, found: Found, wanted: Callable[[], bool] = lambda: True) -> tuple[memoryview, Ids] | None:
         """An entry's data and all of its tokens, checked; None where it is gone, damaged or does not fit.
 
-        The data is in memory of its own, which is free again when the last view of it is gone.
+        The data is in memory of its own, which is free again when the last view of it is gone. From any
+        thread; `wanted` is asked between blocks, and None returned when it says no.
         """
         started = time.perf_counter()
         try:
@@ -104,9 +120,11 @@ class SavedKv:
                 free = probe.machine().free_bytes
                 if free is not None and head.data_bytes + _LEFT_FREE_BYTES > free:
                     raise MemoryError
-                data = kvfile.read_data(handle, head)
+                data = kvfile.read_data(handle, head, wanted)
                 with contextlib.suppress(OSError):
                     os.utime(handle)
+        except kvfile.Abandoned:
+            return None
         except kvfile.Damaged as damage:
             self._reject(found.entry, str(damage))
             return None

@@ -67,6 +67,8 @@ class Scheduler:
         self._arrived = 0
         self._served: dict[int, float] = {}
         self._closed = False
+        self._aside = False
+        self._nudged = False
 
     # From the listener's thread.
 
@@ -83,6 +85,8 @@ class Scheduler:
             if first := self._before(job):
                 send(Progress(request.id, 0, 0, waiting=first))
             self._changed.notify_all()
+            if self._aside:
+                self.interrupt()
             self._hurry()
 
     def cancel(self, client: int, identity: int) -> None:
@@ -111,7 +115,15 @@ class Scheduler:
             self._closed = True
             for job in list(self._jobs):
                 self._stop(job, tell=False)
+            if self._aside:
+                self.interrupt()
             self._changed.notify_all()
+
+    def nudge(self) -> None:
+        """There may be room again, or something to do beside all jobs: `next` looks, and ends its wait."""
+        with self._changed:
+            self._nudged = True
+        self.unblock()
 
     @property
     def jobs(self) -> tuple[Job, ...]:
@@ -128,11 +140,13 @@ class Scheduler:
     def next(self, wait_s: float | None = None) -> Job | None:
         """Wait for the job to go on with, and make it the running one; None when closed or after `wait_s`.
 
+        Or when nudged while there is none.
         Cancelled ones that have begun come first: what they hold is to be let go.
         """
         with self._changed:
             self._pause()
-            self._changed.wait_for(lambda: self._closed or self._best() is not None, wait_s)
+            self._changed.wait_for(lambda: self._closed or self._nudged or self._best() is not None, wait_s)
+            self._nudged = False
             job = self._best()
             if job is None or (self._closed and not job.cancelled):
                 return None
@@ -140,6 +154,20 @@ class Scheduler:
                 job.state, job.slice_s = State.RUNNING, 0.0
             self._running = job
             return job
+
+    def aside(self) -> bool:
+        """Whether there is no job, so that something else may be done: whoever comes interrupts it.
+
+        To be called before each call into llama.cpp that is for none, and `back` after it.
+        """
+        with self._changed:
+            self._aside = not self._jobs and not self._closed
+            return self._aside
+
+    def back(self) -> None:
+        """Whatever was done for no job is done, or interrupted."""
+        with self._changed:
+            self._aside = False
 
     def should_yield(self, job: Job) -> bool:
         """Whether another goes first now: a more urgent one, or an equal one whose turn it is."""

@@ -22,8 +22,9 @@ from glm_lsp.engines.worker.figures import Figures
 from glm_lsp.engines.worker.generation import Machine
 from glm_lsp.engines.worker.keeping import Keeping
 from glm_lsp.engines.worker.listener import Listener
+from glm_lsp.engines.worker.llama import Ids
 from glm_lsp.engines.worker.loading import Loaded, open_model
-from glm_lsp.engines.worker.loop import Loop
+from glm_lsp.engines.worker.loop import Chore, Loop
 from glm_lsp.engines.worker.mtp_drafts import Mtp
 from glm_lsp.engines.worker.mtp_policy import MtpRecord, could_pay
 from glm_lsp.engines.worker.placement import Placement
@@ -40,11 +41,12 @@ LAST_SAVING_S = 60.0
 """What has not been written so long after the end has begun is given up: somebody may wait for the slot."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Parts:
     loaded: Loaded
     machine: Machine
     saved: SavedKv
+    costs: Store
     mtp_unused: str
     """Why the layer that foretells tokens is not run; empty: it is, or there is none."""
 
@@ -53,6 +55,39 @@ class _Parts:
         """The same, and how it does where it is run."""
         record = self.machine.mtp.record if self.machine.mtp is not None else None
         return record.told if record is not None else self.mtp_unused and f"not run: {self.mtp_unused}"
+
+    def close(self) -> None:
+        self.costs.close()
+        self.loaded.close()
+
+
+@dataclass(slots=True)
+class _MtpMeasuring:
+    """The layer that foretells tokens is measured once it is known what verifying its guesses costs."""
+
+    parts: _Parts
+    ids: Ids
+    kept: mtp_costs.Kept
+
+    def step(self) -> bool:
+        """All at once. Raises Interrupted."""
+        parts, machine = self.parts, self.parts.machine
+        head, processors = parts.loaded.mtp, not parts.loaded.placement.gpu_layers
+        if head is None or not machine.costs.ratios:
+            return False
+        found = mtp_costs.table(
+            head, machine.context, self.ids, machine.costs, self.kept, processors=processors
+        )
+        if found is None:
+            parts.mtp_unused = "what it costs could not be measured"
+        elif not could_pay(machine.costs, found):
+            parts.mtp_unused = mtp_costs.too_dear(found)
+        else:
+            machine.mtp, parts.mtp_unused = Mtp(head, MtpRecord(machine.costs, found)), ""
+        return False
+
+    def rest(self) -> None:
+        """It holds nothing between its steps."""
 
 
 class Server:
@@ -77,7 +112,7 @@ class Server:
     def _serve(self, load: Load) -> int:
         started = time.perf_counter()
         parts = self._open(load)
-        loop = Loop(parts.machine, self._scheduler, self._listener.pulse)
+        loop = Loop(parts.machine, self._scheduler, self._listener.pulse, _unknown(load, parts))
         self._listener.fill = partial(self._fill, parts, loop)
         self._listener.pulse.rest()
         loaded = parts.loaded
@@ -87,7 +122,7 @@ class Server:
         )
         loop.run()
         parts.machine.pool.close(LAST_SAVING_S)
-        loaded.close()
+        parts.close()
         return 0
 
     def _open(self, load: Load) -> _Parts:
@@ -100,8 +135,6 @@ class Server:
         )
         keeping = Keeping(saved, load.kv_bytes_per_token_f16, figures.evaluate_s)
         vocabulary = Vocabulary(GgufTokenizer(load.path), loaded.model.piece, loaded.model.ends)
-        costs = self._costs(load, loaded, vocabulary)
-        mtp, unused = self._mtp(load, loaded, vocabulary, costs)
         machine = Machine(
             model=loaded.model,
             context=loaded.context,
@@ -109,60 +142,49 @@ class Server:
             pool=Pool(loaded.context, keeping),
             figures=figures,
             context_tokens=load.context_tokens,
-            costs=costs,
-            mtp=mtp,
         )
-        return _Parts(loaded, machine, saved, unused)
-
-    def _costs(self, load: Load, loaded: Loaded, vocabulary: Vocabulary) -> CostTable:
-        """What drafts cost here: measured at the first load, then known."""
-        if not load.drafts:
-            return CostTable()
-        placement = loaded.placement
-        where = f"{_identity(load, loaded)} {placement} {loaded.sentence}"
-        store = Store(_costs_directory())
-        self._listener.pulse.beat()
-        try:
-            return measuring.table(
-                loaded.context,
-                vocabulary.encode([(_SAMPLE, False)]).ids,
-                store,
-                where,
-                processors=not placement.gpu_layers,
-            )
-        finally:
-            store.close()
-
-    def _mtp(
-        self, load: Load, loaded: Loaded, vocabulary: Vocabulary, costs: CostTable
-    ) -> tuple[Mtp | None, str]:
-        """The layer that foretells tokens, if it could pay; else why it is not run."""
-        if loaded.mtp is None:
-            return None, loaded.mtp_unused
-        store = Store(_costs_directory())
-        self._listener.pulse.beat()
-        try:
-            ids = vocabulary.encode([(_SAMPLE, False)]).ids
-            kept = mtp_costs.Kept(store, _mtp_identity(load, loaded.facts, loaded.placement))
-            measure = partial(mtp_costs.table, loaded.mtp, loaded.context, ids, costs, kept)
-            found = measure(processors=not loaded.placement.gpu_layers) if costs.ratios else None
-        finally:
-            store.close()
-        if found is None:
-            return None, "what it costs could not be measured"
-        if not could_pay(costs, found):
-            return None, mtp_costs.too_dear(found)
-        return Mtp(loaded.mtp, MtpRecord(costs, found)), ""
+        return _Parts(loaded, machine, saved, Store(_costs_directory()), loaded.mtp_unused)
 
     def _fill(self, parts: _Parts, loop: Loop, status: Status) -> Status:
         """Complete a status. In the listener's thread."""
         return msgspec.structs.replace(
             loop.status(status, self._listener.name_of),
+            measuring=bool(loop.chores),
+            state="measuring" if loop.chores and status.state == "ready" else status.state,
             kv_bytes=parts.loaded.kv_bytes,
             mtp=parts.mtp,
             saved_bytes=parts.saved.bytes_on_disk,
             notes=tuple(self._notes),
         )
+
+
+def _unknown(load: Load, parts: _Parts) -> list[Chore]:
+    """What is to be measured about drafts, in idle time. What is known from before is the machine's now."""
+    if not load.drafts:
+        return []
+    loaded, machine = parts.loaded, parts.machine
+    ids = machine.vocabulary.encode([(_SAMPLE, False)]).ids
+    where = f"{_identity(load, loaded)} {loaded.placement} {loaded.sentence}"
+    kept = measuring.Kept(parts.costs, where)
+    chores: list[Chore] = []
+
+    def know(costs: CostTable) -> None:
+        machine.costs = costs
+
+    if (known := kept.read()) is not None:
+        know(known)
+    else:
+        processors = not loaded.placement.gpu_layers
+        chores.append(measuring.Measuring(loaded.context, ids, kept, processors=processors, then=know))
+    if loaded.mtp is not None:
+        mtp_kept = mtp_costs.Kept(parts.costs, _mtp_identity(load, loaded.facts, loaded.placement))
+        mtp = _MtpMeasuring(parts, ids, mtp_kept)
+        if chores or mtp_kept.read() is None:
+            parts.mtp_unused = "what it costs is measured as soon as there is nothing else to do"
+            chores.append(mtp)
+        else:
+            mtp.step()
+    return chores
 
 
 def _costs_directory() -> Path:

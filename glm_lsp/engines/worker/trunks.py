@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from glm_lsp.engines.worker.fetching import Reading
 from glm_lsp.engines.worker.prefixes import Ids
 
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class _Idle:
     sequence: CachedSequence
     trunk: bool
     used: int
+    ahead: bool = False
+    """It was read from the disk before anybody asked for it."""
 
 
 class Pool:
@@ -89,9 +92,10 @@ class Pool:
     ) -> Lease | None:
         """Lease a sequence for a prompt of which the first `trunk` tokens are shared, and `reserve` more.
 
-        It never begins with the last `evaluate` tokens: their logits are wanted. None where it does not fit
-        beside leases that are as urgent or more: try again when one of them has ended. Less urgent ones give
-        up theirs if there is no other way. `len(ids) + reserve` must be at most the context's `kv_tokens`.
+        It never begins with the last `evaluate` tokens: their logits are wanted. None where it is still being
+        read from the disk: try again when something has arrived (`arrivals`). None, too, where it does not
+        fit beside leases that are as urgent or more: try again when one of them has ended. Less urgent ones
+        give up theirs if there is no other way. `len(ids) + reserve` must be at most `kv_tokens`.
         """
         self._begun += 1
         # An equally urgent one that has begun is not put out.
@@ -100,10 +104,13 @@ class Pool:
         total = len(ids) + reserve
         source, common = self._source(wanted)
         sequence = self._from_disk(wanted, common, total, rank)
+        if isinstance(sequence, Reading):
+            return None
         restored = sequence.count if sequence is not None else 0
         if sequence is None:
             # The attempt may have driven out what was found at first.
             source, common = self._source(wanted)
+            restored = self._read_ahead(source, common)
             sequence = self._fork(source, common)
             if sequence is None:
                 return None
@@ -173,6 +180,38 @@ class Pool:
             # A trunk that is not finished is as dear as one that is.
             self._add(lease.sequence, trunk=lease.trunk > 0 and not lease.trunk_kept)
 
+    def read_ahead(self, on_arrival: Callable[[], None]) -> None:
+        """Have what was used last read from the disk. `on_arrival` is called from another thread."""
+        if self._keeping is not None:
+            self._keeping.fetcher.on_arrival = on_arrival
+            self._keeping.read_ahead()
+
+    @property
+    def arrivals(self) -> int:
+        """How often something has been read from the disk. From any thread."""
+        return self._keeping.fetcher.arrivals if self._keeping is not None else 0
+
+    @property
+    def reading(self) -> bool:
+        """Something is being read from the disk."""
+        return self._keeping is not None and self._keeping.fetcher.busy
+
+    def take_in(self) -> None:
+        """While nobody waits: make a trunk of what has arrived, if there is room that nothing else takes."""
+        arrived = self._keeping.fetcher.arrived() if self._keeping is not None else None
+        if self._keeping is None or arrived is None:
+            return
+        found, loaded = arrived
+        ids = loaded[1]
+        if not self._context.free_sequences or len(ids) > self._context.free_cells:
+            return
+        if self._source(ids)[1] == len(ids):
+            return
+        if (sequence := self._keeping.place(self._context, found, loaded)) is not None:
+            self._add(sequence, trunk=True)
+            for idle in self._idle:
+                idle.ahead |= idle.sequence is sequence
+
     def save_idle(self, idle_s: float) -> bool:
         """After so long without work: save one trunk, if any is worth it; true if it was."""
         keeping = self._keeping
@@ -216,16 +255,33 @@ class Pool:
             return None
         return self._context.sequence() if source is None else source.fork(common)
 
-    def _from_disk(self, wanted: Ids, held: int, total: int, rank: tuple[int, int]) -> CachedSequence | None:
+    def _from_disk(
+        self, wanted: Ids, held: int, total: int, rank: tuple[int, int]
+    ) -> CachedSequence | Reading | None:
         """What a saved prompt begins with, if there is one that beats what is held and that fits."""
-        if self._keeping is None or (found := self._keeping.better(wanted, held)) is None:
+        keeping = self._keeping
+        if keeping is None or (found := keeping.better(wanted, held)) is None:
             return None
         # It comes whole, and is cut only then.
         owed = max(total, found.entry_tokens)
         if not self._free_number(None) or not self._fits(owed, rank):
             return None
+        loaded = keeping.fetcher.take(found)
+        if loaded is None or isinstance(loaded, Reading):
+            return loaded
         self._make_room(owed, rank)
-        return self._keeping.restore(self._context, found, wanted)
+        sequence = keeping.place(self._context, found, loaded)
+        if sequence is not None:
+            sequence.cut(sequence.common(wanted))
+        return sequence
+
+    def _read_ahead(self, source: CachedSequence | None, common: int) -> int:
+        """So many of these tokens have come from the disk, and nobody has been told yet."""
+        for idle in self._idle:
+            if idle.sequence is source and idle.ahead:
+                idle.ahead = False
+                return common
+        return 0
 
     def _succeed(self, source: CachedSequence | None, lease: Lease) -> None:
         """A tail whose successor has begun goes, unless what it would lose is worth more than what is shared.

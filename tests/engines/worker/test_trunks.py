@@ -17,6 +17,7 @@ pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed: pip 
 
 from rows import BATCH, Row, Rows
 
+from glm_lsp.engines.worker.fetching import Reading
 from glm_lsp.engines.worker.trunks import IDLE_TAILS, Lease, Pool
 
 TYPING, ACTION, REFACTOR = range(3)
@@ -206,6 +207,7 @@ class Kept:
     def __init__(self, ids: np.ndarray, damaged: bool = False) -> None:
         self.ids, self.damaged = ids, damaged
         self.saved: list[int] = []
+        self.asked = 0
         self.entry_tokens = len(ids)
 
     def better(self, ids: np.ndarray, held: int) -> Kept | None:
@@ -219,12 +221,17 @@ class Kept:
     def count(self) -> int:
         return len(self.ids)
 
-    def restore(self, context: Rows, _found: object, ids: np.ndarray) -> Row | None:
-        if self.damaged:
-            return None
-        row = context.restore(b"", self.ids)
-        row.cut(row.common(ids))
-        return row
+    @property
+    def fetcher(self) -> Kept:
+        return self
+
+    def take(self, _found: object) -> Any:
+        """Nothing, the first time: it takes a while."""
+        self.asked += 1
+        return Reading.READING if self.asked == 1 else None if self.damaged else (b"", self.ids)
+
+    def place(self, context: Rows, _found: object, loaded: Any) -> Row:
+        return context.restore(*loaded)
 
     def save_evicted(self, sequence: Row) -> bool:
         self.saved.append(sequence.count)
@@ -245,6 +252,7 @@ def test_a_longer_prefix_comes_from_the_disk(kv_tokens: int, damaged: bool, eval
     trunk = tokens(0, 300)
     desk = Desk(kv_tokens, keeping=Kept(np.concatenate([trunk[:280], tokens(5, 200)]), damaged))
     ids = np.concatenate([trunk, tokens(1, 50)])
+    assert desk.begin(ids, 300) is None, "it is being read"
     lease = desk.begin(ids, 300)
     assert lease is not None
     assert lease.held == lease.restored == (0 if damaged else 280)
