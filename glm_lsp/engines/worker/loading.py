@@ -72,15 +72,15 @@ def open_model(
         opening.consider_mtp(mtp_unused)
     opening.check()
     model = opening.model(on_progress)
-    placement = opening.placement
     try:
         # Somebody else may have taken the memory meanwhile, and the KV cache is filled with zeros at once.
         opening.check_context()
-        context = Context(model, placement)
+        context = Context(model, opening.placement)
     except ConfigError:
         model.close()
         raise
-    mtp = opening.mtp(model, context) if placement.mtp else None
+    mtp = opening.mtp(model, context) if opening.placement.mtp else None
+    placement = opening.placement
     return Loaded(
         model,
         context,
@@ -117,7 +117,7 @@ class _Opening:
         """Load the layer too, if nothing speaks against it."""
         with_it = replace(self.placement, mtp=True)
         if layer_of(self._all) < 0:
-            self.mtp_unused = "it is not whole, or of a kind that llama.cpp does not run"
+            self.mtp_unused = "it is of a kind that llama.cpp does not run"
         else:
             self.mtp_unused = unused(self._all, with_it)
         if self.mtp_unused:

@@ -1,4 +1,4 @@
-"""Guesses of a layer that foretells tokens: made and verified only where that pays, and the loss is bounded."""
+"""Guesses of a layer that foretells tokens: made and verified where that pays; the loss is bounded."""
 
 from __future__ import annotations
 
