@@ -303,6 +303,7 @@ def _frame(
         grammar=request.grammar,
         schema=request.schema,
         drafts=drafts,
+        source=request.source if drafts else "",
         urgency=_URGENCY[request.work],
     )
 

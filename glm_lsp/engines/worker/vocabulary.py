@@ -15,6 +15,7 @@ import numpy.typing as npt
 from glm_lsp.core.errors import ConfigError
 from glm_lsp.core.template import END_TOKENS, SPECIAL_TOKENS
 from glm_lsp.engines.tokenizers import GgufTokenizer
+from glm_lsp.engines.worker.forms import Marks
 
 Ids = npt.NDArray[np.int32]
 
@@ -58,6 +59,11 @@ class Vocabulary:
         self._encoded: OrderedDict[str, Ids] = OrderedDict()
         self._pieces: dict[int, bytes] = {}
         """Of the tokens that answers have had so far: no more than the vocabulary has."""
+
+    @cached_property
+    def marks(self) -> Marks:
+        """What drafts go by in an answer's form."""
+        return Marks(lambda token: self.piece(token).decode("utf-8", "replace"), self._tokenizer.encode)
 
     def encode(self, pieces: Sequence[tuple[str, bool]], heal: int = -1) -> EncodedPrompt:
         """Encode each piece by itself; piece `heal` without its last word, which becomes `removed`.
