@@ -15,14 +15,16 @@ from glm_lsp.engines import probe
 from glm_lsp.engines.probe import gigabytes
 from glm_lsp.engines.worker.fetching import Data, Fetcher
 from glm_lsp.engines.worker.prefixes import Ids
-from glm_lsp.engines.worker.saved import Found, SavedKv
+from glm_lsp.engines.worker.saved import NEAR_SHARE, Found, SavedKv
 
 LEAST_TOKENS = 256
 """Shorter ones are evaluated anew."""
 LEAST_GAIN_S = 1.0
 NEW_SHARE, NEW_SHARE_AT_END = 1 / 8, 1 / 32
-"""What is saved already is written again, with more, only when so much of it would be new: the loss is
-bounded, and the disk is not worn out by a prompt that grows line by line."""
+REWRITE_S = 10.0
+"""What is saved already, or nearly, is written again only when so much of it would be new, and evaluating
+that would take longer: the loss is bounded, and the disk is not worn out by a prompt that grows line by
+line."""
 TIMES_THE_COST = 4.0
 LEAST_IDLE_S, IDLE_PER_STALL = 2.0, 20.0
 """Idle for so many times the copy's length: then a keystroke meets it rarely, and waits little for it."""
@@ -172,6 +174,8 @@ class Keeping:
         enough = gain_s >= LEAST_GAIN_S and self._evaluate_s(0, count) >= TIMES_THE_COST * self.restore_s(
             size
         )
+        if found is not None and start >= NEAR_SHARE * max(count, found.entry_tokens):
+            enough = enough and gain_s >= REWRITE_S
         return gain_s if enough and count - start >= max(new_share * count, LEAST_TOKENS) else 0.0
 
     def _save(self, sequence: Kept) -> bool:

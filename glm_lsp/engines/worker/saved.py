@@ -18,8 +18,6 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from glm_lsp.disk.store import Refused
 from glm_lsp.engines import probe
 from glm_lsp.engines.probe import gigabytes
@@ -28,6 +26,8 @@ from glm_lsp.engines.worker.prefixes import Chunks, Ids
 
 AGAIN_S = 600.0
 """After a failed write nothing is written for so long: a full disk does not become empty by trying."""
+NEAR_SHARE = 2 / 3
+"""Two prompts that have so much of the longer one in common are kept once: as the newer one."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LEFT_FREE_BYTES = 256 << 20
 _MOST_WAITING = 2
@@ -361,7 +361,7 @@ class SavedKv:
         with shelf.opened(self.directory, make=True) as directory:
             with self._lock:
                 self._look(directory)
-                superseded = self._begun_by(directory, job)
+                superseded = self._superseded(directory, job)
             size = kvfile.size_bytes(self.identity, len(job.tokens) // 4, len(job.data))
             part, handle = shelf.reserve(directory, job.name, size, self.cap_bytes, superseded)
             try:
@@ -374,23 +374,30 @@ class SavedKv:
                 os.close(handle)
             with contextlib.suppress(OSError):
                 os.fsync(directory)
+            # Only now: the newer one is safely there.
             for name in superseded:
                 shelf.remove(directory, name)
             with self._lock:
                 self._rejected.discard(job.name)
 
-    def _begun_by(self, directory: int, job: _Waiting) -> list[str]:
-        """The entries whose tokens the new one begins with: it serves whatever they did."""
+    def _superseded(self, directory: int, job: _Waiting) -> list[str]:
+        """The entries that are no longer needed beside the new one: it begins with them, or nearly does.
+
+        The rest of a near one is evaluated again if it is ever wanted: dearer than the disk, but each place
+        in a repository that somebody completes at once would leave a copy of nearly the same gigabytes.
+        """
         names: list[str] = []
         begins = prefixes.chunks(job.tokens)
+        count = len(job.tokens) // 4
         for name, known in self._known.items():
-            same = np.array_equal(known.chunks, begins[: len(known.chunks)])
-            if not same or 4 * known.tokens >= len(job.tokens):
-                continue
-            with contextlib.suppress(OSError, kvfile.Damaged), _closing(directory, name) as handle:
-                if job.tokens.startswith(os.pread(handle, 4 * known.tokens, known.tokens_at)):
-                    names.append(name)
-        return names
+            common = prefixes.CHUNK_TOKENS * prefixes.common_chunks(known.chunks, begins)
+            if common >= NEAR_SHARE * max(count, known.tokens):
+                names.append(name)
+            elif common // prefixes.CHUNK_TOKENS == len(known.chunks) and known.tokens < count:
+                with contextlib.suppress(OSError, kvfile.Damaged), _closing(directory, name) as handle:
+                    if job.tokens.startswith(os.pread(handle, 4 * known.tokens, known.tokens_at)):
+                        names.append(name)
+        return [name for name in names if name != job.name]
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ import numpy as np
 
 from glm_lsp.engines.worker.fetching import Reading
 from glm_lsp.engines.worker.prefixes import Ids
+from glm_lsp.engines.worker.saved import NEAR_SHARE
 
 if TYPE_CHECKING:
     from glm_lsp.engines.worker.context import CachedSequence, Context
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 IDLE_TAILS = 4
 """More are not kept: each one costs a little in every evaluation."""
+NEAR_TRUNKS = 4
+"""Of trunks that are nearly the same more are not kept: they share most cells, but numbers are few."""
 LEAST_KEPT = 32
 """A shorter rest of an idle sequence is not worth its number."""
 
@@ -319,6 +322,9 @@ class Pool:
         self._touch(added)
         for old in [idle for idle in self._recent() if not idle.trunk][IDLE_TAILS:]:
             self._close(old)
+        near = [idle for idle in self._recent() if idle.trunk and _near(idle.sequence, sequence)]
+        for old in near[NEAR_TRUNKS:] if trunk else ():
+            self._close(old)
 
     # Giving way.
 
@@ -382,3 +388,8 @@ class Pool:
 
     def _tell(self) -> None:
         self.trunks = tuple(i.sequence.count for i in self._recent() if i.trunk)
+
+
+def _near(one: CachedSequence, other: CachedSequence) -> bool:
+    """Whether they have most of the longer one in common."""
+    return one.common(other.tokens) >= NEAR_SHARE * max(one.count, other.count)

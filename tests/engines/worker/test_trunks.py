@@ -18,7 +18,7 @@ pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed: pip 
 from rows import BATCH, Row, Rows
 
 from glm_lsp.engines.worker.fetching import Reading
-from glm_lsp.engines.worker.trunks import IDLE_TAILS, Lease, Pool
+from glm_lsp.engines.worker.trunks import IDLE_TAILS, NEAR_TRUNKS, Lease, Pool
 
 TYPING, ACTION, REFACTOR = range(3)
 
@@ -120,6 +120,19 @@ def test_two_repositories_share_the_cache_and_the_third_takes_from_the_one_used_
     assert desk.answer(a, tokens(16, 20)) == 20
     assert desk.answer(c, tokens(17, 20)) == 20
     assert 20 < desk.answer(b, tokens(18, 20)) <= 420
+
+
+def test_of_trunks_that_are_nearly_the_same_a_few_are_kept() -> None:
+    desk = Desk(8000)
+    other, shared = tokens(99, 300), tokens(0, 300)
+    desk.answer(other, tokens(98, 10))
+    places = [np.concatenate([shared, tokens(n, 100)]) for n in range(1, 9)]
+    for trunk in places:
+        desk.answer(trunk, tokens(50, 10))
+    assert sorted(desk.pool.trunks) == [300, *[400] * NEAR_TRUNKS]
+    assert desk.answer(places[-1], tokens(51, 10)) == 10
+    assert desk.answer(places[0], tokens(51, 10)) == 110, "what they share is there"
+    assert desk.answer(other, tokens(51, 10)) == 10
 
 
 def test_tails_give_way_before_trunks_and_no_more_than_needed() -> None:
