@@ -164,8 +164,7 @@ def _unknown(load: Load, parts: _Parts) -> list[Chore]:
         return []
     loaded, machine = parts.loaded, parts.machine
     ids = machine.vocabulary.encode([(_SAMPLE, False)]).ids
-    where = f"{_identity(load, loaded)} {loaded.placement} {loaded.sentence}"
-    kept = measuring.Kept(parts.costs, where)
+    kept = measuring.Kept(parts.costs, _costs_identity(load, loaded))
     chores: list[Chore] = []
 
     def know(costs: CostTable) -> None:
@@ -199,6 +198,10 @@ def _mtp_unused(load: Load, facts: ModelFacts, placement: Placement) -> str:
     finally:
         store.close()
     return "" if known is None or known.pays else mtp_costs.too_dear(known.costs)
+
+
+def _costs_identity(load: Load, loaded: Loaded) -> str:
+    return f"{_identity(load, loaded)} {loaded.placement} {loaded.sentence}"
 
 
 def _mtp_identity(load: Load, facts: ModelFacts, placement: Placement) -> str:
