@@ -10,7 +10,7 @@ from pathlib import Path
 from glm_lsp.core.errors import ConfigError, GlmError, ModelFileError
 from glm_lsp.engines import probe
 from glm_lsp.engines.frames import Load
-from glm_lsp.engines.worker import llama
+from glm_lsp.engines.worker import llama, paging
 from glm_lsp.engines.worker.context import Context
 from glm_lsp.engines.worker.devices import Device, devices
 from glm_lsp.engines.worker.memory import Need, check_gpu, check_host, needs
@@ -70,7 +70,7 @@ def open_model(
     opening = _Opening(load, facts, placement, _Free(machine, gpus))
     if load.drafts and facts.draft_layers:
         opening.consider_mtp(mtp_unused)
-    opening.check()
+    slow = opening.slow(opening.check())
     model = opening.model(on_progress)
     try:
         # Somebody else may have taken the memory meanwhile, and the KV cache is filled with zeros at once.
@@ -87,7 +87,7 @@ def open_model(
         placement,
         facts,
         _sentence(model, context, placement),
-        _notes(model, load),
+        (*slow, *_notes(model, load)),
         mtp,
         opening.mtp_unused,
     )
@@ -130,12 +130,23 @@ class _Opening:
             self._facts = bare
             self.mtp_unused = "memory does not do for it beside the model"
 
-    def check(self) -> None:
-        """Raise ConfigError if memory would not do."""
+    def check(self) -> int | None:
+        """The bytes of main memory that are free. Raises ConfigError if memory would not do."""
         host, _ = needs(self._facts, self.placement, self._kv_bytes)
-        check_host(host, self._free.machine().free_bytes)
+        free = self._free.machine().free_bytes
+        check_host(host, free, mapped=self.placement.mapped)
         if self.placement.gpu_layers:
             _check_gpus(self._facts, self.placement, self._kv_bytes, self._free.gpus())
+        return free
+
+    def slow(self, free: int | None) -> tuple[str, ...]:
+        """What to expect of a model that is larger than memory."""
+        host, _ = needs(self._facts, self.placement, self._kv_bytes)
+        found = paging.paging(self._facts, self.placement, host, free)
+        if found is None:
+            return ()
+        speed = paging.read_bytes_s(self._all.path)
+        return (paging.sentence(found, host, free or 0, self.placement.batch_tokens, speed),)
 
     def check_context(self) -> None:
         """The same when the weights are there."""

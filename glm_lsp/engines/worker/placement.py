@@ -44,6 +44,11 @@ class Placement:
     mtp: bool = False
     """With the layer that foretells tokens."""
 
+    @property
+    def mapped(self) -> bool:
+        """Weights in main memory are the file's own pages, which the system may drop and read again."""
+        return self.mmap and not self.mlock
+
     def refused(self, what: str, said: str) -> str:
         """The sentence for memory that was not to be had; `said` is llama.cpp's own word."""
         lower = "model.kv_tokens, model.context_tokens or model.batch_tokens"
