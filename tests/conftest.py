@@ -1,8 +1,9 @@
-"""Workers of the tests' own: their runtime directory and cache lie apart, and none outlives the run."""
+"""Nothing of this machine's user: settings, cache and workers are the tests' own, and end with them."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,9 +12,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from glm_lsp.core.settings import SETTINGS
 from glm_lsp.disk.store import CACHE_VARIABLE
 from glm_lsp.engines import connection, rendezvous
 from glm_lsp.engines.rendezvous import RUNTIME_VARIABLE, SLOTS
+from glm_lsp.workspace.config import FILE_VARIABLE
 
 # A loaded machine is no fault of the code.
 settings.register_profile("unhurried", deadline=None)
@@ -44,8 +47,14 @@ def stop_workers(runtime: Path) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _workers_apart() -> Iterator[None]:  # pyright: ignore[reportUnusedFunction]
-    with apart():
+def _nobodys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:  # pyright: ignore[reportUnusedFunction]
+    home = tmp_path_factory.mktemp("nobody")
+    with apart(), pytest.MonkeyPatch.context() as patch:
+        for name in {setting.variable for setting in SETTINGS} & set(os.environ):
+            patch.delenv(name)
+        (home / "settings.toml").touch()
+        patch.setenv(FILE_VARIABLE, str(home / "settings.toml"))
+        patch.setenv("GLM_LSP_STATE", str(home / "state"))
         yield
 
 

@@ -1,4 +1,4 @@
-"""Every test has a cache of its own, and permissions where it wants them."""
+"""Every test has a cache and a home of its own, and permissions where it wants them."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from tests.workspace import three_files
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("GLM_LSP_CACHE", str(directory))
+    # Whose settings git reads: a user's ignore rules and filters are not everybody's.
+    monkeypatch.setenv("HOME", str(directory))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(directory / "config"))
     return directory
 
 
