@@ -106,9 +106,7 @@ class TestLoading:
             loaded.close()
             if room < GB:
                 assert len(told) == 1
-                assert re.search(
-                    r"about [\d.]+ MB .*for each token that is written, up to [\d.]+ M", told[0]
-                )
+                assert re.search(r"about [\d.]+ MB .*for each token that is written, up to [\d.]+ M", told[0])
             else:
                 assert told == []
         assert np.array_equal(*answers)
