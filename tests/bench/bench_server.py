@@ -25,6 +25,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tests.bench.probe import percentile
+from tests.conftest import apart
 from tests.lsp.editor import Editor
 from tests.lsp.wire import ROOT, Wire
 
@@ -233,7 +234,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=10_000)
     args = parser.parse_args()
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(ROOT):
+    with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(ROOT), apart():
         for part in (
             bench_start(args.runs),
             bench_replies(args.requests, Path(scratch)),
