@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from glm_lsp.core.errors import ConfigError, EngineDied
+from glm_lsp.core.errors import ConfigError, EngineDied, ModelFileError
 from glm_lsp.engines.worker.cells import Cells
 from glm_lsp.engines.worker.llama import NO_MEMORY, Ids, L, Logits, last_errors, listening, pointer
 from glm_lsp.engines.worker.model import Model
@@ -76,6 +76,12 @@ class Context:
         self.buffers = context_buffers(lines)
         """Bytes of the KV cache by llama.cpp's name of the memory."""
         self._memory: Any = L.llama_get_memory(self._handle)
+        if not self._memory:
+            self.close()
+            raise ModelFileError(
+                "The model keeps nothing of what it has read: it is one for embeddings, not for writing text. "
+                "Set model.path to another one."
+            )
         self.cells = Cells(self.kv_tokens)
         self._free = list(range(SEQUENCES - 1, -1, -1))
         self._rows = 0

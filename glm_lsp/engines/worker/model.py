@@ -66,6 +66,9 @@ class Model:
                 f"The model in {path} has a recurrent memory, which cannot be shared between prompts; "
                 "choose a model with attention alone."
             )
+        if L.llama_model_has_encoder(self.handle):
+            self.close()
+            raise ModelFileError(f"The model in {path} reads with an encoder; choose one that only writes.")
 
     def _read(self, lines: Iterable[str]) -> None:
         """What llama.cpp has said about where things went."""
@@ -127,8 +130,8 @@ def _refusal(path: Path, placement: Placement, said: str) -> str:
         return placement.refused("the model's weights", said)
     if match := _STRANGE.search(said):
         return (
-            f"The model file {path} has tensor '{match[1]}' in a quantisation that the installed llama.cpp does "
-            f"not know (type {match[2]}); choose a file with another one, or update llama-cpp-python."
+            f"The model file {path} has tensor '{match[1]}' in a quantisation that the installed llama.cpp "
+            f"does not know (type {match[2]}); choose a file with another one, or update llama-cpp-python."
         )
     if "regex" in said.lower() or ("regular expression" in said.lower()):
         shown = ", ".join(f"'{pattern}'" for pattern in placement.overrides)
