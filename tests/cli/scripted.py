@@ -52,14 +52,22 @@ def commit(root: Path) -> None:
 
 
 ENGINE = """
-import json, os, sys
+import asyncio, json, os, sys
+from contextlib import aclosing
 from glm_lsp.engines import router, scripted
 said = json.loads(os.environ["SAID"])
 delay = float(os.environ.get("DELAY", "0"))
+class Engine(scripted.ScriptedEngine):
+    async def generate(self, request):
+        async with aclosing(super().generate(request)) as stream:
+            async for chunk in stream:
+                while len(self.requests) > 1 and os.path.exists(os.environ.get("HELD", "")):
+                    await asyncio.sleep(0.01)
+                yield chunk
 def answer(request):
     tail = request.prompt.segments[-2 if request.prompt.prefill else -1].text
     return next((text for key, text in said.items() if key in tail), "")
-engine = scripted.ScriptedEngine(answer, delay_s=delay)
+engine = Engine(answer, delay_s=delay)
 router.Router.engine = lambda self, work: engine
 from glm_lsp.__main__ import main
 sys.exit(main())
@@ -137,8 +145,19 @@ def nobodys(folder: Path) -> dict[str, str]:
     }
 
 
+def hold(tree: Path) -> Path:
+    """As long as this file is there, a child gets its first answer and no other."""
+    (tree.parent / "held").touch()
+    return tree.parent / "held"
+
+
 def started(tree: Path, *arguments: str, **environ: str) -> subprocess.Popen[str]:
-    env = {**nobodys(tree.parent), "SAID": json.dumps({"": SAID}), **environ}
+    env = {
+        **nobodys(tree.parent),
+        "SAID": json.dumps({"": SAID}),
+        "HELD": str(tree.parent / "held"),
+        **environ,
+    }
     return subprocess.Popen(
         [sys.executable, "-c", ENGINE, "refactor", *arguments, "--format", "jsonl"],
         cwd=tree, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -150,7 +169,7 @@ def finished(child: subprocess.Popen[str]) -> int:
     return child.returncode
 
 
-def wait_for_prompt(child: subprocess.Popen[str]) -> None:
+def wait_for_first(child: subprocess.Popen[str]) -> None:
     """Until the first unit is done: then the second is being asked for."""
     assert child.stdout is not None
     assert json.loads(child.stdout.readline())["event"] == "unit"

@@ -23,9 +23,10 @@ from tests.cli.scripted import (
     edit,
     events,
     finished,
+    hold,
     started,
     texts,
-    wait_for_prompt,
+    wait_for_first,
 )
 
 DOCSTRINGS = ("--recipe", "docstrings")
@@ -179,8 +180,9 @@ def test_the_time_limit_stops_an_answer_in_the_middle(tree: Path) -> None:
 
 
 def test_a_signal_leaves_the_checkpoint(refactor: Scripted, tree: Path, asked: list[str]) -> None:
-    with started(tree, *DOCSTRINGS, "--write", DELAY="0.4") as child:
-        wait_for_prompt(child)
+    hold(tree)
+    with started(tree, *DOCSTRINGS, "--write") as child:
+        wait_for_first(child)
         child.send_signal(signal.SIGTERM)
         assert finished(child) == 143
     assert texts(tree) == (ONE, TWO)

@@ -28,9 +28,10 @@ from tests.cli.scripted import (
     edit,
     events,
     finished,
+    hold,
     started,
     texts,
-    wait_for_prompt,
+    wait_for_first,
 )
 
 NANO = Path(__file__).parents[2] / "config/models/nano/nano.gguf"
@@ -173,8 +174,9 @@ def test_a_disk_that_refuses_is_code_4(cli: Cli, tree: Path) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_win(tree: Path, number: int, code: int) -> None:
     secret(tree)
-    with started(tree, *W.split(), "pkg", ".env", "--token-limit", "9", DELAY="0.4") as child:
-        wait_for_prompt(child)
+    hold(tree)
+    with started(tree, *W.split(), "pkg", ".env", "--token-limit", "9") as child:
+        wait_for_first(child)
         child.send_signal(number)
         assert finished(child) == code
     assert texts(tree) == NOTHING

@@ -24,10 +24,11 @@ from tests.cli.scripted import (
     edit,
     events,
     finished,
+    hold,
     nobodys,
     started,
     texts,
-    wait_for_prompt,
+    wait_for_first,
 )
 
 
@@ -214,18 +215,22 @@ def test_uncommitted_files_are_code_5_unless_allowed(refactor: Scripted, tree: P
 
 
 def test_a_file_that_changes_while_the_model_thinks_is_code_5(refactor: Scripted, tree: Path) -> None:
-    with started(tree, "--recipe", "docstrings", "--write", "--allow-dirty", DELAY="0.4") as child:
-        wait_for_prompt(child)
+    holding = hold(tree)
+    with started(tree, "--recipe", "docstrings", "--write", "--allow-dirty") as child:
+        wait_for_first(child)
         (tree / "pkg/one.py").write_text("# mine\n" + ONE)
+        holding.unlink()
         assert finished(child) == 5
     assert texts(tree) == ("# mine\n" + ONE, TWO)
 
 
 def test_of_two_runs_that_write_the_slower_says_who_was_faster(refactor: Scripted, tree: Path) -> None:
-    with started(tree, "--recipe", "docstrings", "--write", DELAY="0.4") as slower:
-        wait_for_prompt(slower)
+    holding = hold(tree)
+    with started(tree, "--recipe", "docstrings", "--write") as slower:
+        wait_for_first(slower)
         assert refactor("--recipe", "docstrings", "--write").code == 0
         landed = texts(tree)
+        holding.unlink()
         out, _ = slower.communicate()
     told = [json.loads(line) for line in out.splitlines()]
     (reason,) = [e["reason"] for e in told if e["event"] == "refusal"]
