@@ -79,7 +79,7 @@ class Context:
         if not self._memory:
             self.close()
             raise ModelFileError(
-                "The model keeps nothing of what it has read: it is one for embeddings, not for writing text. "
+                "The model keeps nothing of what it has read: it is for embeddings, not for writing text. "
                 "Set model.path to another one."
             )
         self.cells = Cells(self.kv_tokens)

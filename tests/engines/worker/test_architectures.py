@@ -48,7 +48,7 @@ def check_refused(path: Path, architecture: str, message: str) -> None:
 
 
 def test_one_that_only_embeds_is_refused(tmp_path: Path) -> None:
-    check_refused(write(tmp_path / "other.gguf", "bert"), "bert", "for embeddings, not for writing text")
+    check_refused(write(tmp_path / "other.gguf", "bert"), "bert", "is for embeddings, not for writing text")
 
 
 def test_one_for_another_profile_is_refused_before_it_is_loaded(tmp_path: Path) -> None:

@@ -99,14 +99,20 @@ def text() -> np.ndarray:
     return np.asarray(GgufTokenizer(NANO.gguf_path).encode(Path(__file__).read_text()), np.int32)
 
 
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    made = Store(tmp_path / "store")
+    yield made
+    made.close()
+
+
 @pytest.mark.embedded
 class TestTable:
     """On the bundled model."""
 
-    def test_measured_once_and_kept(self, context: object, text: np.ndarray, tmp_path: Path) -> None:
+    def test_measured_once_and_kept(self, context: object, text: np.ndarray, store: Store) -> None:
         from glm_lsp.engines.worker import measuring  # noqa: PLC0415
 
-        store = Store(tmp_path / "store")
         before = context.used_cells
         found = measuring.table(context, text, store, "here", processors=True)
         assert context.used_cells == before
@@ -130,23 +136,21 @@ class TestTable:
         ],
     )
     def test_what_lies_on_the_disk_is_checked(
-        self, value: bytes, context: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, value: bytes, context: object, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         from glm_lsp.engines.worker import measuring  # noqa: PLC0415
 
-        store = Store(tmp_path / "store")
         keys: list[str] = []
         monkeypatch.setattr(store, "get", lambda key: keys.append(key) or value)
         assert measuring.table(context, np.zeros(0, np.int32), store, "x", processors=True).ratios == ()
         assert keys
 
     def test_an_interrupted_measurement_is_none(
-        self, context: object, text: np.ndarray, tmp_path: Path
+        self, context: object, text: np.ndarray, store: Store
     ) -> None:
         from glm_lsp.engines.worker import measuring  # noqa: PLC0415
 
         before = context.used_cells
         context.interrupt()
-        store = Store(tmp_path / "store")
         assert measuring.table(context, text, store, "stopped", processors=True).ratios == ()
         assert context.used_cells == before
