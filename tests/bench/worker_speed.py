@@ -33,7 +33,7 @@ async def beside_llama_bench(options: Options) -> AsyncIterator[Row]:
     program = llama_bench.found(options.llama_bench)
     setup = Setup(model, threads, real.BATCH)
     # Room for one request: what the requests before have left would be in the way of this one's attention.
-    load = real.load_of(model, context=PROMPT + WRITTEN, threads=threads)
+    load = real.load_of(model, context=PROMPT + WRITTEN + 1, threads=threads)
     read: list[tuple[float, float]] = []
     wrote: list[tuple[float, float]] = []
     async with real.worker(load) as worker:
@@ -41,15 +41,15 @@ async def beside_llama_bench(options: Options) -> AsyncIterator[Row]:
         for number in range(options.rounds):
             # Turn about, and each round begins with the other one.
             if number % 2:
-                theirs = await asyncio.to_thread(llama_bench.measure, program, setup, PROMPT, WRITTEN)
+                theirs = await asyncio.to_thread(_theirs, program, setup)
                 ours = await _ours(worker, model, number + 1)
             else:
                 ours = await _ours(worker, model, number + 1)
-                theirs = await asyncio.to_thread(llama_bench.measure, program, setup, PROMPT, WRITTEN)
+                theirs = await asyncio.to_thread(_theirs, program, setup)
             read.append((ours[0], theirs[0]))
             wrote.append((ours[1], theirs[1]))
             options.progress(f"round {number + 1}: ours {_pair(ours)}, llama-bench {_pair(theirs)}")
-    for what, pairs in ((f"reading {PROMPT} tokens", read), (f"writing {WRITTEN} tokens", wrote)):
+    for what, pairs in ((f"reading {PROMPT} tokens", read), (f"writing {WRITTEN} tokens after them", wrote)):
         ratio = statistics.median(a / b for a, b in pairs)
         yield Row(
             f"{what}, {model.stat().st_size / 1e9:.2f} GB, {_threads(threads)}",
@@ -59,10 +59,7 @@ async def beside_llama_bench(options: Options) -> AsyncIterator[Row]:
             ratio >= _RATIO,
         )
     try:
-        default = await asyncio.to_thread(
-            llama_bench.measure, program, setup, PROMPT, WRITTEN, repack=True, repetitions=3
-        )
-        said = _pair(default)
+        said = _pair(await asyncio.to_thread(_theirs, program, setup, repack=True))
     except Missing as error:
         said = f"it does not run: {error}"
     yield Row(
@@ -73,15 +70,21 @@ async def beside_llama_bench(options: Options) -> AsyncIterator[Row]:
 
 
 async def _ours(worker: Connection, model: Path, seed: int) -> tuple[float, float]:
-    """Tokens per second of a new prompt, and of an answer whose tokens vary as llama-bench's do."""
-    text = real.text_of(model, PROMPT, seed)
-    read = await real.answer(worker, real.request(text, most=0))
-    assert read.result.cached_tokens < 16, "the prompt was not new"
-    for _ in range(20):
-        wrote = await real.answer(worker, real.request(text[:40], most=WRITTEN, warm=1.0))
-        if wrote.result.output_tokens > WRITTEN // 2:
-            return read.result.prompt_tokens / (read.end - read.sent), 1 / wrote.token_s
+    """Tokens per second of a new prompt, and of its answer, whose tokens vary as llama-bench's do."""
+    for number in range(20):
+        text = real.text_of(model, PROMPT, 100 * seed + number)
+        found = await real.answer(worker, real.request(text, most=WRITTEN, warm=1.0))
+        assert found.result.cached_tokens < 16, "the prompt was not new"
+        if found.result.output_tokens > WRITTEN // 2:
+            return (PROMPT - found.result.cached_tokens) / (found.read - found.sent), 1 / found.token_s
     raise RuntimeError("The random model ends its answers at once.")
+
+
+def _theirs(program: Path, setup: Setup, *, repack: bool = False) -> tuple[float, float]:
+    """The same of llama-bench: it writes at the same depth."""
+    read, _ = llama_bench.measure(program, setup, PROMPT, 0, repack=repack)
+    _, wrote = llama_bench.measure(program, setup, 0, WRITTEN, depth=PROMPT, repack=repack)
+    return read, wrote
 
 
 async def added(options: Options) -> AsyncIterator[Row]:

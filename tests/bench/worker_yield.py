@@ -148,7 +148,13 @@ async def cancels(options: Options) -> AsyncIterator[Row]:
         async with real.worker(load) as worker:
             start, calm = await real.endless(worker, 200)
             options.progress(f"{name}: {count} cancels while writing")
-            found = [await _cancelled_writing(worker, start, number, calm) for number in range(count)]
+            found: list[_Times] = []
+            for number in range(5 * count):
+                once = await _cancelled_writing(worker, start, number, calm)
+                # An answer may end before it is cancelled: then another is taken.
+                found += [once] if once is not None else []
+                if len(found) == count:
+                    break
             yield _idle(f"{name}, while writing", found, calm.token_s, CANCELLED_MS / 1e3)
             size = 2048
             calm = await real.answer(worker, real.request(real.text_of(model, size, 1), most=0))
@@ -156,7 +162,8 @@ async def cancels(options: Options) -> AsyncIterator[Row]:
             found = []
             for number in range(count):
                 text = real.text_of(model, size, 100 + number)
-                found.append(await _cancelled_reading(worker, text, number, calm))
+                once = await _cancelled_reading(worker, text, number, calm)
+                found += [once] if once is not None else []
             yield _idle(f"{name}, while reading", found, calm.batch_s, calm.batch_s)
 
 
@@ -164,43 +171,49 @@ _Times = tuple[float, float, float]
 """Until the reply, until the worker says that it has no job, and processor time spent in the time after."""
 
 
-async def _cancelled_writing(worker: Connection, start: str, number: int, calm: Answered) -> _Times:
+async def _cancelled_writing(worker: Connection, start: str, number: int, calm: Answered) -> _Times | None:
     chance = random.Random(number)
     asked = real.request(start + f"{number},", most=3000)
     return await _cancel(worker, asked, Text, chance.randrange(1, 12), chance.random() * calm.token_s)
 
 
-async def _cancelled_reading(worker: Connection, text: str, number: int, calm: Answered) -> _Times:
+async def _cancelled_reading(worker: Connection, text: str, number: int, calm: Answered) -> _Times | None:
     chance = random.Random(number)
     asked = real.request(text, most=0)
     # The first report is of what is there before anything is read.
     return await _cancel(worker, asked, Progress, chance.randrange(1, 3), chance.random() * calm.batch_s)
 
 
-async def _cancel(worker: Connection, asked: object, sign: type, signs: int, delay_s: float) -> _Times:
-    """Wait for so many signs of work and a little longer, cancel, and see when the worker is idle."""
+async def _cancel(worker: Connection, asked: object, sign: type, signs: int, delay_s: float) -> _Times | None:
+    """Wait for so many signs of work and a little longer, cancel, see when the worker is idle; None if it
+    ended by itself before."""
     request: real.Generate = asked  # type: ignore[assignment]
     replies = worker.submit(request)
     while signs:
         reply = await worker.next(replies, STALL_S)
         signs -= isinstance(reply, sign) and bool(getattr(reply, "total", 1))
-        assert not isinstance(reply, Done), "it ended before it was cancelled"
+        if isinstance(reply, Done):
+            worker.forget(request.id)
+            return None
     await asyncio.sleep(delay_s)
     began = time.perf_counter()
     worker.cancel(request.id)
 
-    async def told() -> float:
+    async def told() -> float | None:
         while not isinstance(reply := await worker.next(replies, STALL_S), Cancelled):
-            assert not isinstance(reply, Done), "it ended before it was cancelled"
+            if isinstance(reply, Done):
+                return None
         return time.perf_counter() - began
 
-    reply = asyncio.create_task(told())
+    waiting = asyncio.create_task(told())
     # A job is listed until llama.cpp has come back and what it held is let go.
     while (await worker.ask(STALL_S)).jobs:
         pass
     idle_s = time.perf_counter() - began
-    reply_s = await reply
+    reply_s = await waiting
     worker.forget(request.id)
+    if reply_s is None:
+        return None
     before = real.processor_s(worker.pid)
     await asyncio.sleep(_TRICKLE_S)
     return reply_s, max(idle_s, reply_s), real.processor_s(worker.pid) - before
