@@ -105,6 +105,8 @@ class Scripted:
                 patch.delenv(name)
             patch.setenv("GLM_LSP_STATE", str(self.root.parent / "state"))
             patch.setenv("GLM_LSP_CACHE", str(self.root.parent / "cache"))
+            for name in ("HOME", "XDG_CONFIG_HOME"):  # a user's ignore rules are not everybody's
+                patch.setenv(name, str(self.root.parent))
             (self.root.parent / "settings.toml").write_text("")
             patch.setenv("GLM_LSP_CONFIG", str(self.root.parent / "settings.toml"))
             for name, value in (environ or {}).items():
@@ -134,11 +136,13 @@ def edit(path: str, text: str, number: int, new: str) -> str:
 
 
 def nobodys(folder: Path) -> dict[str, str]:
-    """An environment with nothing of its user's: settings, cache and state are in `folder`."""
+    """An environment with nothing of its user's: home, settings, cache and state are in `folder`."""
     settings = folder / "settings.toml"
     settings.write_text("")
     return {
         **{k: v for k, v in os.environ.items() if not k.startswith(("GLM_LSP_", "GITHUB_"))},
+        "HOME": str(folder),
+        "XDG_CONFIG_HOME": str(folder),
         "GLM_LSP_CONFIG": str(settings),
         "GLM_LSP_CACHE": str(folder / "cache"),
         "GLM_LSP_STATE": str(folder / "state"),
