@@ -57,6 +57,8 @@ class Kind(IntEnum):
     TOLD = 2
     LINE = 3
     NEXT = 4
+    MARK = 5
+    """One of those that end a block: a copy of what was searched comes to them."""
 
 
 _BOUNDS = (1, 2, 3, 4, 6, 9, 17, 33, LONGEST)
@@ -69,10 +71,11 @@ _PRIORS = (
     (0.980, 0.980, 0.980, 0.980, 0.974, 0.934, 0.915, 0.917, 0.982),
     (0.252, 0.479, 0.738, 0.774, 0.961, 0.980, 0.980, 0.978, 0.970),
     (0.480, 0.753, 0.785, 0.817, 0.886, 0.904, 0.951, 0.970, 0.986),
+    (0.980,) * len(_BOUNDS),
 )
 """By kind and class. Set by trial on releases of four packages that no figure is reported of. They are below
 the rates that are seen there: where one token of a copy fails the next is in doubt too, and caution pays."""
-_PRIOR_WEIGHT = 60.0
+_PRIOR_WEIGHT = 120.0
 _LAST = len(_BOUNDS) - 1
 
 
@@ -105,12 +108,16 @@ class Estimate:
         tries[at] = _DECAY * tries[at] + renewed + 1
         self._known[kind][at] = self.rates[int(kind), at] = hits[at] / tries[at]
 
-    def tokens(self, kind: Kind, at: int, length: int, most: int) -> npt.NDArray[np.float64]:
-        """The expected number of tokens from drafts of 1 … `most`, with the one that is certain."""
+    def tokens(self, kind: Kind, at: int, length: int, most: int, marks: int) -> npt.NDArray[np.float64]:
+        """The expected number of tokens from drafts of 1 … `most`, with the one that is certain.
+
+        From token `marks` on they are marks.
+        """
         lengths = np.minimum(np.arange(length, length + most), LONGEST)
         classes = _CLASS_OF[lengths] if kind is not Kind.LINE else np.minimum(lengths + 3, _LAST)
         chances: npt.NDArray[np.float64] = self.rates[int(kind)][classes]
         chances[0] = self._known[kind][at]
+        chances[marks:] = self._known[Kind.MARK][0]
         return 1 + chances.cumprod().cumsum()
 
 
@@ -183,7 +190,8 @@ class Speculator:
         if not len(draft):
             return _NONE
         costs = self._ratios[1 : len(draft) + 1]
-        tokens = self._estimate.tokens(self._kind, self._class, match.length, len(draft))
+        marks = self._left(match.next) or len(draft)
+        tokens = self._estimate.tokens(self._kind, self._class, match.length, len(draft), marks)
         best = int((_WORTH * tokens - costs).argmax())
         if tokens[best] <= _GAIN * costs[best]:
             return _NONE
@@ -211,9 +219,9 @@ class Speculator:
         if self._blocks is not None and self._turned(token):
             return
         line = self._lines.take(token) if self._lines is not None and self._lines.active else None
-        if hit and match is not None and (match.length >= _SURE or kind is Kind.TOLD) and self._match:
-            return
-        self._search(line)
+        sure = match is not None and (match.length >= _SURE or kind in (Kind.TOLD, Kind.MARK))
+        if not (hit and sure and self._match):
+            self._search(line)
 
     def _go_on(self, match: Match, hit: bool) -> None:
         """The match has foretold the last token, or broken off."""
@@ -224,7 +232,7 @@ class Speculator:
             self._match = None
             return
         # After what was searched come the marks, wherever the copy was found.
-        self._follow(Match(following, min(match.length + 1, LONGEST)), self._kind if following else Kind.TOLD)
+        self._follow(Match(following, min(match.length + 1, LONGEST)), self._kind if following else Kind.MARK)
         lines, blocks = self._lines, self._blocks
         searches = blocks is not None and blocks.searches
         inside = self._closing_end <= following < self._source_end
@@ -239,11 +247,6 @@ class Speculator:
         turn = blocks.take(token, len(self._index) - 1)
         if turn is Turn.NONE:
             return False
-        if turn in (Turn.SEARCHES, Turn.BEGINS):
-            self._match = None
-            if turn is Turn.BEGINS and lines is not None:
-                lines.restart()
-            return True
         if turn is Turn.REPLACES:
             if lines is not None:
                 lines.stop()
@@ -251,38 +254,47 @@ class Speculator:
                 self._follow(Match(blocks.again, 1), Kind.TOLD)
                 self._place, self._since = blocks.again, 0
             else:
-                self._follow(Match(0, 1), Kind.TOLD)
-            return True
-        if self._match is None or self._match.next != 1:
-            self._follow(Match(1, 1), Kind.TOLD)
+                self._follow(Match(0, 1), Kind.MARK)
+        elif turn is Turn.CLOSES:
+            self._follow(Match(self._after(0), 1), Kind.MARK)
+        elif self._kind is not Kind.MARK:
+            self._match = None
+        if turn is Turn.BEGINS:
+            self._match = None
+            if lines is not None:
+                lines.restart()
         return True
 
     def _follow(self, match: Match, kind: Kind, at: int = -1) -> None:
-        self._match, self._kind = match, kind
-        self._class = (
-            at
-            if at >= 0
-            else _CLASSES[match.length]
-            if kind is not Kind.LINE
-            else min(3 + match.length, _LAST)
-        )
+        """Copy from there. `at` is its class, where the length does not tell it."""
+        if at < 0:
+            at = min(match.length + 3, _LAST) if kind is Kind.LINE else _CLASSES[match.length]
+        self._match, self._kind, self._class = match, kind, at
+
+    def _left(self, place: int) -> int:
+        """So many tokens, from a place on, of what was searched and is now replaced; 0: it lies elsewhere."""
+        blocks = self._blocks
+        if blocks is None or not blocks.replaces or not blocks.start <= place < blocks.end:
+            return 0
+        return blocks.end - place
 
     def _after(self, place: int) -> int:
         """What follows a place in the text that is copied; -1: it ends."""
-        place += 1
-        blocks = self._blocks
-        if blocks is not None and blocks.replaces and place == blocks.end:
+        if self._left(place) == 1:
             return 0
+        place += 1
         return -1 if place in (self._closing_end, self._source_end) else place
 
     def _following(self, place: int, count: int) -> Ids:
         """What a draft from a place would be, at most `count` tokens."""
-        blocks, tokens = self._blocks, self._index.tokens
+        tokens = self._index.tokens
         if place < self._source_end:
             end = self._closing_end if place < self._closing_end else self._source_end
             return np.frombuffer(tokens[place : min(place + count, end)], np.int32)
-        if blocks is not None and blocks.replaces and blocks.start <= place < blocks.end:
-            return np.frombuffer((tokens[place : blocks.end] + tokens[: self._closing_end])[:count], np.int32)
+        if left := self._left(place):
+            return np.frombuffer(
+                (tokens[place : place + left] + tokens[: self._closing_end])[:count], np.int32
+            )
         return self._index.following(place, count)
 
     def _search(self, line: Beginning | None) -> None:
@@ -299,12 +311,13 @@ class Speculator:
             near = index.near(self._place, _NEAR_BEFORE, _NEAR_AFTER)
             upcoming = index.near(self._place, 1, _NEXT_AFTER)
         for found, kind in ((index.find(), Kind.FAR), (near, Kind.NEAR), (upcoming, Kind.NEXT)):
-            if found is None or self._after(found.next - 1) != found.next:
+            following = -1 if found is None else self._after(found.next - 1)
+            if found is None or following < 0:
                 continue
             chance = estimate.chance(kind, _CLASSES[found.length])
             if chance > best:
                 best = chance
-                self._follow(found, kind)
+                self._follow(Match(following, found.length), kind)
 
 
 _NONE: Ids = np.zeros(0, np.int32)

@@ -28,7 +28,7 @@ class Marks:
     def __init__(self, text: Callable[[int], str], encode: Callable[[str], Sequence[int] | Ids]) -> None:
         self.text = cache(text)
         self.closing: Ids = np.asarray(encode(f"{REPLACE}\n{SEARCH}\n"), np.int32)
-        """The end of a block and the beginning of the next."""
+        """The end of a block and the beginning of the next: several tokens in any vocabulary."""
 
 
 class Turn(Enum):
