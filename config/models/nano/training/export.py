@@ -57,7 +57,7 @@ def export(model: Nano, tokenizer: Tokenizer, path: Path, kind: str = "q8_0") ->
     add_shape(writer, s, indexer_top_k=s.context, own_indexer=own)
     _add_tokenizer(writer, tokenizer)
     for name, value in (tensors(model) | _indexer(model.shape)).items():
-        _add_tensor(writer, name, value, kind)
+        add_tensor(writer, name, value, kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -72,20 +72,26 @@ def tensors(model: Nano) -> dict[str, NDArray[np.float32]]:
     found = {"token_embd.weight": state["embedding.weight"], "output_norm.weight": state["out_norm"]}
     for i in range(s.layers):
         mine = {n.removeprefix(f"blocks.{i}."): v for n, v in state.items() if n.startswith(f"blocks.{i}.")}
-        layer = {theirs: mine[ours] for theirs, ours in _NAMES.items()}
-        # Per head: k_b takes a query into the latent, so its rows are the latent's; v_b brings a value out.
-        k_b = mine["attention.k_b.weight"].reshape(s.heads, s.nope, s.latent)
-        layer["attn_k_b.weight"] = k_b.transpose(0, 2, 1)
-        layer["attn_v_b.weight"] = mine["attention.v_b.weight"].reshape(s.heads, s.value, s.latent)
-        if i < s.dense_layers:
-            layer |= {f"ffn_{p}.weight": mine[f"mix.{p}.weight"] for p in ("gate", "up", "down")}
-        else:
-            layer |= {"ffn_gate_inp.weight": mine["mix.router.weight"], "exp_probs_b.bias": mine["mix.bias"]}
-            for p in ("gate", "up", "down"):
-                layer |= {f"ffn_{p}_exps.weight": mine[f"mix.{p}"]}
-                layer |= {f"ffn_{p}_shexp.weight": mine[f"mix.shared.{p}.weight"]}
-        found |= {f"blk.{i}.{name}": value for name, value in layer.items()}
+        found |= {f"blk.{i}.{name}": value for name, value in layer_tensors(s, i, mine).items()}
     return found
+
+
+def layer_tensors(
+    s: Shape, index: int, mine: dict[str, NDArray[np.float32]]
+) -> dict[str, NDArray[np.float32]]:
+    """One block's, from its state as numpy arrays."""
+    layer = {theirs: mine[ours] for theirs, ours in _NAMES.items()}
+    # Per head: k_b takes a query into the latent, so its rows are the latent's; v_b brings a value out.
+    k_b = mine["attention.k_b.weight"].reshape(s.heads, s.nope, s.latent)
+    layer["attn_k_b.weight"] = k_b.transpose(0, 2, 1)
+    layer["attn_v_b.weight"] = mine["attention.v_b.weight"].reshape(s.heads, s.value, s.latent)
+    if index < s.dense_layers:
+        return layer | {f"ffn_{p}.weight": mine[f"mix.{p}.weight"] for p in ("gate", "up", "down")}
+    layer |= {"ffn_gate_inp.weight": mine["mix.router.weight"], "exp_probs_b.bias": mine["mix.bias"]}
+    for p in ("gate", "up", "down"):
+        layer |= {f"ffn_{p}_exps.weight": mine[f"mix.{p}"]}
+        layer |= {f"ffn_{p}_shexp.weight": mine[f"mix.shared.{p}.weight"]}
+    return layer
 
 
 _NAMES = {
@@ -148,7 +154,7 @@ def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:
     writer.add_chat_template(CHAT_TEMPLATE)
 
 
-def _add_tensor(writer: gguf.GGUFWriter, name: str, value: NDArray[np.float32], kind: str) -> None:
+def add_tensor(writer: gguf.GGUFWriter, name: str, value: NDArray[np.float32], kind: str) -> None:
     """Vectors, the router, the indexer and the stacked `k_b` and `v_b` stay exact.
 
     In `q8_0` the experts, half of the weights, have eight bits; the other matrices are bf16. The reason:
