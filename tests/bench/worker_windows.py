@@ -13,58 +13,48 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from glm_lsp.core.generation import Usage, Work
 from glm_lsp.core.settings import Settings
-from glm_lsp.engines import connection, rendezvous
 from tests.bench.rows import Options, Row
 from tests.lsp.wire import ROOT
 
-PLACES = ("glm_lsp/core/pack.py", "glm_lsp/disk/store.py", "glm_lsp/core/ledger.py")
-"""Where the first window asks, and the second one, twice."""
+FIRST, ELSEWHERE = "glm_lsp/core/pack.py", "glm_lsp/disk/store.py"
 
 
 @dataclass(frozen=True)
 class _Asked:
     prompt: int
+    trunk: int
+    """Tokens that are shared with other requests, as the packer sees it."""
     evaluated: int
     seconds: float
 
 
 async def windows(options: Options) -> AsyncIterator[Row]:
-    """Goal: the second window's first request evaluates its tail only."""
-    with _window() as first, _window() as second:
-        options.progress("both windows have read the repository")
-        cold = await asyncio.to_thread(_ask, first, PLACES[0])
-        status = await _status()
-        trunk = max(status, default=0)
-        warm = await asyncio.to_thread(_ask, second, PLACES[1])
-        on = await asyncio.to_thread(_ask, second, PLACES[2])
-        trunks = len(await _status())
-    tail = warm.prompt - trunk
-    yield Row(
-        "first window, first request",
-        f"{cold.evaluated:,} of {cold.prompt:,} tokens evaluated",
-        f"trunk of {trunk:,} tokens",
-    )
-    yield Row(
-        "second window, another process, first request in another file",
-        f"{warm.evaluated:,} of {warm.prompt:,} tokens evaluated",
-        f"its tail has {tail:,} tokens; {trunks} trunk{'s' if trunks > 1 else ''}",
-        f"{warm.evaluated:,} evaluated, at most {tail:,}; {cold.seconds / warm.seconds:.1f} times sooner",
-        0 < warm.evaluated <= tail and trunk > 0,
-    )
-    yield Row(
-        "second window, next request, in a third file",
-        f"{on.evaluated:,} of {on.prompt:,} tokens evaluated",
-        f"{on.prompt - trunk:,} beyond the trunk",
-    )
-
-
-async def _status() -> tuple[int, ...]:
-    found = await connection.ask(rendezvous.place(rendezvous.BUNDLED))
-    return found.trunks if found is not None else ()
+    """Goal: a second window's first request evaluates its tail only."""
+    with _window() as first, _window() as second, _window() as third:
+        options.progress("all windows have read the repository")
+        cold = await asyncio.to_thread(_ask, first, FIRST)
+        yield Row(
+            "first window, first request",
+            f"{cold.evaluated:,} of {cold.prompt:,} tokens evaluated",
+            f"trunk of {cold.trunk:,} tokens, {cold.seconds:.2f} s",
+        )
+        for where, window, path in (
+            ("second window, first request, at the same place", second, FIRST),
+            ("third window, first request, in another file", third, ELSEWHERE),
+        ):
+            warm = await asyncio.to_thread(_ask, window, path)
+            tail = warm.prompt - warm.trunk
+            yield Row(
+                where,
+                f"{warm.evaluated:,} of {warm.prompt:,} tokens evaluated",
+                f"trunk of {warm.trunk:,} tokens, {warm.seconds:.2f} s",
+                f"{warm.evaluated:,} evaluated, at most {tail:,}, its tail",
+                0 < warm.evaluated <= tail,
+            )
 
 
 def _ask(window: subprocess.Popen[str], path: str) -> _Asked:
@@ -117,8 +107,10 @@ async def _be_a_window() -> None:
         completion = await suggest(session, repository.snapshot(), path, int(offset))
         seconds = time.perf_counter() - began
         usage = completion.usage or Usage()
-        said = {"prompt": usage.prompt_tokens, "evaluated": usage.evaluated_tokens, "seconds": seconds}
-        print(json.dumps(said), flush=True)
+        prompt = completion.prompt
+        trunk = sum(segment.tokens for segment in prompt.segments[: prompt.trunk_segments])
+        said = _Asked(usage.prompt_tokens, trunk, usage.evaluated_tokens, seconds)
+        print(json.dumps(asdict(said)), flush=True)
     await runtime.close()
 
 

@@ -33,7 +33,7 @@ async def keystrokes(options: Options) -> AsyncIterator[Row]:
     """Goal: it begins within 2 micro-batches of the other work, which then evaluates 0 tokens again."""
     for model, name, context, written in (
         (options.nano(), "nano", 4096, 3000),
-        (options.large(), "1.5 GB", 4096, 400),
+        (options.large(), _size(options.large()), 4096, 400),
     ):
         threads = 1 if name == "nano" else options.threads
         load = real.load_of(model, context=context, kv_tokens=3 * context, threads=threads)
@@ -60,6 +60,10 @@ async def keystrokes(options: Options) -> AsyncIterator[Row]:
             )
             for row in _told(f"{name}, while a prompt is read", took, calm.batch_s, background):
                 yield row
+
+
+def _size(model: Path) -> str:
+    return f"{model.stat().st_size / 1e9:.2f} GB"
 
 
 async def _typed(
@@ -141,7 +145,7 @@ async def cancels(options: Options) -> AsyncIterator[Row]:
     """Goal: p99 under 100 ms until the worker is idle while writing, and one micro-batch while reading."""
     for model, name, count in (
         (options.nano(), "nano", options.cancels),
-        (options.large(), "1.5 GB", min(_LARGE, options.cancels)),
+        (options.large(), _size(options.large()), min(_LARGE, options.cancels)),
     ):
         threads = 1 if name == "nano" else options.threads
         load = real.load_of(model, context=4096, threads=threads)
