@@ -76,7 +76,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("typing_model.context_tokens", 0, "Context of the model for typing; 0: the profile's.", TRUSTED, minimum=0),
     Setting("worker.linger_minutes", 15.0, "The worker ends so long after its last client.", TRUSTED, minimum=0, maximum=10_080),
     Setting("worker.saved_kv_gb", 20.0, "Most that saved prompts may take on the disk, in GB of 10^9 bytes; 0: none is saved.", TRUSTED, minimum=0, maximum=100_000),
-    Setting("worker.drafts", True, "Guess the next tokens from the prompt where that is measured to pay.", TRUSTED),
+    Setting("worker.drafts", True, "Guess the next tokens from the text, or by the model's MTP layer, where it is measured to pay.", TRUSTED),
     Setting("worker.warm_up", True, "Read the repository's context while nothing else is to be done.", ANY),
     Setting("remote.kind", "openai", "What serves the remote model.", TRUSTED, REMOTE_KINDS),
     Setting("remote.endpoint", "", "Base address of the remote engine. Nothing is sent anywhere unless you set it.", TRUSTED),
