@@ -1,4 +1,4 @@
-"""Files that pass every check and end llama.cpp in an assertion: a sentence each, few deaths, and it heals."""
+"""Files that pass every check and end llama.cpp in an assertion: a sentence, few deaths, and it heals."""
 
 # ruff: noqa: ASYNC240 (a test may block its own loop)
 
