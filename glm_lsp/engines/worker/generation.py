@@ -176,6 +176,8 @@ class Generation:
     def pause(self) -> None:
         """Something else goes first."""
         self._interrupted += 1
+        self._pieces.paused()
+        self._steps.paused()
         if not self.writing:
             self._report()
 
@@ -238,7 +240,7 @@ class Generation:
         self._show(shown)
         try:
             sequence.feed(self._ids[start:end], Rows.LAST if last else Rows.NONE)
-            self._pieces.finished()
+            self._pieces.finished(time.perf_counter() - started)
         except Interrupted:
             self._pieces.interrupted(end - start, time.perf_counter() - started)
             raise
@@ -273,7 +275,7 @@ class Generation:
             feed[1:] = draft
             self._show(Shown.NONE if self._mtp is None else Shown.CHOSEN)
             sequence.feed(feed, Rows.ALL if len(draft) else Rows.LAST)
-            self._steps.finished()
+            self._steps.finished(time.perf_counter() - started)
             done = self._choose(self._machine.context.all_logits(), draft)
             if self._mtp is not None:
                 self._mtp.saw(base - 1, self._end - base)

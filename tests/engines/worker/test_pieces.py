@@ -46,15 +46,18 @@ class Typist:
                 left_s = abs(foretold - left) if foretold >= 0 else 1e9
                 if not self.pieces.firm and left_s > INTERRUPTED_S:
                     self.pieces.interrupted(size, left)
+                    self.pieces.paused()
                     self.lost_in_a_row += 1
                     assert self.lost_in_a_row <= MOST_IN_A_ROW
                     left = next(self.gaps)
                     continue
                 self.waits.append(takes - left)
+            self.figures.read(self.done, size, takes)
+            self.pieces.finished(takes)
+            if takes > left:
+                self.pieces.paused()
                 left = next(self.gaps) + takes
             left -= takes
-            self.figures.read(self.done, size, takes)
-            self.pieces.finished()
             self.lost_in_a_row = 0
             self.done = end
             self.ends.append(end)
@@ -97,7 +100,7 @@ def test_one_that_is_always_lost_is_waited_for_in_the_end() -> None:
         assert not pieces.firm, number
         pieces.interrupted(pieces.end(0, BATCH), 5.0)
     assert pieces.firm
-    pieces.finished()
+    pieces.finished(1.0)
     assert not pieces.firm
 
 

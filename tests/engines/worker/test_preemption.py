@@ -108,9 +108,11 @@ class TestPauses:
         found: list[np.ndarray] = []
         for most in (256, 128, 64, 1):
             sequence = room.fresh().context.sequence()
-            pieces = Pieces(256, lambda _: -1.0)
             while sequence.count < len(ids):
-                pieces.most = most if 256 <= sequence.count < 512 else 256
+                # As after an interruption, when nothing longer is expected to fit.
+                inside = 256 <= sequence.count < 512
+                pieces = Pieces(256, lambda size, fits=most if inside else 256: float(size > fits))
+                pieces.interrupted(512, 0.0)
                 sequence.feed(ids[sequence.count : pieces.end(sequence.count, len(ids))])
             found.append(room.machine.context.logits().copy())
         room.close()
