@@ -150,7 +150,7 @@ def test_the_noise_is_small_beside_what_the_model_prefers(room: Room, noise: flo
 
 
 def test_a_layer_that_foretells_tokens_is_told_of(tmp_path: Path) -> None:
-    """And that it is not run."""
+    """Before anything is loaded; whether it is run, a worker says."""
 
     def with_a_layer(writer: Any, tensor: Any) -> None:
         writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)

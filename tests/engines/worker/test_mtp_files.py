@@ -55,6 +55,18 @@ class TestLoaded:
         assert loaded.mtp is not None
         assert (loaded.mtp_unused, loaded.placement.mtp) == ("", True)
 
+    @pytest.mark.parametrize("kv_type", ["f16", "q8_0", "q4_0"])
+    def test_with_any_type_of_kv_cache(self, whole: Path, kv_type: str) -> None:
+        room = room_of(whole, kv_type=kv_type)
+        ids = some_tokens(40)
+        states = room.states(ids)
+        room.head.clear(None, 1)
+        assert room.head.feed(ids[1:], states[:-1])
+        guess, state = room.head.guess()
+        assert 0 < guess.chance < 1
+        assert np.isfinite(state).all()
+        room.close()
+
     def test_without_drafts_it_takes_no_memory(self, whole: Path) -> None:
         loaded = check_answers(whole, drafts=False, mmap=False)
         with_it = check_answers(whole, mmap=False)
