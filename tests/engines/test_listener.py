@@ -95,9 +95,8 @@ async def test_a_client_that_does_not_read_is_dropped_and_others_are_not(
             door.reader._transport.pause_reading()  # type: ignore[attr-defined]
             lazy.submit(Generate(1, ASKED, 8))
             await until(lambda: desk.dropped == [2])
-            replies = reads.submit(Generate(1, ASKED, 8))
             desk.replies = lambda identity: [Text(identity, "y")]
-            reads.submit(Generate(2, ASKED, 8))
+            replies = reads.submit(Generate(1, ASKED, 8))
             assert isinstance(await reads.next(replies, 60.0), Text)
             await lazy.close()
     assert "lazy (process" in capsys.readouterr().err
