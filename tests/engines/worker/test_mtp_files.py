@@ -95,7 +95,8 @@ class TestLoaded:
         for short, unused in ((0, "memory does not do"), (2 * layer, "")):
             free = _needed(whole) - layer // 2 + short
             loaded = open_model(
-                load_of(path=str(whole)), machine=lambda free=free: probe.MachineFacts(free, free, 1)
+                load_of(path=str(whole), mmap=False),
+                machine=lambda free=free: probe.MachineFacts(free, free, 1),
             )
             assert loaded.mtp_unused.startswith(unused)
             assert (loaded.mtp is None) is bool(unused)
