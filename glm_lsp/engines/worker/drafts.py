@@ -309,7 +309,8 @@ class Speculator:
         near = upcoming = None
         if self._place >= 0 and self._since < _KEPT_PLACE:
             near = index.near(self._place, _NEAR_BEFORE, _NEAR_AFTER)
-            upcoming = index.near(self._place, 1, _NEXT_AFTER)
+            inside = near is not None and self._place <= near.next <= self._place + _NEXT_AFTER
+            upcoming = near if inside else index.near(self._place, 1, _NEXT_AFTER)
         for found, kind in ((index.find(), Kind.FAR), (near, Kind.NEAR), (upcoming, Kind.NEXT)):
             following = -1 if found is None else self._after(found.next - 1)
             if found is None or following < 0:
