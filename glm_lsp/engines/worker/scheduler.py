@@ -121,9 +121,11 @@ class Scheduler:
 
     def nudge(self) -> None:
         """There may be room again, or something to do beside all jobs: `next` looks, and ends its wait."""
+        self.unblock()
         with self._changed:
             self._nudged = True
-        self.unblock()
+            self._changed.notify_all()
+            self._hurry()
 
     @property
     def jobs(self) -> tuple[Job, ...]:
