@@ -37,13 +37,13 @@ class Section:
 
 
 SECTIONS = {
-    "speed": Section("Reading and writing beside llama-bench", worker_speed.beside_llama_bench, 4),
+    "speed": Section("Reading and writing beside llama-bench", worker_speed.beside_llama_bench, 3),
     "added": Section("What a token costs besides llama.cpp", worker_speed.added, 1),
-    "restore": Section("Restoring beside reading anew", worker_restore.restored, 8),
+    "restore": Section("Restoring beside reading anew", worker_restore.restored, 6),
     "keystroke": Section("A keystroke in the middle of other work", worker_yield.keystrokes, 2),
     "cancel": Section("From cancel to idle", worker_yield.cancels, 4),
     "windows": Section("Two windows on one repository", worker_windows.windows, 1),
-    "drafts": Section("Drafts for copy-heavy edits", worker_drafts.drafts, 4),
+    "drafts": Section("Drafts for copy-heavy edits", worker_drafts.drafts, 2),
 }
 
 
