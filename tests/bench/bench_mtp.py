@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -50,6 +51,7 @@ BEFORE = 2500
 """Characters of the file before the place where the model goes on."""
 PLACES = (3000, 9000)
 WINDOWS = (1, 16, 64)
+TEMPERATURES = (0.0, 0.7)
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,8 @@ def requests(temperature: float) -> Iterator[Generate]:
 class Stage:
     """The model, with empty caches for each play."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, answers: int) -> None:
+        self.answers = answers
         load = Load(
             path=str(path),
             architecture=NANO.architecture,
@@ -138,7 +141,7 @@ class Stage:
         mtp_drafts.WINDOW = window
         cost = steps = 0.0
         done: list[Done] = []
-        for request in requests(temperature):
+        for request in islice(requests(temperature), self.answers):
             generation = Generation(machine, request, lambda _: None)
             while (outcome := generation.step()) is None:
                 pass
@@ -159,17 +162,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("file", type=Path)
+    parser.add_argument("--answers", type=int, default=24, help="of each play, at most")
     parser.add_argument("--record", action="store_true", help="into RESULTS.md")
     options = parser.parse_args(arguments)
-    stage = Stage(options.file)
+    stage = Stage(options.file, options.answers)
     costs, layer = stage.costs()
     glm = CostTable(draft_costs(GLM, 64), costs.noise)
     rows: list[tuple[str, str, str, str]] = []
     for where, ratios, own in (("GLM-5.2 UD-IQ2_M", glm, GLM_MTP), ("this machine, nano", costs, layer)):
-        for temperature in (0.0, 0.7):
+        for temperature in TEMPERATURES:
             name = f"{where}, temperature {temperature:g}"
             alone = stage.play(ratios, None, 1, temperature)
             rows.append(alone.row(name, "the text alone"))
+            print(*rows[-1], sep=" | ", flush=True)
             for window in WINDOWS:
                 both = stage.play(ratios, own, window, temperature)
                 rows.append(both.row(name, f"and the layer, which reads {window} before"))
@@ -180,7 +185,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for name, t, o in (("GLM-5.2", glm, GLM_MTP), ("this machine", costs, layer))
     )
     shown = table(rows, ("c(k)", "cost, undrafted = 1", "drafts from", "guesses"))
-    section = f"## Drafts of a layer that foretells tokens\n\n`{COMMAND}`\n\n{shown}\n\n{told}.\n"
+    told = f"{options.answers} answers each; {told}."
+    section = f"## Drafts of a layer that foretells tokens\n\n`{COMMAND}`\n\n{shown}\n\n{told}\n"
     print(section)
     if options.record:
         record(section)
