@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -195,8 +195,10 @@ def bench_stalls(files: int, scratch: Path) -> Iterator[Row]:
     yield f"indexing {files:,} files", f"{took_s:.1f} s", "", ""
 
 
-def table(rows: list[Row], head: Row = ("what", "ours", "beside", "ratio or bound")) -> str:
-    widths = [max(len(row[n]) for row in (head, *rows)) for n in range(4)]
+def table(
+    rows: Sequence[tuple[str, ...]], head: tuple[str, ...] = ("what", "ours", "beside", "ratio or bound")
+) -> str:
+    widths = [max(len(row[n]) for row in (head, *rows)) for n in range(len(head))]
 
     def line(row: tuple[str, ...]) -> str:
         return "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
