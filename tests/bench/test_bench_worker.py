@@ -14,7 +14,8 @@ import pytest
 
 pytest.importorskip("gguf", reason="gguf is not installed: pip install 'glm-lsp[dev]'")
 
-from tests.bench import llama_bench, real
+from tests.bench import bench_drafts, llama_bench, real, worker_drafts
+from tests.bench.edits import Edit
 from tests.bench.rows import HEADING, Clock, Options, Row, block, recorded
 from tests.lsp.wire import ROOT
 
@@ -105,3 +106,18 @@ def test_a_real_worker_writes_what_the_bare_loop_writes() -> None:
     last = real.tokenizer(model).encode(found.text)[-1]
     assert (found.result.output_tokens, token) == (steps + 1, last)
     assert os.environ["GLM_LSP_RUNTIME"]
+
+
+def test_the_bench_of_drafts_still_fits_what_it_sums_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "def total(values):\n    return sum(values)\n\n" * 12
+    edit = Edit("none", "a.py", "", "whole file", text, text.replace("values", "items", 2), text)
+    computed = bench_drafts.tables(measure=False)
+    monkeypatch.setattr(worker_drafts, "edits", lambda: [edit])
+    monkeypatch.setattr(bench_drafts, "tables", lambda measure: computed)
+
+    async def rows() -> list[Row]:
+        return [row async for row in worker_drafts.drafts(Options(1))]
+
+    found = asyncio.run(rows())
+    assert len(found) == len(computed) * len(bench_drafts.CODERS)
+    assert {row.met is None for row in found} == {False}
