@@ -4,8 +4,9 @@
 model file made of it, and writes that file once more with the layer. What the layer learns is what the model
 would choose next, not what the text has next: a guess is worth something where the model agrees.
 
-The bundled file has no such layer: a model so small is fast without, and the layer would make it a sixth
-larger. With fourteen minutes on one processor half of the model's choices are foretold.
+The bundled file has no such layer. With fourteen minutes on one processor half of the model's choices are
+foretold, which would pay by the costs of a large model. In one so small the table of embeddings is a third of
+a step, and a guess reads it too: by a processor's costs it is never run (`tests/bench/bench_mtp.py`).
 """
 
 from __future__ import annotations
