@@ -18,7 +18,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from enum import Enum
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -216,15 +216,10 @@ class Context:
         size = len(ids)
         if not self._handle or not 0 < size <= self.batch_tokens:
             raise EngineDied(f"{size} tokens do not fit a batch of {self.batch_tokens}; report this.")
-        if size == 1:
-            # A token of an answer: microseconds count.
-            least = most = int(ids[0])
-            self._tokens[0], self._positions[0] = least, start
-        else:
-            self._tokens[:size] = ids
-            least, most = int(self._tokens[:size].min()), int(self._tokens[:size].max())
-            self._positions[:size] = np.arange(start, start + size, dtype=np.int32)
-            self._wanted[:size] = rows is Rows.ALL
+        self._tokens[:size] = ids
+        least, most = int(self._tokens[:size].min()), int(self._tokens[:size].max())
+        self._positions[:size] = np.arange(start, start + size, dtype=np.int32)
+        self._wanted[:size] = rows is Rows.ALL
         if least < 0 or most >= self._vocabulary:
             raise EngineDied("A token outside the vocabulary was to be evaluated; report this.")
         self._wanted[size - 1] = rows is not Rows.NONE
@@ -235,6 +230,18 @@ class Context:
         result = int(L.llama_decode(self._handle, self._batch))
         if result == 0:
             self._rows = (0, 1, size)[rows.value]
+        return result
+
+    def evaluate_one(self, sequence: int, start: int, token: int) -> int:
+        """As `evaluate` with one token, whose logits are wanted."""
+        if not self._handle or not 0 <= token < self._vocabulary:
+            raise EngineDied("A token outside the vocabulary was to be evaluated; report this.")
+        self._tokens[0], self._positions[0], self._wanted[0] = token, start, 1
+        self._sequence[0] = sequence
+        self._batch.n_tokens = 1
+        self._rows = 0
+        result: int = L.llama_decode(self._handle, self._batch)
+        self._rows = int(result == 0)
         return result
 
     def held(self, sequence: int) -> int:
@@ -314,15 +321,31 @@ class CachedSequence:
         context, before = self._context, self.count
         context.require_room(len(ids))
         result = context.evaluate(self.id, before, ids, rows)
-        if result == 0:
-            self.adopt(ids)
-            return
-        self.adopt(ids[: max(context.held(self.id) - before, 0)])
+        if result:
+            self._failed(result, before, ids)
+        self.adopt(ids)
+
+    def _failed(self, result: int, before: int, ids: Sequence[int] | Ids) -> NoReturn:
+        """llama.cpp has not evaluated all of these tokens; it may have some."""
+        self.adopt(ids[: max(self._context.held(self.id) - before, 0)])
         if result == 1:
             raise NoRoom(f"llama.cpp finds no cells for {len(ids)} tokens.{last_errors()}")
         if result == 2:
             raise Interrupted
         raise EngineDied(f"llama.cpp could not evaluate {len(ids)} tokens (result {result}).{last_errors()}")
+
+    def feed_one(self, token: int) -> None:
+        """As `feed` with one token, whose logits are wanted: of an answer, where microseconds count."""
+        context = self._context
+        if self._closed or self.count == len(self._held) or context.cells.used >= context.kv_tokens:
+            self.feed([token])
+            return
+        result = context.evaluate_one(self.id, self.count, token)
+        if result:
+            self._failed(result, self.count, [token])
+        self._held[self.count] = token
+        self._cells[self.count] = context.cells.take_one()
+        self.count += 1
 
     def cut(self, count: int) -> None:
         """Keep the first `count` tokens. Never a shift of what follows: that corrupts this architecture."""

@@ -152,6 +152,12 @@ class Figures:
         self.steps.add(depth, 1, seconds)
         self.writing.add(depth, tokens, seconds)
 
+    def wrote_singly(self, depth: int, tokens: int, seconds: float) -> None:
+        """So many steps of one token, from that depth on, took so long together."""
+        self._of_size(1).add(depth, 1, seconds / tokens)
+        self.steps.add(depth, tokens, seconds)
+        self.writing.add(depth, tokens, seconds)
+
     def prefill_s(self, start: int, end: int) -> float:
         """How long evaluating tokens `start` to `end` of a prompt takes."""
         if end <= start:

@@ -35,6 +35,8 @@ PROMISED_SHARE, PROMISED_LEAST = 1 / 4, 128
 """Of an answer's longest length so much is promised cells at first: few are half as long as they may be."""
 SPARE_CELLS = 64
 """With fewer left an answer asks for more, if only the idle have to give them: drafts need some."""
+RUN_S = 0.02
+"""Tokens are written one after another for so long, if nobody else wants anything."""
 
 
 class Blocked(Enum):
@@ -130,10 +132,11 @@ class Generation:
 
     # The thread that runs the model.
 
-    def step(self) -> Done | Blocked | None:
+    def step(self, stirred: Callable[[], bool] = lambda: True) -> Done | Blocked | None:
         """Do one step; None: there is more to do. Raises a GlmError, after which `close` is all that is left.
 
-        An interrupted step has done nothing, or less, and is done again by the next one.
+        An interrupted step has done nothing, or less, and is done again by the next one. Until `stirred` says
+        that others may want something, a step may write several tokens, for at most `RUN_S`.
         """
         machine, lease = self._machine, self._lease
         if lease is None or lease.lost:
@@ -150,7 +153,7 @@ class Generation:
                 return self._read(lease, target)
             if self._warms:
                 return self._finish(Finish.LENGTH)
-            return self._write(lease) if self._has_room(lease) else Blocked.BLOCKED
+            return self._write(lease, stirred) if self._has_room(lease) else Blocked.BLOCKED
         except Interrupted:
             machine.context.resume()
         except NoRoom as error:
@@ -264,12 +267,14 @@ class Generation:
             return self._finish(Finish.LENGTH)
         return self._choose(machine.context.all_logits(), _NONE)
 
-    def _write(self, lease: Lease) -> Done | None:
+    def _write(self, lease: Lease, stirred: Callable[[], bool]) -> Done | None:
         """Evaluate the last token, and a draft with it; choose what follows each."""
         sequence, base, size = lease.sequence, self._end, 1
         started = time.perf_counter()
         try:
             draft = self._draft(min(self._answer.left - 1, lease.cells - base))
+            if not len(draft) and self._mtp is None:
+                return self._write_on(lease, stirred)
             size += len(draft)
             feed = self._ids[base - 1 : base + len(draft)]
             feed[1:] = draft
@@ -288,6 +293,40 @@ class Generation:
         sequence.cut(self._end - 1)
         self._reached = max(self._reached, sequence.count)
         self._machine.figures.wrote(base, self._end - base, time.perf_counter() - started, size)
+        return done
+
+    def _write_on(self, lease: Lease, stirred: Callable[[], bool]) -> Done | None:
+        """Write token after token, until there is a draft or something else to look at.
+
+        A small model takes a millisecond or two for a token, and whatever runs between two of them finds its
+        code and data gone from the processor's caches: so little runs there, and the books are kept once.
+        """
+        sequence, context, ids, base = lease.sequence, self._machine.context, self._ids, self._end
+        # Where cells must be asked for, the next step does.
+        last = lease.cells - (SPARE_CELLS if lease.cells < self._cells else 0)
+        started = called = time.perf_counter()
+        try:
+            while True:
+                sequence.feed_one(int(ids[self._end - 1]))
+                done = self._choose(context.all_logits(), _NONE)
+                if done is not None or stirred() or self._end > last:
+                    break
+                called = time.perf_counter()
+                if called - started > RUN_S or len(self._draft(min(self._answer.left, last - self._end))):
+                    break
+        except Interrupted:
+            self._steps.interrupted(1, time.perf_counter() - called)
+            if self._end == base:
+                raise
+            done = None
+            context.resume()
+        else:
+            called = time.perf_counter()
+        finally:
+            self._reached = max(self._reached, sequence.count)
+        if self._end > base:
+            self._steps.finished(called - started)
+            self._machine.figures.wrote_singly(base, self._end - base, called - started)
         return done
 
     def _draft(self, most: int) -> Ids:

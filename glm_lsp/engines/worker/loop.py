@@ -167,7 +167,8 @@ class Loop:
         self._step = generation, started
         self._pulse.beat()
         try:
-            return generation.step()
+            return generation.step(self._stirred)
+        self._scheduler.stirred = False
         finally:
             self._pulse.rest()
             self._step = None
@@ -181,6 +182,9 @@ class Loop:
     def _idle(self) -> None:
         """What is to be done while nobody has asked for anything: as long as that is so."""
         pool = self._machine.pool
+    def _stirred(self) -> bool:
+        return self._scheduler.stirred
+
         try:
             self._pulse.beat()
             pool.take_in()

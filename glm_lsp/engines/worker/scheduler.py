@@ -61,6 +61,8 @@ class Scheduler:
     ) -> None:
         self.interrupt = interrupt
         self.left_s = left_s
+        self.stirred = False
+        """Somebody has come, gone or changed since the thread that runs the model has set this to false."""
         self._changed = threading.Condition()
         self._jobs: list[Job] = []
         self._running: Job | None = None
@@ -84,7 +86,7 @@ class Scheduler:
             self._jobs.append(job)
             if first := self._before(job):
                 send(Progress(request.id, 0, 0, waiting=first))
-            self._changed.notify_all()
+            self._stir()
             if self._aside:
                 self.interrupt()
             self._hurry()
@@ -94,7 +96,7 @@ class Scheduler:
         with self._changed:
             for job in [j for j in self._jobs if j.client == client and j.request.id == identity]:
                 self._stop(job, tell=True)
-            self._changed.notify_all()
+            self._stir()
 
     def drop(self, client: int) -> None:
         """The client has gone: stop everything that it had asked for."""
@@ -102,7 +104,7 @@ class Scheduler:
             for job in [j for j in self._jobs if j.client == client]:
                 self._stop(job, tell=False)
             self._served.pop(client, None)
-            self._changed.notify_all()
+            self._stir()
 
     def working_for(self) -> Collection[int]:
         """The clients with work, waiting or running."""
@@ -117,14 +119,14 @@ class Scheduler:
                 self._stop(job, tell=False)
             if self._aside:
                 self.interrupt()
-            self._changed.notify_all()
+            self._stir()
 
     def nudge(self) -> None:
         """There may be room again, or something to do beside all jobs: `next` looks, and ends its wait."""
         self.unblock()
         with self._changed:
             self._nudged = True
-            self._changed.notify_all()
+            self._stir()
             self._hurry()
 
     @property
@@ -193,7 +195,7 @@ class Scheduler:
         with self._changed:
             for job in self._jobs:
                 job.blocked = False
-            self._changed.notify_all()
+            self._stir()
 
     def finish(self, job: Job) -> None:
         """The job has ended, however it did."""
@@ -204,9 +206,13 @@ class Scheduler:
                 self._running = None
             for other in self._jobs:
                 other.blocked = False
-            self._changed.notify_all()
+            self._stir()
 
     # With the lock held.
+
+    def _stir(self) -> None:
+        self.stirred = True
+        self._changed.notify_all()
 
     def _join(self, client: int) -> None:
         """Whoever comes anew, or again, gets no credit for the time in which it asked for nothing."""

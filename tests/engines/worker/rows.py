@@ -47,6 +47,9 @@ class Row:
         rows = len(ids) if wanted is None or wanted.name == "ALL" else 1
         self.context.last = self._tokens[-rows - 1 :], rows
 
+    def feed_one(self, token: int) -> None:
+        self.feed(np.asarray([token], np.int32))
+
     def cut(self, count: int) -> None:
         assert self in self.context.rows
         self.context.cells.drop(self.cells[count:])

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from models import BATCH
 
-from glm_lsp.engines.frames import Generate
+from glm_lsp.engines.frames import Done, Generate
 
 pytestmark = pytest.mark.embedded
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -140,6 +140,58 @@ class TestPauses:
         generation.close()
         _, done = room.answer(background())
         assert done.cached_tokens == 2 * BATCH
+
+
+class TestRuns:
+    """Nobody else wants anything: one step writes several tokens."""
+
+    def begun(self, room: Room) -> Recorded:
+        generation = room.begin(background(max_tokens=30))
+        while not generation.writing:
+            assert generation.step() is None
+        return generation
+
+    @pytest.mark.parametrize("tokens", [1, 2, 7])
+    def test_a_run_ends_with_the_token_at_which_somebody_comes(self, room: Room, tokens: int) -> None:
+        expected, _ = room.answer(background(max_tokens=30))
+        room.fresh()
+        generation = self.begun(room)
+        looks = iter(range(1, 99))
+        before = len(generation.ids)
+        assert generation.step(lambda: next(looks) >= tokens) is None
+        assert len(generation.ids) == before + tokens
+        assert generation.finish().output_tokens == 30
+        assert generation.text == expected
+
+    def test_an_interrupted_run_keeps_what_it_has_written(self, room: Room) -> None:
+        expected, _ = room.answer(background(max_tokens=30))
+        room.fresh()
+        generation = self.begun(room)
+        before = len(generation.ids)
+
+        def stirred() -> bool:
+            if len(generation.ids) == before + 3:
+                room.machine.context.interrupt()
+            return False
+
+        assert generation.step(stirred) is None
+        assert len(generation.ids) == before + 3
+        done = generation.finish()
+        assert (generation.text, done.evaluated_again, done.output_tokens) == (expected, 0, 30)
+
+    def test_a_run_ends_with_the_answer_and_with_the_time(
+        self, room: Room, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        generation = self.begun(room)
+        monkeypatch.setattr("glm_lsp.engines.worker.generation.RUN_S", -1.0)
+        before = len(generation.ids)
+        assert generation.step(lambda: False) is None
+        assert len(generation.ids) == before + 1
+        monkeypatch.setattr("glm_lsp.engines.worker.generation.RUN_S", 3600.0)
+        done = generation.step(lambda: False)
+        generation.close()
+        assert isinstance(done, Done)
+        assert done.output_tokens == 30
 
 
 class TestSharing:
