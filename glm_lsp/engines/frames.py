@@ -280,7 +280,9 @@ class Status(_Message, frozen=True, tag="status"):
     mtp_drafted_tokens: int = 0
     mtp_accepted_tokens: int = 0
     draft_noise: float = 0.0
-    """How far apart the two best logits may be for such a tie."""
+    """How far apart the two best logits may be for such a tie, near the beginning."""
+    draft_noises: tuple[tuple[int, int, float], ...] = ()
+    """The same by depth: from so many tokens on, how many were compared there, and what is reckoned with."""
     notes: tuple[str, ...] = ()
     """Sentences that somebody should know: a full disk, a cache that is off …"""
 

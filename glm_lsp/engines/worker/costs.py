@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
+
+from glm_lsp.engines.worker.figures import DEPTHS
 
 SIZES = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 """What is measured; between them the costs are drawn straight."""
@@ -14,16 +17,49 @@ BUDGET_S = 20.0
 """After so much measuring, pauses not counted, none is begun; larger sizes are then not drafted."""
 
 
+ENOUGH = 256
+"""So many tokens compared at a depth tell how far their logits may move there; fewer do not."""
+FEW, DEEPER = 16.0, 4.0
+"""What noise is taken for, in what was seen: where few tokens were compared, and deeper than enough were."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseAt:
+    """The noise among `tokens` tokens that were compared between `depth`, one of DEPTHS, and the next."""
+
+    depth: int
+    tokens: int
+    noise: float
+
+
 @dataclass(frozen=True, slots=True)
 class CostTable:
     """`ratios[k - 1]` is c(k)/c(1), never falling; empty: not measured, and nothing is drafted.
 
     `noise` is how far apart the two best logits may be and still change places between an evaluation of one
-    token and one of several.
+    token and one of several, as seen among few tokens near the beginning; `deep` is the same as seen since,
+    by depth and in its order.
     """
 
     ratios: tuple[float, ...] = ()
     noise: float = 0.0
+    deep: tuple[NoiseAt, ...] = ()
+
+    def noise_at(self, depth: int) -> float:
+        """What is to be reckoned with there.
+
+        Most tokens differ by roundings. At about one in a hundred these tip a choice that is made inside the
+        model (which experts, and beyond the indexer's top-k which positions), and its logits move ten times
+        as far. Few tokens do not show that, so until ENOUGH are compared at that depth more choices than need
+        be are called doubtful, rather than one too few. What was seen nearer the beginning counts deeper too.
+        """
+        within = DEPTHS[bisect_right(DEPTHS, depth) - 1]
+        known = [each for each in self.deep if each.depth <= within]
+        widest = max(self.noise, *(each.noise for each in known), 0.0)
+        measured = [each.depth for each in known if each.tokens >= ENOUGH]
+        if not measured:
+            return FEW * widest
+        return widest if measured[-1] == within else DEEPER * widest
 
 
 class Rounds:

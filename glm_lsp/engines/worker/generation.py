@@ -352,7 +352,7 @@ class Generation:
             # What was read in a drafted batch stays in the cache: its last bits are in all that follows.
             # Where the model's states are kept, other kernels have led to the first choice too.
             drafted = len(draft) or self._drafted or (self._mtp is not None and not self.writing)
-            if drafted and self._answer.doubtful(row, token, self._machine.costs.noise):
+            if drafted and self._answer.doubtful(row, token, self._machine.costs.noise_at(self._end)):
                 self._near_ties += 1
             self._ids[self._end] = token
             self._end += 1

@@ -46,17 +46,24 @@ class Chore(Protocol):
 class Loop:
     """Answers requests with one machine until the scheduler is closed. One thread runs it.
 
-    `chores` are done in idle time, one after the other.
+    `chores` are done in idle time, one after the other. `lasting` comes after them, again and again: when it
+    has no more to do for now, it is asked again the next time that nobody wants anything.
     """
 
     def __init__(
-        self, machine: Machine, scheduler: Scheduler, pulse: Pulse, chores: Iterable[Chore] = ()
+        self,
+        machine: Machine,
+        scheduler: Scheduler,
+        pulse: Pulse,
+        chores: Iterable[Chore] = (),
+        lasting: Chore | None = None,
     ) -> None:
         self._machine = machine
         self._scheduler = scheduler
         self._pulse = pulse
         self.chores = list(chores)
         """What is left to do of them. To be looked at from any thread."""
+        self._lasting = lasting
         self._step: tuple[Generation, float] | None = None
         """What runs, and since when."""
         self._idle_since = time.monotonic()
@@ -96,7 +103,7 @@ class Loop:
     def status(self, status: Status, name_of: Callable[[int], str]) -> Status:
         """Complete a status with what is known here. From any thread."""
         machine = self._machine
-        context, figures = machine.context, machine.figures
+        context, figures, costs = machine.context, machine.figures, machine.costs
         totals = figures.totals
         return msgspec.structs.replace(
             status,
@@ -111,11 +118,12 @@ class Loop:
             drafted_tokens=totals.drafted,
             accepted_tokens=totals.accepted,
             speeds=figures.speeds,
-            draft_costs=machine.costs.ratios,
+            draft_costs=costs.ratios,
             near_ties=totals.near_ties,
             mtp_drafted_tokens=totals.mtp_drafted,
             mtp_accepted_tokens=totals.mtp_accepted,
-            draft_noise=machine.costs.noise,
+            draft_noise=costs.noise_at(0),
+            draft_noises=tuple((n.depth, n.tokens, costs.noise_at(n.depth)) for n in costs.deep),
             eta_error=figures.eta_error,
         )
 
@@ -160,6 +168,7 @@ class Loop:
         # An interruption that came too late was meant for a call that is over. Whoever sends one has noted
         # its reason before, so the reason is looked for after this and before the next call.
         self._machine.context.resume()
+        self._scheduler.stirred = False
         return not (job.cancelled or self._scheduler.should_yield(job))
 
     def _do(self, job: Job, generation: Generation) -> Done | Blocked | None:
@@ -168,11 +177,13 @@ class Loop:
         self._pulse.beat()
         try:
             return generation.step(self._stirred)
-        self._scheduler.stirred = False
         finally:
             self._pulse.rest()
             self._step = None
             self._scheduler.worked(job, time.monotonic() - started)
+
+    def _stirred(self) -> bool:
+        return self._scheduler.stirred
 
     def _end(self, job: Job) -> None:
         if isinstance(job.work, Generation):
@@ -182,16 +193,14 @@ class Loop:
     def _idle(self) -> None:
         """What is to be done while nobody has asked for anything: as long as that is so."""
         pool = self._machine.pool
-    def _stirred(self) -> bool:
-        return self._scheduler.stirred
-
         try:
             self._pulse.beat()
             pool.take_in()
             pool.save_idle(time.monotonic() - self._idle_since)
             # What is read and checked meanwhile takes processors, and would be measured as ours.
-            if self.chores and not pool.reading and time.monotonic() - self._idle_since >= IDLE_S:
-                self._do_chores(self.chores)
+            chores = self.chores or ([self._lasting] if self._lasting is not None else [])
+            if chores and not pool.reading and time.monotonic() - self._idle_since >= IDLE_S:
+                self._do_chores(chores)
         finally:
             self._pulse.rest()
 

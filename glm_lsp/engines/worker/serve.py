@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from glm_lsp.disk.store import Store, default_directory
 from glm_lsp.engines.frames import Load, Ready, Status
 from glm_lsp.engines.probe import ModelFacts
 from glm_lsp.engines.tokenizers import GgufTokenizer
-from glm_lsp.engines.worker import identity, measuring, mtp_costs, shelf
+from glm_lsp.engines.worker import identity, measuring, mtp_costs, noises, shelf
 from glm_lsp.engines.worker.costs import CostTable
 from glm_lsp.engines.worker.devices import devices
 from glm_lsp.engines.worker.figures import Figures
@@ -112,7 +112,8 @@ class Server:
     def _serve(self, load: Load) -> int:
         started = time.perf_counter()
         parts = self._open(load)
-        loop = Loop(parts.machine, self._scheduler, self._listener.pulse, _unknown(load, parts))
+        chores, lasting = _unknown(load, parts), _noise(load, parts)
+        loop = Loop(parts.machine, self._scheduler, self._listener.pulse, chores, lasting)
         self._listener.fill = partial(self._fill, parts, loop)
         self._listener.pulse.rest()
         loaded = parts.loaded
@@ -168,7 +169,7 @@ def _unknown(load: Load, parts: _Parts) -> list[Chore]:
     chores: list[Chore] = []
 
     def know(costs: CostTable) -> None:
-        machine.costs = costs
+        machine.costs = replace(costs, deep=machine.costs.deep)
 
     if (known := kept.read()) is not None:
         know(known)
@@ -184,6 +185,20 @@ def _unknown(load: Load, parts: _Parts) -> list[Chore]:
         else:
             mtp.step()
     return chores
+
+
+def _noise(load: Load, parts: _Parts) -> Chore | None:
+    """What noise there is at the depths that requests come to, to be called after `_unknown`."""
+    if not load.drafts:
+        return None
+    machine = parts.machine
+    kept = noises.Kept(parts.costs, _costs_identity(load, parts.loaded))
+
+    def know(costs: CostTable) -> None:
+        machine.costs = costs
+
+    know(replace(machine.costs, deep=kept.read()))
+    return noises.Listening(machine.context, machine.pool, kept, lambda: machine.costs, know)
 
 
 def _costs_directory() -> Path:

@@ -222,6 +222,11 @@ class Pool:
             return False
         return any(keeping.save_idle(idle.sequence, idle_s) for idle in self._recent() if idle.trunk)
 
+    @property
+    def idle(self) -> tuple[CachedSequence, ...]:
+        """What nobody leases, to fork from at once: the next call may close it."""
+        return tuple(idle.sequence for idle in self._recent())
+
     def close(self, wait_s: float) -> int:
         """At the end: save the trunks that are worth it, for at most so long; return how many were saved."""
         trunks = [idle.sequence for idle in self._recent() if idle.trunk]
