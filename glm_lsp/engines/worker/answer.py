@@ -44,6 +44,9 @@ class Answer:
         self._answer_tokens = 0
         self._thinking = request.thinking and int(prompt.ids[-1]) == vocabulary.think
         self._grammar = _grammar(model, request, prompt.removed)
+        self._marks = frozenset({*vocabulary.last, vocabulary.think, vocabulary.think_end})
+        self._free = False
+        """The next token may be any, and is text."""
 
     @property
     def left(self) -> int:
@@ -56,6 +59,9 @@ class Answer:
 
     def next(self, logits: Logits) -> int:
         """Choose the token that follows."""
+        if self._free:
+            self.output_tokens += 1
+            return self._chooser.choose(logits)
         if self._thinking and self.reasoning_tokens >= self._request.reasoning_tokens:
             return self._think_end()
         self.output_tokens += 1
@@ -74,6 +80,8 @@ class Answer:
 
     def take(self, token: int) -> Finish | None:
         """Add what `next` has chosen; how the answer ends, if it does."""
+        if self._free and token not in self._marks:
+            return self._take_text(token)
         vocabulary = self._vocabulary
         if token in vocabulary.last:
             self.output_tokens -= 1
@@ -88,7 +96,20 @@ class Answer:
             self._reason(token)
         elif self._write(token):
             return Finish.STOP
+        self._free = not self._thinking and not self._heal and self._grammar is None
         if self.left:
+            return None
+        self.flush()
+        return Finish.LENGTH
+
+    def _take_text(self, token: int) -> Finish | None:
+        """As `take` where nothing but text can come: the way of most tokens, and a short one."""
+        self._answer_tokens += 1
+        if text := self._text.feed(self._vocabulary.piece(token)):
+            self._send(Text(self._request.id, text))
+        if self._text.stopped:
+            return Finish.STOP
+        if self._answer_tokens < self._request.max_tokens:
             return None
         self.flush()
         return Finish.LENGTH

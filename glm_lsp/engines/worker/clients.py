@@ -14,7 +14,7 @@ from glm_lsp.engines.frames import Generate, Load, Reply, Text, encode
 MOST_CLIENTS = 256
 MOST_PENDING_BYTES = 64 << 20
 """A client that leaves more unread is dropped."""
-GATHERED_S = 0.005
+GATHERED_S = 0.01
 """A fast model's text goes out so often, not token by token."""
 Send = Callable[[Reply], None]
 
@@ -89,16 +89,30 @@ class Outbox:
         self._scheduled = False
         if not self._waiting:
             return
-        parts: dict[int, list[bytes]] = {}
+        parts: dict[int, list[Text | bytes]] = {}
         while self._waiting:
             client, reply = self._waiting.popleft()
-            parts.setdefault(client, []).append(encode(reply) if isinstance(reply, Text) else reply)
-        for client, data in parts.items():
-            self._send(client, b"".join(data))
+            _append(parts.setdefault(client, []), reply)
+        for client, replies in parts.items():
+            self._send(client, b"".join(encode(r) if isinstance(r, Text) else r for r in replies))
         self._scheduled = True
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_later(GATHERED_S, self.flush)
+
+
+def _append(replies: list[Text | bytes], reply: Text | bytes) -> None:
+    """Add a reply; text goes on where the last one ended, if that was text of the same answer."""
+    last = replies[-1] if replies else None
+    if (
+        isinstance(last, Text)
+        and isinstance(reply, Text)
+        and last.id == reply.id
+        and bool(last.reasoning) == bool(reply.reasoning)
+    ):
+        replies[-1] = Text(last.id, last.text + reply.text, last.reasoning + reply.reasoning)
+    else:
+        replies.append(reply)
 
 
 def say(sentence: str) -> None:

@@ -50,7 +50,7 @@ async def test_an_end_takes_along_in_one_go_what_waits_before_it() -> None:
     sent = Sent()
     for reply in (A, B, C, DONE):
         await sent.put(reply)
-    assert sent.sends == [(1, [A]), (1, [B, C, DONE])]
+    assert sent.sends == [(1, [A]), (1, [Text(1, "bc"), DONE])]
 
 
 async def test_what_waits_goes_out_when_its_moment_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +59,7 @@ async def test_what_waits_goes_out_when_its_moment_has_come(monkeypatch: pytest.
     await sent.put(A)
     await sent.put(B, C)
     await until(lambda: len(sent.sends) == 2)
-    assert sent.sends == [(1, [A]), (1, [B, C])]
+    assert sent.sends == [(1, [A]), (1, [Text(1, "bc")])]
     # And when nothing has waited, the next text is a first one again.
     await asyncio.sleep(0.01)
     await sent.put(A)
@@ -73,3 +73,14 @@ async def test_clients_get_their_own() -> None:
     await sent.put(C)
     await sent.put(DONE, client=2)
     assert sent.sends == [(1, [A]), (2, [B, DONE]), (1, [C])]
+
+
+async def test_only_text_of_one_answer_and_one_kind_is_joined() -> None:
+    sent = Sent()
+    await sent.put(A)
+    thought, more = Text(1, reasoning="so"), Text(1, reasoning=" on")
+    other = Text(2, "x")
+    for reply in (thought, more, B, C, other, A, DONE):
+        await sent.put(reply)
+    joined = [Text(1, reasoning="so on"), Text(1, "bc"), other, A, DONE]
+    assert sent.sends == [(1, [A]), (1, joined)]

@@ -145,6 +145,10 @@ class TestPauses:
 class TestRuns:
     """Nobody else wants anything: one step writes several tokens."""
 
+    @pytest.fixture(autouse=True)
+    def no_clock(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("glm_lsp.engines.worker.generation.RUN_S", 3600.0)
+
     def begun(self, room: Room) -> Recorded:
         generation = room.begin(background(max_tokens=30))
         while not generation.writing:
