@@ -5,6 +5,7 @@ Data, high precision: a rule that fires means that the whole file is left out. C
 
 from __future__ import annotations
 
+import hashlib
 import re
 from fnmatch import fnmatchcase, translate
 from pathlib import PurePosixPath
@@ -110,6 +111,13 @@ CONTENTS: tuple[tuple[bytes, re.Pattern[bytes], str], ...] = (
 
 
 _ANY = re.compile("|".join(translate("*/" + pattern) for pattern, _ in NAMES))
+
+
+def rules_version() -> str:
+    """Another text for other rules."""
+    contents = [(literal, pattern.pattern) for literal, pattern, _ in CONTENTS]
+    rules = repr((NAMES, sorted(SOURCE_SUFFIXES), contents))
+    return hashlib.blake2b(rules.encode(), digest_size=8).hexdigest()
 
 
 def named_secret(path: str) -> str:
