@@ -21,6 +21,7 @@ from glm_lsp.engines.scripted import ScriptedEngine
 from glm_lsp.features.complete import Completion, suggest
 from glm_lsp.features.session import Session
 from glm_lsp.features.shared import rules
+from glm_lsp.features.visit import Visit
 from tests.features.stage import PROFILE, Files, Words, snapshot
 from tests.features.test_complete_ledger import ADDED, PATHS, REPOSITORY, check_told
 
@@ -121,6 +122,26 @@ async def test_what_is_not_taken_over(
     assert trunk(other)[: len(trunk(first))] != trunk(first)
     if None in between.values():
         assert not any("== b.py" in text or "def two" in text for text in trunk(other))
+
+
+@pytest.mark.parametrize("gone", [True, False])
+async def test_a_file_of_which_only_signatures_are_shown_is_asked_for_too(tmp_path: Path, gone: bool) -> None:
+    many = "".join(f"def f{n}(x):\n    return x\n\n\n" for n in range(9))
+    files: dict[str, str | None] = {"use.py": "import tool\n\nx = 1\n", "tool.py": many}
+    engine = ScriptedEngine("x = 1")
+    one = Window(tmp_path / "ledgers", files, engine)
+    first = await one.ask("use.py")
+    await one.ledgers.close()
+    assert any("def f1(x):" in text for text in trunk(first))
+    assert not any(text.startswith("== tool.py:") for text in trunk(first))
+    two = Window(tmp_path / "ledgers", files, engine)
+    now = {"use.py": files["use.py"]} | ({} if gone else {"tool.py": None})
+    two.session.sources = Files(now)  # the index has not heard of it yet
+    told = await two.session._shared.latest(2000)  # type: ignore[union-attr]
+    document = await two.session.document(snapshot(files), "use.py")
+    visit = Visit(two.session, snapshot(files), document, 0, budget=2000)
+    assert told and [await visit.take_over(each, 1) for each in told] == [None] * len(told)
+    await two.ledgers.close()
 
 
 def test_other_rules_are_other_facts() -> None:
