@@ -47,6 +47,8 @@ class Answer:
         self._marks = frozenset({*vocabulary.last, vocabulary.think, vocabulary.think_end})
         self._free = False
         """The next token may be any, and is text."""
+        self._gathered: list[str] = []
+        """Text that is not sent yet."""
 
     @property
     def left(self) -> int:
@@ -106,7 +108,7 @@ class Answer:
         """As `take` where nothing but text can come: the way of most tokens, and a short one."""
         self._answer_tokens += 1
         if text := self._text.feed(self._vocabulary.piece(token)):
-            self._send(Text(self._request.id, text))
+            self._gathered.append(text)
         if self._text.stopped:
             return Finish.STOP
         if self._answer_tokens < self._request.max_tokens:
@@ -115,9 +117,15 @@ class Answer:
         return Finish.LENGTH
 
     def flush(self) -> None:
-        """Send what was held back for a stop string. A character that was not completed is dropped."""
+        """Give out what was held back for a stop string. A character that was not completed is dropped."""
         if text := self._text.finish():
-            self._send(Text(self._request.id, text))
+            self._gathered.append(text)
+
+    def send(self) -> None:
+        """Send the text since the last time."""
+        if self._gathered:
+            self._send(Text(self._request.id, "".join(self._gathered)))
+            self._gathered.clear()
 
     def close(self) -> None:
         """Free the grammar; again is no harm."""
@@ -134,6 +142,7 @@ class Answer:
     def _reason(self, token: int) -> None:
         self.reasoning_tokens += 1
         if text := self._reasoning.decode(self._vocabulary.piece(token)):
+            self.send()
             self._send(Text(self._request.id, reasoning=text))
 
     def _write(self, token: int) -> bool:
@@ -146,7 +155,7 @@ class Answer:
         # What only rewrites the removed text is no part of the answer's length.
         self._answer_tokens += 1 if len(data) > healed or not healed else 0
         if text := self._text.feed(data[healed:]):
-            self._send(Text(self._request.id, text))
+            self._gathered.append(text)
         return bool(self._text.stopped)
 
 

@@ -14,7 +14,7 @@ from glm_lsp.engines.frames import Generate, Load, Reply, Text, encode
 MOST_CLIENTS = 256
 MOST_PENDING_BYTES = 64 << 20
 """A client that leaves more unread is dropped."""
-GATHERED_S = 0.01
+GATHERED_S = 0.02
 """A fast model's text goes out so often, not token by token."""
 Send = Callable[[Reply], None]
 

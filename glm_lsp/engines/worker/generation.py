@@ -159,6 +159,8 @@ class Generation:
         except NoRoom as error:
             if not machine.pool.relieve(lease):
                 raise EngineDied(f"One request alone fills the KV cache; report this. {error}") from error
+        finally:
+            self._answer.send()
         return None
 
     def _has_room(self, lease: Lease) -> bool:
@@ -311,8 +313,11 @@ class Generation:
                 done = self._choose(context.all_logits(), _NONE)
                 if done is not None or stirred() or self._end > last:
                     break
+                most = min(self._answer.left, last - self._end) if self._speculator is not None else 0
+                if most and len(self._draft(most)):
+                    break
                 called = time.perf_counter()
-                if called - started > RUN_S or len(self._draft(min(self._answer.left, last - self._end))):
+                if called - started > RUN_S:
                     break
         except Interrupted:
             self._steps.interrupted(1, time.perf_counter() - called)
