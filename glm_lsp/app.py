@@ -14,21 +14,28 @@ from typing import TYPE_CHECKING
 
 from glm_lsp.core.errors import ConfigError, EngineUnavailable, GlmError
 from glm_lsp.core.generation import Chunk, Engine, EngineFacts, GenerateRequest, Tokenizer, Work
+from glm_lsp.core.profiles import ModelProfile
 from glm_lsp.core.settings import Settings
 
 if TYPE_CHECKING:
+    from glm_lsp.disk.ledgers import SharedLedgers
     from glm_lsp.engines.router import Router
-    from glm_lsp.features.session import Session
+    from glm_lsp.features.session import Ledgers, Session
     from glm_lsp.workspace.repository import Repository
 
 
 class Runtime:
     """What lives as long as the process: one router, one repository per root, one session per pair."""
 
-    def __init__(self, settings: Settings, client: str = "glm-lsp") -> None:
-        """`client` is what a person would call this process: `editor`, `refactor` …"""
+    def __init__(self, settings: Settings, client: str = "glm-lsp", *, reads_only: bool = False) -> None:
+        """`client` is what a person would call this process: `editor`, `refactor` …
+
+        With `reads_only` nothing of what this process packs is offered to others: no engine will read it.
+        """
         self.settings = settings
         self.client = client
+        self._reads_only = reads_only
+        self._ledgers: SharedLedgers | None = None
         self._router: Router | None = None
         self._repositories: dict[Path, Repository] = {}
         self._sessions: dict[tuple[Path, int], Session] = {}
@@ -67,11 +74,26 @@ class Runtime:
             if generates:
                 raise
             engine = _AbsentEngine(profile.name, profile.context_tokens, error)
-            return Session(repository, engine, self._counter(work), profile)
+            return Session(
+                repository, engine, self._counter(work), profile, self._shared(repository, profile, work)
+            )
         key = (repository.root, id(engine))
         if key not in self._sessions:
-            self._sessions[key] = Session(repository, engine, tokenizer, profile)
+            shared = self._shared(repository, profile, work)
+            self._sessions[key] = Session(repository, engine, tokenizer, profile, shared)
         return self._sessions[key]
+
+    def _shared(self, repository: Repository, profile: ModelProfile, work: Work) -> Ledgers:
+        from glm_lsp.disk.ledgers import Offered, SharedLedgers  # noqa: PLC0415
+        from glm_lsp.disk.store import default_directory  # noqa: PLC0415
+        from glm_lsp.features.shared import rules  # noqa: PLC0415
+        from glm_lsp.workspace.secrets import rules_version  # noqa: PLC0415
+
+        if self._ledgers is None:
+            self._ledgers = SharedLedgers(default_directory() / "ledgers", publishes=not self._reads_only)
+        small = work is Work.TYPING and bool(self.settings.text("typing_model.path"))
+        facts = {**rules(self.settings, profile), "secrets": rules_version(), "small": small}
+        return Offered(self._ledgers, {"root": str(repository.root), **facts})
 
     async def session_soon(self, repository: Repository, work: Work) -> Session:
         """As `session`; what takes long to make the first time is made off the event loop.
@@ -115,11 +137,13 @@ class Runtime:
     async def close(self) -> None:
         """Stop engines and indexing; every part is closed even where another one fails."""
         parts = [r.close() for r in self._repositories.values()]
+        if self._ledgers is not None:
+            parts.append(self._ledgers.close())
         if self._router is not None:
             parts.append(self._router.close())
         self._sessions.clear()
         self._repositories.clear()
-        self._router = None
+        self._router = self._ledgers = None
         self._made.clear()
         failed = [
             r for r in await asyncio.gather(*parts, return_exceptions=True) if isinstance(r, BaseException)

@@ -1,4 +1,4 @@
-"""Workers of the tests' own: their runtime directory and cache lie apart, and none outlives the run."""
+"""Nothing of this machine's user: settings, cache and workers are the tests' own, and end with them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+from glm_lsp.core.settings import SETTINGS
 from glm_lsp.disk.store import CACHE_VARIABLE
 from glm_lsp.engines import connection, rendezvous
 from glm_lsp.engines.rendezvous import RUNTIME_VARIABLE, SLOTS
+from glm_lsp.workspace.config import FILE_VARIABLE
+
+# A loaded machine is no fault of the code.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 @contextmanager
@@ -33,19 +40,21 @@ def stop_workers(runtime: Path) -> None:
     if not runtime.is_dir() or runtime.is_symlink():
         return
     runtime.chmod(0o700)
-    before = os.environ.get(RUNTIME_VARIABLE)
-    os.environ[RUNTIME_VARIABLE] = str(runtime)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(RUNTIME_VARIABLE, str(runtime))
         for slot in SLOTS:
             asyncio.run(connection.stop(rendezvous.place(slot), force=True))
-    finally:
-        if before is not None:
-            os.environ[RUNTIME_VARIABLE] = before
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _workers_apart() -> Iterator[None]:  # pyright: ignore[reportUnusedFunction]
-    with apart():
+def _nobodys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:  # pyright: ignore[reportUnusedFunction]
+    home = tmp_path_factory.mktemp("nobody")
+    with apart(), pytest.MonkeyPatch.context() as patch:
+        for name in {setting.variable for setting in SETTINGS} & set(os.environ):
+            patch.delenv(name)
+        (home / "settings.toml").touch()
+        patch.setenv(FILE_VARIABLE, str(home / "settings.toml"))
+        patch.setenv("GLM_LSP_STATE", str(home / "state"))
         yield
 
 

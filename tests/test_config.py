@@ -147,8 +147,10 @@ def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
     check({"completion.max_tokens": 5}, user="\ufeffcompletion.max_tokens = 5", tmp_path=tmp_path)
 
 
-def test_without_any_file_nothing_is_said() -> None:
-    assert config.load(environ={"XDG_CONFIG_HOME": "/nowhere", "HOME": "/nowhere"}).problems == ()
+def test_without_any_file_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    assert not config.settings_file({}).exists()
+    assert config.load(environ={}).problems == ()
 
 
 def test_the_key_stands_in_no_sentence(tmp_path: Path) -> None:

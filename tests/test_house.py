@@ -43,7 +43,8 @@ def test_types_hold_strictly() -> None:
 
 
 def test_files_stay_short() -> None:
-    lengths = {p: p.read_text(encoding="utf-8").count("\n") for p in (ROOT / "glm_lsp").rglob("*.py")}
+    sources = (path for room in ("glm_lsp", "tests", "config") for path in (ROOT / room).rglob("*.py"))
+    lengths = {p: p.read_text(encoding="utf-8").count("\n") for p in sources}
     assert {str(p): n for p, n in lengths.items() if n > 440} == {}
 
 

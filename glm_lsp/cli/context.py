@@ -33,7 +33,7 @@ async def _context(args: argparse.Namespace) -> int:
     from glm_lsp.features.complete import pack_context  # noqa: PLC0415
 
     settings = door.settings(args)
-    runtime = Runtime(settings)
+    runtime = Runtime(settings, reads_only=True)
     try:
         repository = runtime.repository(root)
         document = await place.open_document(repository, where.file)

@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from glm_lsp.engines.router import Router  # noqa: PLC0415
 
-    settings = door.settings(args)
+    settings = door.settings(args, shows=True)
     router = Router(settings)
     routes = router.explain()
     found = findings()
@@ -99,12 +99,12 @@ def run(args: argparse.Namespace) -> int:
 
 def _put_right(root: Path) -> str:
     """What was done about a write that was interrupted in this repository, as a sentence; empty: nothing."""
-    from glm_lsp.workspace import apply  # noqa: PLC0415
+    from glm_lsp.workspace import journal  # noqa: PLC0415
 
-    if not apply.pending(root):
+    if not journal.pending(root):
         return ""
     try:
-        back = apply.recover(root)
+        back = journal.recover(root)
     except ConflictError as error:
         return str(error)
     files = ", ".join(back) or "no file was changed by it"
@@ -188,7 +188,7 @@ def _file_facts(path: Path) -> dict[str, Any]:
         "parts": facts.parts,
         "file_bytes": facts.size_bytes,
         "layers": facts.layers,
-        **({"drafts": probe.MTP_UNUSED} if facts.draft_layers else {}),
+        **({"drafts": probe.MTP_CARRIED} if facts.draft_layers else {}),
         "vocabulary": facts.vocabulary,
         "trained_context_tokens": facts.trained_context_tokens,
     }

@@ -30,6 +30,7 @@ from glm_lsp.core.errors import (
     GlmError,
     PolicyError,
     SpentError,
+    UsageError,
 )
 from glm_lsp.core.settings import Settings
 
@@ -206,11 +207,17 @@ def code_of(error: Exception) -> Exit:
     return Exit.SPENT if isinstance(error, SpentError) else Exit.USAGE
 
 
-def settings(args: argparse.Namespace) -> Settings:
-    """The settings in force for this call; what was wrong with them is said on stderr."""
+def settings(args: argparse.Namespace, *, shows: bool = False) -> Settings:
+    """The settings in force for this call; what was wrong with them is said on stderr.
+
+    Raises UsageError where the mistake is the call's own, except for a verb that `shows` settings and their
+    problems.
+    """
     from glm_lsp.workspace import config  # noqa: PLC0415
 
     found = config.load(argv=args.set)
+    if not shows and (mistakes := [p.mistake for p in found.problems if p.mistake]):
+        raise UsageError(" ".join(mistakes))
     # Errors are told as sentences; the log would say them once more, unless somebody asks for it.
     level = found.text("log.level") if "log.level" in found.origin else "error"
     logging.basicConfig(level=level.upper(), stream=sys.stderr, format="%(levelname)s: %(message)s")

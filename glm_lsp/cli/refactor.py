@@ -8,26 +8,21 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
-import re
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from glm_lsp.cli import door, place, report
-from glm_lsp.cli.exits import Exit, worst
+from glm_lsp.cli.outcome import Outcome, event, recovered, tell
 from glm_lsp.core.errors import ConflictError, GlmError, PolicyError, UsageError
 from glm_lsp.core.generation import Work
 from glm_lsp.core.paths import objection
-from glm_lsp.core.values import Change, EditPlan, Refusal, RefusalKind
+from glm_lsp.core.values import EditPlan, Refusal, RefusalKind
 
 if TYPE_CHECKING:
     from glm_lsp.cli.checkpoint import Checkpoint
-    from glm_lsp.cli.units import Units
-    from glm_lsp.workspace.apply import ApplyReport
     from glm_lsp.workspace.repository import Repository
 
 NAME = "refactor"
@@ -50,13 +45,6 @@ EXITS = """exit codes (where several are true: 143, 130, 8, 2, 5, 4, 7, 6, 3, 9,
   8  refused by policy, or waiting for review
   9  the model proposed nothing that can be taken
   130, 143  ended by SIGINT, SIGTERM; the same command again goes on"""
-_CODES = {
-    RefusalKind.POLICY: Exit.POLICY,
-    RefusalKind.UNREADABLE: Exit.USAGE,
-    RefusalKind.CONFLICT: Exit.CONFLICT,
-    RefusalKind.ENGINE: Exit.ENGINE,
-    RefusalKind.SPENT: Exit.SPENT,
-}
 TASK_BYTES = 64_000
 
 
@@ -82,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--time-limit", type=door.duration, metavar="TIME", help="stop after this time, e.g. 90s, 350m or 2h"
     )
     parser.add_argument(
-        "--token-limit", type=door.whole_number, metavar="N", help="stop when N tokens have been written"
+        "--token-limit", type=door.whole_number, metavar="N", help="have the model write at most N tokens"
     )
     parser.add_argument(
         "--allow-dirty", action="store_true", help="write to files with uncommitted changes too"
@@ -99,47 +87,8 @@ def run(args: argparse.Namespace) -> int:
         return door.drive(_refactor(args))
     except GlmError as error:
         if args.format == "jsonl":
-            _line("error", message=str(error), exit=int(door.code_of(error)))
+            event("error", message=str(error), exit=int(door.code_of(error)))
         raise
-
-
-@dataclass(slots=True)
-class _Outcome:
-    """What came of a plan: which changes stand, what was refused, what was written."""
-
-    plan: EditPlan
-    units: Units
-    mode: str
-    checkpoint: Checkpoint
-    refusals: list[Refusal] = field(default_factory=list[Refusal])
-    changes: tuple[Change, ...] = ()
-    report: ApplyReport | None = None
-
-    @property
-    def code(self) -> Exit:
-        codes = {_CODES.get(r.kind, Exit.PARTIAL) for r in self.refusals}
-        if self.changes:  # one file that cannot be read among others that change is a part that failed
-            codes = {Exit.PARTIAL if code is Exit.USAGE else code for code in codes}
-        if self.report is not None and self.report.rolled_back:
-            codes.add(Exit.ROLLED_BACK)
-        elif self.changes and self.mode != "write":
-            codes.add(Exit.PENDING)
-        elif self.nothing and codes <= {Exit.PARTIAL}:
-            codes = {Exit.NOTHING}
-        return worst(codes)
-
-    @property
-    def nothing(self) -> bool:
-        """The model was asked, and no answer could be taken; or none of them asks for a change."""
-        came = self.changes or self.checkpoint.skipped
-        return bool(self.units.count and not came and (not self.refusals or not self.units.unchanged))
-
-    @property
-    def unfinished(self) -> bool:
-        """Something was not tried, or not written though it was meant to be: the same command goes on."""
-        left = any(r.kind in (RefusalKind.SPENT, RefusalKind.ENGINE) for r in self.refusals)
-        landed = self.report.written if self.report else ()
-        return left or (self.mode == "write" and len(landed) < len(self.plan.changes))
 
 
 async def _refactor(args: argparse.Namespace) -> int:
@@ -164,7 +113,7 @@ async def _refactor(args: argparse.Namespace) -> int:
         _recover(repository.root, args.mode)
         with report.progress("indexing") as step:
             await repository.index(step)
-        names, refusals = _names(repository, paths)
+        names, refusals = _names(repository, paths, _task_source(args))
         session = runtime.session(repository, Work.REFACTOR, generates=False)
         what = [task.strip(), args.recipe or ""]
         facts, profile = session.engine.facts, session.profile
@@ -194,7 +143,7 @@ async def _refactor(args: argparse.Namespace) -> int:
                 )
         before = [r for refused in checkpoint.skipped.values() for r in refused]
         refusals = [*refusals, *before, *plan.refusals]
-        outcome = _Outcome(plan, units, args.mode, checkpoint, refusals, plan.changes)
+        outcome = Outcome(plan, units, args.mode, checkpoint, refusals, plan.changes)
         # No await from here on: what a signal interrupts is either not written or fully told.
         if args.mode == "write":
             _write(repository, outcome, args)
@@ -202,7 +151,7 @@ async def _refactor(args: argparse.Namespace) -> int:
             _remember(repository, outcome)
         else:
             checkpoint.clear()
-        _tell(repository, outcome, time.monotonic() - began)
+        tell(repository, outcome, time.monotonic() - began)
         return outcome.code
     except asyncio.CancelledError:
         if checkpoint is not None and (kept := checkpoint.said):
@@ -231,7 +180,8 @@ def _read_task(args: argparse.Namespace) -> tuple[str, list[str]]:
         words.insert(0, "-")
     elif args.task_file is not None:
         try:
-            data = args.task_file.read_bytes()
+            with args.task_file.open("rb") as file:
+                data = file.read(TASK_BYTES + 1)
         except OSError as error:
             raise UsageError(f"The task file {args.task_file} cannot be read: {error.strerror}.") from None
         return _decoded(data, str(args.task_file)), words
@@ -251,8 +201,17 @@ def _decoded(data: bytes, source: str) -> str:
         raise UsageError(f"The task from {source} is not UTF-8 text.") from None
 
 
-def _names(repository: Repository, paths: Sequence[str]) -> tuple[list[str], list[Refusal]]:
-    """The paths as the repository names them, and what its policy keeps out."""
+def _task_source(args: argparse.Namespace) -> str:
+    """What the task was taken from where that was no word of the command line; else empty."""
+    if args.recipe is not None:
+        return "--recipe"
+    if args.task_file is not None:
+        return "--task-file"
+    return "stdin" if args.words[:1] == ["-"] else ""
+
+
+def _names(repository: Repository, paths: Sequence[str], source: str) -> tuple[list[str], list[Refusal]]:
+    """The paths as the repository names them, and what its policy keeps out. `source`: see `_task_source`."""
     names: list[str] = []
     refusals: list[Refusal] = []
     for path in paths:
@@ -260,7 +219,9 @@ def _names(repository: Repository, paths: Sequence[str]) -> tuple[list[str], lis
         if isinstance(name, Refusal):
             refusals.append(name)
         elif not Path(path).exists() and not objection(name):
-            refusals.append(Refusal(path, RefusalKind.UNREADABLE, "There is no such file or directory."))
+            words = f": the task is {source}'s, and all other words are paths" if source else ""
+            reason = f"There is no such file or directory{words}."
+            refusals.append(Refusal(path, RefusalKind.UNREADABLE, reason))
         else:
             names.append(name)
     return names, refusals
@@ -268,27 +229,30 @@ def _names(repository: Repository, paths: Sequence[str]) -> tuple[list[str], lis
 
 def _recover(root: Path, mode: str) -> None:
     """Put right what an interrupted run left. Only --write may have to say that it cannot."""
-    from glm_lsp.workspace import apply  # noqa: PLC0415
+    from glm_lsp.workspace import journal  # noqa: PLC0415
 
     try:
-        _recovered(apply.recover(root))
+        recovered(journal.recover(root))
     except ConflictError as error:
         if mode == "write":
             raise
         sys.stderr.write(f"glm-lsp: {report.safe(str(error))}\n")
 
 
-def _recovered(paths: Sequence[str]) -> None:
-    for path in paths:
-        sys.stderr.write(f"glm-lsp: {report.line(path)}: put back; an earlier run was interrupted.\n")
-
-
-def _write(repository: Repository, outcome: _Outcome, args: argparse.Namespace) -> None:
-    """Apply what may be applied; the rest becomes refusals, all of it where somebody else was faster."""
-    from glm_lsp.workspace import apply, git  # noqa: PLC0415
+def _write(repository: Repository, outcome: Outcome, args: argparse.Namespace) -> None:
+    """Apply what may be applied; the rest becomes refusals, all of it where somebody else was faster or is
+    writing now.
+    """
+    from glm_lsp.workspace import apply, git, journal  # noqa: PLC0415
 
     touched = [c.path for c in outcome.changes]
-    dirty = () if args.allow_dirty or not touched else git.is_dirty(repository.root, touched)
+    if touched and (writing := journal.busy(repository.root)):
+        outcome.refusals.append(Refusal("", RefusalKind.CONFLICT, writing))
+        outcome.changes = ()
+        return
+    dirty = frozenset(() if args.allow_dirty or not touched else git.is_dirty(repository.root, touched))
+    # Looked at after git: what somebody wrote meanwhile is uncommitted too, but `apply` says it as it is.
+    dirty -= apply.moved(repository.root, outcome.changes) if dirty else frozenset()
     noted = {n.path for n in outcome.plan.notes} if not args.reviewed else set[str]()
     for path in touched:
         if path in dirty:
@@ -307,7 +271,7 @@ def _write(repository: Repository, outcome: _Outcome, args: argparse.Namespace) 
         outcome.changes = ()
 
 
-def _remember(repository: Repository, outcome: _Outcome) -> None:
+def _remember(repository: Repository, outcome: Outcome) -> None:
     """For the same command again: the files as this one leaves them, which are not asked about any more."""
     from glm_lsp.core.text import digest  # noqa: PLC0415
     from glm_lsp.workspace.files import as_text  # noqa: PLC0415
@@ -315,110 +279,3 @@ def _remember(repository: Repository, outcome: _Outcome) -> None:
     written = outcome.report.written if outcome.report else ()
     left = [(path, digest(as_text((repository.root / path).read_bytes()))) for path in written]
     outcome.checkpoint.land(left, outcome.refusals)
-
-
-def _tell(repository: Repository, outcome: _Outcome, seconds: float) -> None:
-    from glm_lsp.workspace.apply import unified_diff  # noqa: PLC0415
-
-    units = outcome.units
-    written = outcome.report.written if outcome.report else ()
-    for note in outcome.report.notes if outcome.report else ():
-        units.say(note)
-    if outcome.report and outcome.report.recovered:
-        _recovered(outcome.report.recovered)
-    if outcome.report and outcome.report.rolled_back:
-        units.say(outcome.report.reason)
-    diffs = {} if written else {c.path: unified_diff(repository.root, [c]) for c in outcome.changes}
-    if units.jsonl:
-        for note in outcome.plan.notes:
-            _line("note", path=note.path, text=note.text)
-        for refusal in outcome.refusals:
-            _line("refusal", path=refusal.path, kind=refusal.kind.value, reason=refusal.reason)
-        for change in outcome.changes:
-            _line(
-                "change",
-                path=change.path,
-                edits=len(change.edits),
-                written=change.path in written,
-                diff=diffs.get(change.path, ""),
-            )
-        _line(
-            "summary",
-            task=outcome.plan.title,
-            mode=outcome.mode,
-            changed=[c.path for c in outcome.changes],
-            written=list(written),
-            refused=len(outcome.refusals),
-            units=units.count,
-            units_from_checkpoint=units.recalled,
-            files_landed_before=sorted(outcome.checkpoint.skipped),
-            checkpoint=outcome.checkpoint.said if outcome.unfinished else "",
-            rolled_back=bool(outcome.report and outcome.report.rolled_back),
-            seconds=round(seconds, 3),
-            exit=int(outcome.code),
-        )
-        return
-    for note in outcome.plan.notes:
-        units.say(f"{report.line(note.path)}: {note.text}")
-    for refusal in outcome.refusals:
-        if refusal.kind is not RefusalKind.SPENT:  # the conclusion says it once for all of them
-            units.say(_named(refusal))
-    if outcome.mode == "diff":
-        for diff in diffs.values():
-            sys.stdout.write(_printable(diff))
-    elif not (outcome.report and outcome.report.rolled_back):
-        verb = "changed" if outcome.mode == "write" else "would change"
-        for change in outcome.changes:
-            sys.stdout.write(f"{verb} {report.line(change.path)}\n")
-    units.say(_conclusion(outcome))
-
-
-def _named(refusal: Refusal) -> str:
-    """A refusal with its path before it, unless its sentence begins with it."""
-    path = report.line(refusal.path)
-    if not path or re.match(rf"{re.escape(path)}(?![\w./-])", refusal.reason):
-        return refusal.reason
-    return f"{path}: {refusal.reason}"
-
-
-def _conclusion(outcome: _Outcome) -> str:
-    """What came of it, for people: what was done, what was not, and how to go on."""
-    if outcome.report and outcome.report.rolled_back:
-        return "nothing was changed."
-    spent = [r for r in outcome.refusals if r.kind is RefusalKind.SPENT]
-    refused = len(outcome.refusals) - len(spent)
-    files = _counted(len(outcome.changes), "file")
-    said = f"{files} changed" if outcome.mode == "write" else f"{files} would change"
-    if refused:
-        said += f", {refused} refused"
-        if outcome.changes:
-            stands = "landed verified" if outcome.mode == "write" else "is verified and pending"
-            said += f"; the rest {stands}"
-        said += "" if outcome.mode == "write" else "; nothing was written"
-    if outcome.units.recalled:
-        said += f"; {_counted(outcome.units.recalled, 'unit')} from the checkpoint"
-    if outcome.checkpoint.skipped:
-        said += f"; {_counted(len(outcome.checkpoint.skipped), 'file')} landed before"
-    if not spent:
-        return f"{said}."
-    left = _counted(len({r.path for r in spent}), "file")
-    kept = outcome.checkpoint.said or "there is no answer to keep yet"
-    return f"{said}. {spent[0].reason} {left} left; {kept}. Run the same command again to go on."
-
-
-def _counted(number: int, what: str) -> str:
-    return f"1 {what}" if number == 1 else f"{number} {what}s"
-
-
-def _printable(diff: str) -> str:
-    """What a terminal and a CI log may show. A pipe gets line endings as they are, so that git applies it."""
-    if sys.stdout.isatty():
-        return report.safe(diff)
-    lines = diff.split("\n")[:-1]
-    return "".join(report.safe(line) + ("\r\n" if line.endswith("\r") else "\n") for line in lines)
-
-
-def _line(event: str, **facts: Any) -> None:
-    """One event on stdout; ASCII, so that nothing in it is obeyed or lost."""
-    sys.stdout.write(json.dumps({"event": event, **facts}) + "\n")
-    sys.stdout.flush()

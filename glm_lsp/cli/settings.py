@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    found = door.settings(args)
+    found = door.settings(args, shows=True)
     problems = (*found.problems, *config.problems_in(place.root_of(Path())))
     file = config.settings_file()
     if args.format == "json":

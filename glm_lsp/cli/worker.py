@@ -120,8 +120,18 @@ def rows(status: Status) -> list[tuple[str, str]]:
         ),
         (
             "cost of k tokens at once",
-            "  ".join(f"{k}: {c:.2f}" for k, c in enumerate(status.draft_costs, 1) if k & (k - 1) == 0),
+            "  ".join(f"{k}: {c:.2f}" for k, c in enumerate(status.draft_costs, 1) if k & (k - 1) == 0)
+            or ("measured when there is nothing else to do" if status.measuring else ""),
         ),
+        (
+            "noise of drafts by depth",
+            "\n".join(
+                f"from {depth:,}: {noise:.2g} ({count:,} tokens compared)"
+                for depth, count, noise in status.draft_noises
+            )
+            or (f"{status.draft_noise:.2g} (few tokens compared)" if status.draft_noise else ""),
+        ),
+        ("layer that foretells tokens", status.mtp),
         ("error of times foretold", f"{status.eta_error:.0%}" if status.eta_error >= 0 else ""),
         ("saved prompts", f"{status.saved_bytes / 1e6:,.1f} MB on the disk" if status.saved_bytes else ""),
     ]

@@ -25,7 +25,7 @@ from typing import TypeVar
 
 from glm_lsp.core.edits import LineEdit, Lines, Mismatch, unescaped
 
-_SEARCH, _MIDDLE, _REPLACE = "<<<<<<< SEARCH", "=======", ">>>>>>> REPLACE"
+SEARCH, MIDDLE, REPLACE = "<<<<<<< SEARCH", "=======", ">>>>>>> REPLACE"
 _MARKER = re.compile(r"\\*(?:<{7} SEARCH|={7}|>{7} REPLACE|=== )")
 _T = TypeVar("_T")
 _LOOK_ALIKES = str.maketrans(
@@ -49,8 +49,8 @@ class SearchBlock:
 
 def is_search_replace(lines: Sequence[str]) -> bool:
     """Whether an answer begins its first edit in this format."""
-    first = next((line for line in lines if line.startswith("@@ ") or line.rstrip() == _SEARCH), "")
-    return first.rstrip() == _SEARCH
+    first = next((line for line in lines if line.startswith("@@ ") or line.rstrip() == SEARCH), "")
+    return first.rstrip() == SEARCH
 
 
 def format_blocks(path: str, blocks: Sequence[SearchBlock]) -> str:
@@ -58,7 +58,7 @@ def format_blocks(path: str, blocks: Sequence[SearchBlock]) -> str:
     out = [f"=== file {path}"]
     for block in blocks:
         search, replace = ([_escaped(line) for line in part] for part in (block.search, block.replace))
-        out += [_SEARCH, *search, _MIDDLE, *replace, _REPLACE]
+        out += [SEARCH, *search, MIDDLE, *replace, REPLACE]
     return "\n".join((*out, "=== end", ""))
 
 
@@ -84,22 +84,22 @@ def _cut(body: Sequence[str]) -> list[SearchBlock]:
     parts: list[list[str]] = []
     for line in body:
         match line.rstrip(), len(parts):
-            case (marker, 0) if marker == _SEARCH:
+            case (marker, 0) if marker == SEARCH:
                 parts = [[]]
-            case (marker, 1) if marker == _MIDDLE:
+            case (marker, 1) if marker == MIDDLE:
                 parts.append([])
-            case (marker, 2) if marker == _REPLACE:
+            case (marker, 2) if marker == REPLACE:
                 blocks.append(SearchBlock(tuple(parts[0]), tuple(parts[1])))
                 parts = []
-            case (marker, _) if marker in (_SEARCH, _MIDDLE, _REPLACE):
+            case (marker, _) if marker in (SEARCH, MIDDLE, REPLACE):
                 raise Mismatch(f"The marker `{marker}` stands out of order in block {len(blocks) + 1}.")
             case (text, 0):
                 if text:
-                    raise Mismatch(f"Expected `{_SEARCH}`, but found {line[:80]!r}.")
+                    raise Mismatch(f"Expected `{SEARCH}`, but found {line[:80]!r}.")
             case _:
                 parts[-1].append(unescaped(line, _MARKER))
     if parts:
-        raise Mismatch(f"Block {len(blocks) + 1} is not closed by `{_REPLACE}`.")
+        raise Mismatch(f"Block {len(blocks) + 1} is not closed by `{REPLACE}`.")
     if not blocks:
         raise Mismatch("A file is named, but no block follows.")
     return blocks

@@ -105,6 +105,8 @@ class GenerateRequest:
     heal: bool = False
     """The prefill may end inside a word: back up to a token boundary and let the model finish the word."""
     work: Work = Work.ACTION
+    source: str = ""
+    """Text that the answer is expected to repeat, with changes. It spares time, and changes no answer."""
 
 
 class Finish(StrEnum):

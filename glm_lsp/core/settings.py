@@ -68,15 +68,15 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("model.gpu_layers", 0, "Layers to place on the GPU, counted from the last; -1: all.", TRUSTED, minimum=-1),
     Setting("model.cpu_expert_layers", 0, "Of so many layers the experts stay in main memory, whatever else is on the GPU; -1: of all.", TRUSTED, minimum=-1),
     Setting("model.tensor_overrides", (), "More tensors that stay in main memory: regular expressions over their names.", TRUSTED),
-    Setting("model.mmap", True, "Map the model file instead of reading it into memory.", TRUSTED),
-    Setting("model.mlock", False, "Keep the weights from being swapped out.", TRUSTED),
+    Setting("model.mmap", True, "Map the model file instead of reading it into memory; one that is larger than memory then runs from the disk, slowly.", TRUSTED),
+    Setting("model.mlock", False, "Keep the weights in memory; the model must then fit into it.", TRUSTED),
     Setting("model.kv_type", "f16", "Type of the KV cache.", TRUSTED, ("f16", "q8_0", "q4_0", "f32")),
     Setting("typing_model.path", "", "GGUF file of a second, small model for completion while typing; empty: one model does all.", TRUSTED),
     Setting("typing_model.profile", "", "Profile of the model for typing; empty: the one that fits its file.", TRUSTED),
     Setting("typing_model.context_tokens", 0, "Context of the model for typing; 0: the profile's.", TRUSTED, minimum=0),
     Setting("worker.linger_minutes", 15.0, "The worker ends so long after its last client.", TRUSTED, minimum=0, maximum=10_080),
     Setting("worker.saved_kv_gb", 20.0, "Most that saved prompts may take on the disk, in GB of 10^9 bytes; 0: none is saved.", TRUSTED, minimum=0, maximum=100_000),
-    Setting("worker.drafts", True, "Guess the next tokens from the prompt where that is measured to pay.", TRUSTED),
+    Setting("worker.drafts", True, "Guess the next tokens from the text, or by the model's MTP layer, where it is measured to pay.", TRUSTED),
     Setting("worker.warm_up", True, "Read the repository's context while nothing else is to be done.", ANY),
     Setting("remote.kind", "openai", "What serves the remote model.", TRUSTED, REMOTE_KINDS),
     Setting("remote.endpoint", "", "Base address of the remote engine. Nothing is sent anywhere unless you set it.", TRUSTED),
@@ -113,6 +113,8 @@ class Problem:
     name: str
     source: Source
     message: str
+    mistake: str = ""
+    """What is wrong with the call itself, where it is: a command ends with this, a server goes on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,21 +9,23 @@ Nothing touches the text after the cursor.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 
 from glm_lsp.core import syntax
-from glm_lsp.core.brackets import Surroundings, first_wrong, scan, surroundings
-from glm_lsp.core.template import SPECIAL_TOKENS
-
-FOREIGN_TOKENS = (
-    *("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|fim_pad|>", "<fim_prefix>", "<fim_suffix>"),
-    *("<fim_middle>", "<|end|>", "<|im_start|>", "<|im_end|>", "<|eot_id|>", "<EOT>", "</s>", "<|file_sep|>"),
+from glm_lsp.core.brackets import first_wrong, scan
+from glm_lsp.core.gap import (
+    Gap,
+    around_of,
+    converted,
+    foreign,
+    indent_of,
+    last_line,
+    lines_before,
+    unit_of,
+    width_of,
 )
-SENTINELS = tuple(t for t in (*SPECIAL_TOKENS, *FOREIGN_TOKENS) if t not in ("/nothink",))
-LONGEST_CONTEXT = 100_000
-"""Characters on each side of the cursor that are read for brackets and quotes."""
+from glm_lsp.core.runs import cut_run
+
 WEAK_LINES = frozenset(
     ("else:", "try:", "finally:", "pass", "return", "break", "continue", "end", "fi", "done", "esac")
 )
@@ -35,42 +37,24 @@ _LINE_LOOP = re.compile(r"([^\n]{6,200}?)\1{2,}")
 _WORD = re.compile(r"[^\W\d_]{2}")
 _PARTIAL_SENTINEL = re.compile(r"<\|?[a-z_]{0,16}\|?$|\[[gs]?M[ASK]{0,3}$")
 _CLOSERS = " \t)]}>\"'`,;:"
+LONGEST_LOOP = 4
+"""Lines of a stretch that is said again."""
 MOST_PARSES = 12
 PARSED_CONTEXT = 6000
 """Characters on each side of the cursor that are parsed to see whether an answer breaks the syntax."""
-MOST_LINES_AGAIN = 40
-"""Lines before the cursor that an answer may say again."""
 _TOP_LEVEL = re.compile(r"^(?=[A-Za-z_@])", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """Where the answer goes. `before` and `after` have LF line ends; `before` may begin at any line.
+def trim(answer: str, gap: Gap, *, ended: bool = True) -> str:
+    """The text to offer; empty where nothing is left.
 
-    `most_lines` 0 means up to the block's end; `prefilled`: the answer was begun for the model; `fence` is
-    what ends it.
+    `ended`: the model itself has ended the answer; no bound did, and nobody stopped to listen.
     """
-
-    before: str
-    after: str
-    language: str = ""
-    most_lines: int = 0
-    prefilled: bool = True
-    fence: str = "```"
-
-    @property
-    def line_before(self) -> str:
-        return self.before[self.before.rfind("\n") + 1 :]
-
-    @property
-    def line_after(self) -> str:
-        return self.after.split("\n", 1)[0]
-
-
-def trim(answer: str, gap: Gap) -> str:
-    """The text to offer; empty where nothing is left."""
     spoken = without_thoughts(answer)
-    text = _read(spoken[: cut_sentinel(spoken, gap)], gap)
+    end = cut_sentinel(spoken, gap)
+    text = _read(spoken[:end], gap)
+    if not ended and end == len(spoken):
+        text = text[: cut_run(text)]
     for cut in CUTS:
         text = text[: cut(text, gap)]
     for finish in FINISHES:
@@ -118,7 +102,7 @@ def without_opening_fence(text: str, gap: Gap) -> str:
 
 def without_repeated_line(text: str, gap: Gap) -> str:
     """Take off what the answer says again of the text right before the cursor."""
-    lines = _lines_before(gap)
+    lines = lines_before(gap)
     current = lines[-1].strip()
     if not gap.prefilled:
         for count in range(len(lines), 1, -1):
@@ -130,7 +114,7 @@ def without_repeated_line(text: str, gap: Gap) -> str:
     if len(current) < least or not bare.startswith(current):
         return text
     indent = len(text) - len(bare)
-    missing = " " * (len(_indent(lines[-1])) - indent)
+    missing = " " * (len(indent_of(lines[-1])) - indent)
     rest = bare[len(current) :]
     if gap.line_before.endswith(" "):
         rest = rest.lstrip(" ")
@@ -139,31 +123,31 @@ def without_repeated_line(text: str, gap: Gap) -> str:
 
 def with_own_indent(text: str, gap: Gap) -> str:
     """Tabs or spaces as the file has them; a first line at a level that can be."""
-    unit = _unit(gap.before)
+    unit = unit_of(gap.before)
     lines = text.split("\n")
-    lines[1:] = [_converted(line, unit) for line in lines[1:]]
+    lines[1:] = [converted(line, unit) for line in lines[1:]]
     before = gap.line_before
     if before.strip():
         lines[0] = lines[0].lstrip(" ") if before.endswith((" ", "\t")) else lines[0]
         return "\n".join(lines)
-    lines[0] = _converted(lines[0], unit)
+    lines[0] = converted(lines[0], unit)
     if not lines[0].strip():
         return "\n".join(lines)
-    own, previous = _indent(lines[0]), _last_line(gap.before[: len(gap.before) - len(before)])
-    around = _around(gap)
+    own, previous = indent_of(lines[0]), last_line(gap.before[: len(gap.before) - len(before)])
+    around = around_of(gap)
     if previous is None and not before:
         return "\n".join(line.removeprefix(own) for line in lines)
     if around.quote or around.stack or previous is None:
         return "\n".join(lines)
     opens = gap.language == "python" and bool(_OPENS_BLOCK.search(previous))
-    highest = _width(_indent(previous)) + (_width(unit) if opens or gap.language != "python" else 0)
-    total = _width(before + own)
+    highest = width_of(indent_of(previous)) + (width_of(unit) if opens or gap.language != "python" else 0)
+    total = width_of(before + own)
     if total > highest and own:
         lines[0] = lines[0][len(own) :]
-        total = _width(before)
+        total = width_of(before)
     if opens and total < highest:
-        missing = unit * ((highest - total) // _width(unit))
-        follow = [_width(_indent(line)) for line in lines[1:] if line.strip()]
+        missing = unit * ((highest - total) // width_of(unit))
+        follow = [width_of(indent_of(line)) for line in lines[1:] if line.strip()]
         shift = bool(follow) and min(follow) < highest and not before
         return "\n".join(
             [missing + lines[0], *(missing + x if shift and x.strip() else x for x in lines[1:])]
@@ -176,7 +160,7 @@ def with_own_indent(text: str, gap: Gap) -> str:
 
 def cut_sentinel(text: str, gap: Gap) -> int:
     """At the first special token of any model, unless the file itself speaks of it."""
-    found = _foreign(gap).search(text)
+    found = foreign(gap).search(text)
     return found.start() if found else len(text)
 
 
@@ -199,7 +183,7 @@ def cut_lines(text: str, gap: Gap) -> int:
 
 def cut_brackets(text: str, gap: Gap) -> int:
     """At a bracket or quote that would close what the text after the cursor closes, or nothing at all."""
-    return first_wrong(text, gap.language, _around(gap))
+    return first_wrong(text, gap.language, around_of(gap))
 
 
 def cut_block(text: str, gap: Gap) -> int:
@@ -207,10 +191,10 @@ def cut_block(text: str, gap: Gap) -> int:
     lines = text.split("\n")
     if len(lines) == 1:
         return len(text)
-    around = _around(gap)
+    around = around_of(gap)
     read = scan(text, gap.language, around.quote)
     first = gap.line_before + lines[0]
-    base = _width(_indent(first))
+    base = width_of(indent_of(first))
     python = gap.language == "python"
     opener = bool(_OPENS_BLOCK.search(first)) if python else first.rstrip().endswith("{")
     at, blank = len(lines[0]) + 1, 0
@@ -222,7 +206,7 @@ def cut_block(text: str, gap: Gap) -> int:
                 return start - 1
             continue
         inside = any(a < start < b for a, b in read.inert) or _depth(read.brackets, start) > 0
-        width, bare = _width(_indent(line)), line.strip()
+        width, bare = width_of(indent_of(line)), line.strip()
         goes_on = bare.startswith(CONTINUATIONS) if python else bare.startswith(("}", ")", "]"))
         below = width < base or (width == base and opener and not goes_on)
         again = python and blank > 0 and width <= base and bool(_DEFINITION.match(bare))
@@ -247,19 +231,34 @@ def cut_next_line(text: str, gap: Gap) -> int:
 
 
 def cut_loop(text: str, gap: Gap) -> int:
-    """After the first of three equal stretches in a row, of lines or within a line."""
+    """After the first of three equal stretches in a row, of lines or within a line.
+
+    On a line of its own the lines before the cursor count: what they say is not said twice more. Blank lines
+    do not.
+    """
     loops = (m for m in _LINE_LOOP.finditer(text) if _WORD.search(m.group(1)))
     most = next((m.end(1) for m in loops), len(text))
-    lines = [line.strip() for line in text.split("\n")]
-    starts = [0]
-    for line in text.split("\n"):
-        starts.append(starts[-1] + len(line) + 1)
-    for end in range(3, len(lines) + 1):
-        for size in (1, 2, 3, 4):
-            first, second, third = (lines[max(0, end - n * size) : end - (n - 1) * size] for n in (3, 2, 1))
-            if end >= 3 * size and first == second == third and any(len(line) > 1 for line in first):
-                return min(most, starts[end - 2 * size] - 1)
+    above = () if gap.line_before.strip() else lines_before(gap)[:-1]
+    said = [line for line in above if line.strip()][-3 * LONGEST_LOOP :]
+    ends = [0] * len(said)
+    at = 0
+    for number, line in enumerate(text.split("\n")):
+        at += len(line) + 1
+        if line.strip():
+            said.append(line if number else gap.line_before + line)
+            ends.append(at - 1)
+            for size in range(1, min(LONGEST_LOOP, len(said) // 3) + 1):
+                first, second, third = (said[-n * size :][:size] for n in (3, 2, 1))
+                if _same(first, second) and _same(second, third):
+                    return min(most, ends[-2 * size - 1])
     return most
+
+
+def _same(left: Sequence[str], right: Sequence[str]) -> bool:
+    """Whether lines say the same again. Closing signs and words do only where they are not further out."""
+    if all(map(_weak, left)):
+        return [line.rstrip() for line in left] == [line.rstrip() for line in right]
+    return [line.strip() for line in left] == [line.strip() for line in right]
 
 
 # Finishes
@@ -294,7 +293,7 @@ def without_next_lines(text: str, gap: Gap) -> str:
 def without_echo(text: str, gap: Gap) -> str:
     """Nothing, where the answer is what stands right before the cursor over again."""
     said = [line.rstrip() for line in (gap.line_before + text.rstrip()).split("\n") if line.strip()]
-    before = [line.rstrip() for line in _lines_before(gap)[:-1] if line.strip()]
+    before = [line.rstrip() for line in lines_before(gap)[:-1] if line.strip()]
     count = min(len(said), len(before))
     if not said or said[:count] != before[-len(said) :][:count] or count < len(said):
         return text
@@ -304,7 +303,7 @@ def without_echo(text: str, gap: Gap) -> str:
 def without_open_string(text: str, gap: Gap) -> str:
     """End before a string of one line that the answer opens and does not close; a longer one is closed."""
     first = text.split("\n", 1)[0]
-    around = _around(gap)
+    around = around_of(gap)
     if "\n" in text.rstrip() or around.quote:
         return text
     read = scan(first, gap.language)
@@ -360,59 +359,8 @@ FINISHES: tuple[Reading, ...] = (
 )
 
 
-@lru_cache(maxsize=16)
-def _foreign(gap: Gap) -> re.Pattern[str]:
-    """Any sentinel that the file itself does not speak of; one that never matches where it speaks of all."""
-    named = [re.escape(t) for t in SENTINELS if t not in gap.before and t not in gap.after]
-    return re.compile("|".join(named) or r"(?!)")
-
-
-@lru_cache(maxsize=16)
-def _lines_before(gap: Gap) -> tuple[str, ...]:
-    """The last lines up to the cursor, the cursor's own last."""
-    return tuple(gap.before.rsplit("\n", MOST_LINES_AGAIN)[-MOST_LINES_AGAIN:])
-
-
-@lru_cache(maxsize=16)
-def _around(gap: Gap) -> Surroundings:
-    return surroundings(gap.before[-LONGEST_CONTEXT:], gap.after[:LONGEST_CONTEXT], gap.language)
-
-
 def _depth(brackets: tuple[tuple[int, str], ...], end: int) -> int:
     return sum(1 if sign in "([{" else -1 for at, sign in brackets if at < end)
-
-
-def _indent(line: str) -> str:
-    return line[: len(line) - len(line.lstrip(" \t"))]
-
-
-def _width(indent: str) -> int:
-    return len(indent.expandtabs(4))
-
-
-@lru_cache(maxsize=16)
-def _unit(before: str) -> str:
-    """One level of indentation as the text has it; four spaces where it has none."""
-    widths: set[int] = set()
-    for line in before[-20_000:].split("\n"):
-        if line.startswith("\t"):
-            return "\t"
-        if line.strip() and line.startswith(" "):
-            widths.add(len(_indent(line)))
-    smallest = min(widths, default=4)
-    return " " * (smallest if smallest in (2, 3, 4, 8) else 4)
-
-
-def _converted(line: str, unit: str) -> str:
-    indent = _indent(line)
-    if unit == "\t" and " " in indent:
-        width = _width(indent)
-        return "\t" * (width // 4) + " " * (width % 4) + line[len(indent) :]
-    return indent.expandtabs(4) + line[len(indent) :] if unit != "\t" and "\t" in indent else line
-
-
-def _last_line(text: str) -> str | None:
-    return next((line for line in reversed(text[-5000:].split("\n")) if line.strip()), None)
 
 
 def _weak(line: str) -> bool:

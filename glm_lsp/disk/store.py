@@ -134,9 +134,10 @@ class Store:
     `problem` says why.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, size_limit_bytes: int = SIZE_LIMIT_BYTES) -> None:
         self.directory = directory
         self.problem = ""
+        self._settings = {**_SETTINGS, "size_limit": size_limit_bytes}
         self._cache: Any = None
         self._open()
 
@@ -183,9 +184,9 @@ class Store:
             private_directory(self.directory)
             for _ in range(2):
                 try:
-                    _vet(self.directory / "cache.db")
+                    _vet(self.directory / "cache.db", self._settings)
                     self._cache = cast("Any", Cache)(
-                        str(self.directory), timeout=5, disk=_PlainDisk, **_SETTINGS
+                        str(self.directory), timeout=5, disk=_PlainDisk, **self._settings
                     )
                     return
                 except (Refused, sqlite3.DatabaseError, ValueError, TypeError, AttributeError) as error:
@@ -241,7 +242,7 @@ def private_directory(directory: Path) -> None:
         directory.chmod(0o700)
 
 
-def _vet(database: Path) -> None:
+def _vet(database: Path, settings: Mapping[str, int | str]) -> None:
     """Raises Refused where the database's own settings are not ours: diskcache would obey them."""
     if not os.path.lexists(database):
         return
@@ -259,5 +260,5 @@ def _vet(database: Path) -> None:
         connection.close()
     for key, value in rows:
         counter = key in _COUNTERS and isinstance(value, int)
-        if not counter and _SETTINGS.get(key) != value:
+        if not counter and settings.get(key) != value:
             raise Refused("its settings are not ours")

@@ -13,16 +13,15 @@ from collections import deque
 from typing import TypeAlias
 
 from glm_lsp import __version__
-from glm_lsp.core import errors
 from glm_lsp.core.errors import (
     EngineDied,
     EngineError,
     EngineStalled,
     EngineUnavailable,
-    GlmError,
     UsageError,
 )
 from glm_lsp.engines import holders, rendezvous
+from glm_lsp.engines.failures import AGAIN, OBITUARY_S, error_named, how_it_ended
 from glm_lsp.engines.frames import (
     Alive,
     Ask,
@@ -47,7 +46,7 @@ from glm_lsp.engines.frames import (
     Welcome,
     encode,
 )
-from glm_lsp.engines.rendezvous import Door, Obituary, Place
+from glm_lsp.engines.rendezvous import Door, Place
 
 Answer: TypeAlias = Progress | Text | Done | Cancelled | Failed
 Replies: TypeAlias = "asyncio.Queue[Answer | None]"
@@ -56,13 +55,11 @@ Replies: TypeAlias = "asyncio.Queue[Answer | None]"
 _READ_BYTES = 1 << 16
 _LONGEST_PAUSE_S = 0.25
 _SHORTEST_PAUSE_S = 0.01
-_OBITUARY_S = 5.0
-"""The keeper writes it as soon as the system has buried a worker, which takes a while for a large one."""
 _ASK_S = 10.0
 _END_S = 60.0
-"""Long enough for one that saves what it has read."""
-
-_AGAIN = "The next request starts it again."
+"""So long nothing may be heard from a worker that starts, saves or is buried, before it counts as hanging."""
+_SILENT_ENDS = 3
+"""So many workers of ours may end before they listen, leaving no word, until that is given up."""
 
 
 async def reach(at: Place, load: Load, client: str, stall_s: float) -> Connection:
@@ -72,7 +69,7 @@ async def reach(at: Place, load: Load, client: str, stall_s: float) -> Connectio
     (it ends before it listens) or EngineStalled (whoever has the slot says nothing for `stall_s`).
     """
     since = time.monotonic()
-    keeper, pause = 0, _SHORTEST_PAUSE_S
+    keeper, silent, pause = 0, 0, _SHORTEST_PAUSE_S
     while True:
         seen = rendezvous.mark(at)
         if door := await rendezvous.knock(at):
@@ -83,13 +80,20 @@ async def reach(at: Place, load: Load, client: str, stall_s: float) -> Connectio
             if connection is not None:
                 return connection
         if not rendezvous.held(at):
-            if keeper and (ended := rendezvous.obituary(at, keeper=keeper)) and ended.kind:
-                raise _error(ended.kind, ended.message)
-            keeper = await rendezvous.start(at) or keeper
+            if keeper:
+                ended = rendezvous.obituary(at, keeper=keeper)
+                if ended is not None and ended.kind:
+                    raise error_named(ended.kind, ended.message)
+                silent += ended is None
+            if silent >= _SILENT_ENDS:
+                raise EngineDied(
+                    f"The embedded engine's worker was started {silent} times, and each time ended before it "
+                    f"listened and without a word: look whether {at.directory} is full, and at {at.log}."
+                )
+            keeper = await rendezvous.start(at)
         elif door is None and time.monotonic() - since > stall_s:
             break
-        await asyncio.sleep(pause)
-        pause = min(pause * 1.5, _LONGEST_PAUSE_S)
+        pause = await _longer(pause)
     raise EngineStalled(
         f"A worker{holders.told(at)} has the lock {at.lock}, but has not answered for {stall_s:.0f} s "
         f"(engine.stall_seconds); its log is {at.log}. {_REMEDY.format(at.slot)}"
@@ -97,6 +101,11 @@ async def reach(at: Place, load: Load, client: str, stall_s: float) -> Connectio
 
 
 _REMEDY = "If it does not come back, end it: glm-lsp worker stop --slot {} --force."
+
+
+async def _longer(pause: float) -> float:
+    await asyncio.sleep(pause)
+    return min(pause * 1.5, _LONGEST_PAUSE_S)
 
 
 async def _greet(at: Place, door: Door, load: Load | None, client: str) -> Connection | None:
@@ -154,27 +163,37 @@ async def ask(at: Place) -> Status | None:
 async def stop(at: Place, *, force: bool = False) -> str | None:
     """End the worker and wait until it is gone: return an empty string.
 
-    A sentence where it refuses, None where there is none.
-
+    A sentence where it refuses, None where there is none. One that just starts, or ends, is waited for.
     Raises an EngineError.
     """
-    connection = await _visit(at)
-    if connection is None:
-        return None
+    since = time.monotonic()
+    pause, there = _SHORTEST_PAUSE_S, False
+    while (connection := await _visit(at)) is None:
+        if not rendezvous.held(at):
+            return "" if there else None
+        if time.monotonic() - since > _END_S:
+            raise _hangs(at)
+        there = True
+        pause = await _longer(pause)
     try:
-        async with asyncio.timeout(_END_S):
-            try:
-                if refused := await connection.stop(force=force):
-                    return refused.message
-            finally:
-                await connection.close()
-            pause = _SHORTEST_PAUSE_S
-            while rendezvous.held(at):
-                await asyncio.sleep(pause)
-                pause = min(pause * 1.5, _LONGEST_PAUSE_S)
+        if refused := await connection.stop(force=force):
+            return refused.message
     except TimeoutError:
         raise _hangs(at) from None
+    finally:
+        await connection.close()
+    since, pause = time.monotonic(), _SHORTEST_PAUSE_S
+    while _there(at, connection.pid):
+        if time.monotonic() - since > _END_S:
+            raise _hangs(at)
+        pause = await _longer(pause)
     return ""
+
+
+def _there(at: Place, pid: int) -> bool:
+    """Whether that worker has the slot still. Somebody may have started another one the moment it let go."""
+    named = rendezvous.named(at)
+    return rendezvous.held(at) and (not named or pid in named)
 
 
 def _hangs(at: Place) -> EngineStalled:
@@ -291,17 +310,24 @@ class Connection:
             raise EngineStalled(f"The worker has not answered for {patience_s:.0f} s.") from None
 
     async def stop(self, *, force: bool) -> Refused | None:
-        """Ask the worker to end; its refusal, or None when it has hung up."""
+        """Ask the worker to end; its refusal, or None when it has hung up.
+
+        Raises TimeoutError if it does neither and gives no sign of life for `_END_S`.
+        """
         self._refused = asyncio.get_running_loop().create_future()
         if not self._alive:
             return None
         self._write(Stop(force))
-        return await self._refused
+        while (left := self._life_at + _END_S - time.monotonic()) > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(left):
+                    return await asyncio.shield(self._refused)
+        raise TimeoutError
 
     async def close(self) -> None:
         """Hang up. The worker cancels what it does for us and goes on for others."""
         self._closing = True
-        self._door.writer.close()
+        self._hang_up()
         if self._alive:
             self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -313,15 +339,19 @@ class Connection:
     def _patience(self, stall_s: float) -> float:
         """Seconds that may still pass without progress. Hangs up when there are none left."""
         # The worker and its keeper end a hang themselves after `stall_s`: their word is more exact than ours.
-        left = self._life_at + stall_s + _OBITUARY_S - time.monotonic()
+        left = self._life_at + stall_s + OBITUARY_S - time.monotonic()
         if left > 0 or not self._alive:
             return max(left, 1.0)
         self._end = EngineStalled(
-            f"The embedded engine gave no sign of life for {stall_s:.0f} s (engine.stall_seconds). {_AGAIN}"
+            f"The embedded engine gave no sign of life for {stall_s:.0f} s (engine.stall_seconds). {AGAIN}"
         )
         self._alive = False
-        self._door.writer.close()
+        self._hang_up()
         raise self._end
+
+    def _hang_up(self) -> None:
+        """At once: a worker that reads no more must not keep us until it has read the rest."""
+        self._door.writer.transport.abort()
 
     def _write(self, request: Request) -> None:
         if not self._door.writer.is_closing():
@@ -334,13 +364,13 @@ class Connection:
                 for reply in self._frames.read(data):
                     self._take(reply)
         except FrameError as error:
-            self._end = EngineDied(f"The embedded engine's worker sent no frames any more: {error} {_AGAIN}")
+            self._end = EngineDied(f"The embedded engine's worker sent no frames any more: {error} {AGAIN}")
         except OSError:
             pass  # the same as hanging up
         self._alive = False
-        self._door.writer.close()
+        self._hang_up()
         if self._end is None and self._refusal is None and not self._closing:
-            self._end = await self._cause()
+            self._end = await how_it_ended(self._at, self.pid, loading=self._loading is not None)
         self._finish()
 
     def _finish(self) -> None:
@@ -358,27 +388,6 @@ class Connection:
                 waiting.set_exception(self._end or EngineUnavailable("The worker has ended."))
         if self._refused is not None and not self._refused.done():
             self._refused.set_result(None)
-
-    async def _cause(self) -> EngineError:
-        """Wait for the word that the keeper leaves, and make an error of it."""
-        found: Obituary | None = None
-        patience = time.monotonic() + _OBITUARY_S
-        pause = _SHORTEST_PAUSE_S
-        while found is None and time.monotonic() < patience:
-            await asyncio.sleep(pause)
-            pause = min(pause * 1.5, _LONGEST_PAUSE_S)
-            found = rendezvous.obituary(self._at, pid=self.pid)
-        if found is None:
-            return EngineDied(
-                f"The embedded engine's worker hung up and left no word why; its log is {self._at.log}. "
-                f"{_AGAIN}"
-            )
-        if not found.kind:
-            return EngineUnavailable(found.message)
-        error = _error(found.kind, found.message)
-        if isinstance(error, EngineDied) and self._loading is not None:
-            return EngineDied(f"While it loaded the model: {error}")
-        return error if isinstance(error, EngineError) else EngineDied(found.message)
 
     def _take(self, reply: Reply) -> None:
         if isinstance(reply, Alive):
@@ -412,21 +421,3 @@ class Connection:
                     self._refused.set_result(reply)
             case Welcome():
                 pass
-
-
-_ERRORS: dict[str, type[GlmError]] = {
-    kind.__name__: kind
-    for kind in (
-        *(errors.ConfigError, errors.ModelFileError, errors.PromptTooLong, errors.PolicyError),
-        *(UsageError, EngineUnavailable, EngineDied, EngineStalled),
-    )
-}
-
-
-def _error(kind: str, message: str) -> GlmError:
-    return _ERRORS.get(kind, EngineDied)(message)
-
-
-def error_of(failed: Failed) -> GlmError:
-    """The error that a worker's refusal stands for."""
-    return _error(failed.kind, failed.message)

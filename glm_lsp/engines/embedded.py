@@ -37,8 +37,9 @@ from glm_lsp.core.layout import LAYOUT_VERSION
 from glm_lsp.core.profiles import ModelProfile
 from glm_lsp.core.settings import Settings
 from glm_lsp.core.template import Piece, render, trunk_pieces
-from glm_lsp.engines import connection, rendezvous
+from glm_lsp.engines import connection, gguf, rendezvous
 from glm_lsp.engines.connection import Connection
+from glm_lsp.engines.failures import error_of
 from glm_lsp.engines.frames import (
     Cancelled,
     Done,
@@ -127,8 +128,8 @@ class EmbeddedEngine(Engine):
                 f"The profile '{self._profile.name}' comes without a model file; "
                 f"set {setting} to a GGUF file of that model."
             )
-        if not Path(self._path).is_file():
-            return f"The model file {self._path} does not exist; set {setting} to a GGUF file that does."
+        if why := gguf.unusable(Path(self._path)):
+            return f"The model file {self._path} {why}; set {setting} to a GGUF file."
         return ""
 
     async def start(self) -> None:
@@ -139,7 +140,7 @@ class EmbeddedEngine(Engine):
         except GlmError as error:
             raise self._failed(worker, error) from None
         if refusal is not None:
-            raise connection.error_of(refusal)
+            raise error_of(refusal)
 
     async def status(self) -> Status | None:
         """The worker's live figures; None while we have none. Raises an EngineError."""
@@ -180,7 +181,7 @@ class EmbeddedEngine(Engine):
                         yield Chunk(finish=reply.finish, usage=self.figures)
                         return
                     case Failed():
-                        raise connection.error_of(reply)
+                        raise error_of(reply)
                     case Cancelled():
                         raise EngineUnavailable("The embedded engine was closed in the middle of an answer.")
         except GlmError as error:
@@ -302,6 +303,7 @@ def _frame(
         grammar=request.grammar,
         schema=request.schema,
         drafts=drafts,
+        source=request.source if drafts else "",
         urgency=_URGENCY[request.work],
     )
 

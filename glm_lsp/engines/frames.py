@@ -99,6 +99,8 @@ class Generate(_Message, frozen=True, tag="generate"):
     schema: str = ""
     """A JSON schema in place of a grammar."""
     drafts: bool = True
+    source: str = ""
+    """Text that the answer is expected to repeat, with changes: drafts may begin with it."""
     urgency: int = 0
 
 
@@ -197,6 +199,9 @@ class Done(_Message, frozen=True, tag="done"):
     """Tokens evaluated twice because of that."""
     restored_tokens: int = 0
     """Of the cached ones, those that came from the disk."""
+    mtp_drafted_tokens: int = 0
+    """Of the drafted ones, guesses of the layer that foretells tokens (MTP)."""
+    mtp_accepted_tokens: int = 0
     near_ties: int = 0
     """Greedy choices in drafted batches with another within the noise: without drafts it may be that one."""
 
@@ -241,7 +246,7 @@ class Status(_Message, frozen=True, tag="status"):
     version: str
     model: str
     state: str
-    """`loading`, `ready`, `working`."""
+    """`loading`, `ready`, `measuring` (which anybody may interrupt), `working`."""
     uptime: float = 0.0
     idle_for: float = 0.0
     ends_in: float = -1.0
@@ -262,14 +267,22 @@ class Status(_Message, frozen=True, tag="status"):
     speeds: tuple[Speed, ...] = ()
     draft_costs: tuple[float, ...] = ()
     """c(k)/c(1) for k = 1, 2, …; empty: not measured."""
+    measuring: bool = False
+    """What drafts cost is still to be measured, in idle time; until then none are made."""
     eta_error: float = -1.0
     """Mean of |foretold - true| / true over the answers so far; -1: none yet."""
     saved_bytes: int = 0
     placement: str = ""
     near_ties: int = 0
     """As in `Done`, of all answers."""
+    mtp: str = ""
+    """Whether the layer that foretells tokens (MTP) is run, and why not; empty: the file carries none."""
+    mtp_drafted_tokens: int = 0
+    mtp_accepted_tokens: int = 0
     draft_noise: float = 0.0
-    """How far apart the two best logits may be for such a tie."""
+    """How far apart the two best logits may be for such a tie, near the beginning."""
+    draft_noises: tuple[tuple[int, int, float], ...] = ()
+    """The same by depth: from so many tokens on, how many were compared there, and what is reckoned with."""
     notes: tuple[str, ...] = ()
     """Sentences that somebody should know: a full disk, a cache that is off …"""
 

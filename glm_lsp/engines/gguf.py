@@ -8,7 +8,10 @@ little-endian.
 
 from __future__ import annotations
 
+import bisect
+import errno
 import re
+import stat
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,6 +27,7 @@ _MAGIC = b"GGUF"
 _HEAD_LIMIT = 512 << 20
 """Most bytes of metadata; vocabularies of 200,000 tokens need about 10 MB."""
 _COUNT_LIMIT = 1 << 20
+_UNKNOWN = -1
 _STRING = 8
 _ARRAY = 9
 _FORMATS = {
@@ -33,7 +37,7 @@ _FORMATS = {
 
 TENSOR_TYPES: Mapping[int, tuple[str, int, int]] = {
     **{0: ("F32", 1, 4), 1: ("F16", 1, 2), 2: ("Q4_0", 32, 18), 3: ("Q4_1", 32, 20), 6: ("Q5_0", 32, 22)},
-    **{7: ("Q5_1", 32, 24), 8: ("Q8_0", 32, 34), 9: ("Q8_1", 32, 40), 10: ("Q2_K", 256, 84)},
+    **{7: ("Q5_1", 32, 24), 8: ("Q8_0", 32, 34), 9: ("Q8_1", 32, 36), 10: ("Q2_K", 256, 84)},
     **{11: ("Q3_K", 256, 110), 12: ("Q4_K", 256, 144), 13: ("Q5_K", 256, 176), 14: ("Q6_K", 256, 210)},
     **{15: ("Q8_K", 256, 292), 16: ("IQ2_XXS", 256, 66), 17: ("IQ2_XS", 256, 74), 18: ("IQ3_XXS", 256, 98)},
     **{19: ("IQ1_S", 256, 50), 20: ("IQ4_NL", 32, 18), 21: ("IQ3_S", 256, 110), 22: ("IQ2_S", 256, 82)},
@@ -43,17 +47,22 @@ TENSOR_TYPES: Mapping[int, tuple[str, int, int]] = {
     **{41: ("Q1_0", 128, 18), 42: ("Q2_0", 64, 18)},
 }
 """By ggml type: name, elements per block, bytes per block."""
+_REMOVED = frozenset(f"type {kind}" for kind in (4, 5, 31, 32, 33, 36, 37, 38))
+"""ggml's types of old that nobody reads any more."""
+_NO_WEIGHTS = frozenset({"Q8_1", "Q8_K", "I8", "I16", "I32", "I64", "F64"})
+"""llama.cpp loads a matrix of these, and its first evaluation is a segmentation fault: they are not for
+weights."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """Where one tensor's bytes lie in its file. `end` is None for a type whose size we do not know."""
+    """Where one tensor's bytes lie in its file. Of a type that we do not know: up to the next tensor."""
 
     name: str
     shape: tuple[int, ...]
     type_name: str
     start: int
-    end: int | None
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,23 +95,34 @@ class GgufHead:
         return tuple(v for v in value if isinstance(v, int)) if isinstance(value, tuple) else ()
 
 
+def unusable(path: Path) -> str:
+    """What `path` is if it is no file with anything in it, as the end of a sentence; else empty."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        missing = error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+        return "does not exist" if missing else f"cannot be read ({error.strerror or error})"
+    if stat.S_ISDIR(status.st_mode):
+        return "is a directory"
+    if not stat.S_ISREG(status.st_mode):
+        return "is not a regular file"
+    return "" if status.st_size else "is empty"
+
+
 def read_head(path: Path) -> GgufHead:
     """Read one file's metadata and tensor table. Raises ModelFileError if it is missing or no sound GGUF."""
+    if why := unusable(path):
+        raise ModelFileError(f"The model file {path} {why}; set model.path to a GGUF file.")
     try:
         with path.open("rb") as file:
-            size = path.stat().st_size
-            return _Reader(path, file, size).head()
-    except FileNotFoundError as error:
-        raise ModelFileError(
-            f"The model file {path} does not exist; set model.path to a GGUF file that does."
-        ) from error
+            return _Reader(path, file, path.stat().st_size).head()
     except OSError as error:
         raise ModelFileError(f"The model file {path} cannot be read: {error.strerror or error}.") from error
 
 
 def check_extents(head: GgufHead) -> None:
     """Raise ModelFileError if a tensor lies beyond the end of its file: the file was cut off."""
-    needed = max((t.end if t.end is not None else t.start + 1 for t in head.tensors), default=0)
+    needed = max((t.end for t in head.tensors), default=0)
     if needed > head.size_bytes:
         raise ModelFileError(
             f"The model file {head.path} is cut off: it has {head.size_bytes:,} bytes and its tensors need "
@@ -111,13 +131,20 @@ def check_extents(head: GgufHead) -> None:
 
 
 def check_types(head: GgufHead) -> None:
-    """Raise ModelFileError if a tensor is quantised in a way that is not known here."""
+    """Raise ModelFileError if a tensor is of a type that llama.cpp cannot work with.
+
+    One that is unknown here is for llama.cpp to judge: it may be newer than we are.
+    """
     for tensor in head.tensors:
-        if tensor.end is None:
-            raise ModelFileError(
-                f"The model file {head.path} has tensor '{tensor.name}' in a quantisation that is unknown "
-                f"here ({tensor.type_name}); choose a file with another one, or update glm-lsp."
-            )
+        if tensor.type_name in _NO_WEIGHTS:
+            wrong = f"as {tensor.type_name}, which is not for weights"
+        elif tensor.type_name in _REMOVED:
+            wrong = f"in a quantisation that llama.cpp no longer reads ({tensor.type_name})"
+        else:
+            continue
+        raise ModelFileError(
+            f"The model file {head.path} has tensor '{tensor.name}' {wrong}; choose a file with another one."
+        )
 
 
 _PART = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
@@ -183,7 +210,7 @@ class _Reader:
         if not isinstance(alignment, int) or alignment < 1 or alignment > 1 << 20:
             raise self._broken("its alignment is not a sensible number")
         base = -(-self._at // alignment) * alignment
-        return GgufHead(self._path, self._size, metadata, tuple(_placed(info, base) for info in infos))
+        return GgufHead(self._path, self._size, metadata, _placed(infos, base, self._size))
 
     def _value(self, kind: int, key: str) -> Value:
         if kind != _ARRAY:
@@ -212,7 +239,7 @@ class _Reader:
         shape = tuple(self._integer("<Q") for _ in range(dimensions))
         kind, offset = self._integer("<I"), self._integer("<Q")
         if kind not in TENSOR_TYPES:
-            return Tensor(name, shape, f"type {kind}", offset, None)
+            return Tensor(name, shape, f"type {kind}", offset, _UNKNOWN)
         type_name, block, block_bytes = TENSOR_TYPES[kind]
         elements = 1
         for size in shape:
@@ -255,6 +282,14 @@ class _Reader:
         return ModelFileError(f"The model file {self._path} is damaged: {what}. Fetch it again.")
 
 
-def _placed(tensor: Tensor, base: int) -> Tensor:
-    end = None if tensor.end is None else tensor.end + base
-    return Tensor(tensor.name, tensor.shape, tensor.type_name, tensor.start + base, end)
+def _placed(tensors: list[Tensor], base: int, size: int) -> tuple[Tensor, ...]:
+    """The tensors with places in the file: `base` is where the first one lies."""
+    starts = sorted({tensor.start + base for tensor in tensors})
+
+    def end(tensor: Tensor) -> int:
+        if tensor.end != _UNKNOWN:
+            return tensor.end + base
+        after = bisect.bisect_right(starts, tensor.start + base)
+        return starts[after] if after < len(starts) else max(size, tensor.start + base + 1)
+
+    return tuple(Tensor(t.name, t.shape, t.type_name, t.start + base, end(t)) for t in tensors)

@@ -36,9 +36,9 @@ class Gpu:
     free_bytes: int
 
 
-MTP_UNUSED = (
-    "The model file carries a layer that foretells tokens (MTP). The worker does not run it: it drafts from "
-    "the prompt and the answer alone. llama.cpp can run it, so far through experimental calls only."
+MTP_CARRIED = (
+    "The model file carries a layer that foretells tokens (MTP). The worker drafts with it where that is "
+    "measured to pay; `glm-lsp worker status` says whether it does."
 )
 
 
@@ -61,6 +61,10 @@ class ModelFacts:
     """Of all parts. `start` and `end` are places in their own part."""
     draft_layers: int = 0
     """Layers that foretell tokens (MTP, "nextn") which the file carries, after its other layers."""
+    experts: int = 0
+    """Routed experts of a layer; 0: none."""
+    experts_used: int = 0
+    """Per token."""
     kv_bytes_f16: int = 0
     """Of the KV cache, per token, by the shape of the attention; 0: the file does not tell."""
 
@@ -117,6 +121,8 @@ def model_facts(path: str | Path) -> ModelFacts:
         pretokenizer=head.text("tokenizer.ggml.pre"),
         tensors=tensors,
         draft_layers=sum(tensor.name.endswith(".nextn.eh_proj.weight") for tensor in tensors),
+        experts=head.integer(f"{architecture}.expert_count"),
+        experts_used=head.integer(f"{architecture}.expert_used_count"),
         kv_bytes_f16=_kv_bytes(head, architecture, (tensor.name for tensor in tensors)),
     )
 
@@ -147,7 +153,7 @@ def _quantisation(heads: list[GgufHead]) -> str:
     sizes: Counter[str] = Counter()
     for head in heads:
         for tensor in head.tensors:
-            sizes[tensor.type_name] += (tensor.end or tensor.start) - tensor.start
+            sizes[tensor.type_name] += tensor.end - tensor.start
     return sizes.most_common(1)[0][0] if sizes else ""
 
 

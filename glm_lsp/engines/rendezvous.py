@@ -38,6 +38,7 @@ _LOCAL = "127.0.0.1"
 _WINDOWS = sys.platform == "win32"
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _CLOEXEC = getattr(os, "O_CLOEXEC", 0)
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)
 _SMALL_FILE = 1 << 16
 
 
@@ -126,7 +127,7 @@ def _private(directory: Path) -> None:
         directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             directory.mkdir(mode=0o700)
-        status = directory.lstat()
+        status, above = directory.lstat(), directory.parent.stat()
     except OSError as error:
         raise EngineUnavailable(
             f"The runtime directory {directory} cannot be made ({error.strerror or error}); "
@@ -140,6 +141,10 @@ def _private(directory: Path) -> None:
         wrong = "belongs to another user"
     elif stat.S_IMODE(status.st_mode) & 0o077:
         wrong = f"is open to other users (mode {stat.S_IMODE(status.st_mode):04o})"
+    elif above.st_mode & stat.S_IWOTH and not above.st_mode & stat.S_ISVTX:
+        wrong = (
+            f"can be replaced by other users ({directory.parent} has mode {stat.S_IMODE(above.st_mode):04o})"
+        )
     else:
         return
     raise EngineUnavailable(
@@ -155,15 +160,23 @@ class Lock:
         self._path = at.lock
         self.handle = -1
 
-    def acquire(self) -> bool:
-        """Take the lock; false if somebody has it. Raises EngineUnavailable if there can be none."""
+    def acquire(self, *, shared: bool = False) -> bool:
+        """Take the lock; false if somebody has it. Raises EngineUnavailable if there can be none.
+
+        A shared one keeps others from taking it, but not from sharing it.
+        """
+        flags = os.O_RDWR | os.O_CREAT | _NOFOLLOW | _CLOEXEC | _NONBLOCK
         try:
-            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | _NOFOLLOW | _CLOEXEC, 0o600)
+            handle = os.open(self._path, flags, 0o600)
         except OSError as error:
             raise EngineUnavailable(
                 f"The lock {self._path} cannot be opened ({error.strerror or error}); remove it."
             ) from error
-        if _locked(handle):
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode) or not (_WINDOWS or status.st_uid == os.geteuid()):
+            os.close(handle)
+            raise EngineUnavailable(f"The lock {self._path} is no file of yours; remove it.")
+        if _locked(handle, shared=shared):
             self.handle = handle
             return True
         os.close(handle)
@@ -182,7 +195,7 @@ class Lock:
             self.handle = -1
 
 
-def _locked(handle: int) -> bool:
+def _locked(handle: int, *, shared: bool) -> bool:
     try:
         if sys.platform == "win32":
             import msvcrt  # noqa: PLC0415
@@ -191,7 +204,7 @@ def _locked(handle: int) -> bool:
         else:
             import fcntl  # noqa: PLC0415
 
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except OSError:
         return False
     return True
@@ -200,7 +213,8 @@ def _locked(handle: int) -> bool:
 def held(at: Place) -> bool:
     """Whether some worker has the slot. Raises EngineUnavailable where that cannot be known."""
     lock = Lock(at)
-    if lock.acquire():
+    # Shared: two who look at the same time must not take each other for a worker.
+    if lock.acquire(shared=True):
         lock.release()
         return False
     return True
@@ -218,8 +232,7 @@ def named(at: Place) -> tuple[int, ...]:
 async def knock(at: Place) -> Door | None:
     """Connect to the slot's worker; None if nobody is there. Raises EngineUnavailable if it is not ours."""
     _no_directories(at)
-    token = _read(at.token)
-    if not token or not _ours(at.socket):
+    if not _read(at.token) or not _ours(at.socket):
         return None
     try:
         if _WINDOWS:
@@ -234,7 +247,8 @@ async def knock(at: Place) -> Door | None:
             f"The process that listens at {at.socket} is another user's; set {RUNTIME_VARIABLE} to a "
             "directory of your own."
         )
-    return Door(reader, writer, token.decode("ascii", "replace"))
+    # Only now: another worker may just have come, and whoever listens has put its token there before.
+    return Door(reader, writer, _read(at.token).decode("ascii", "replace"))
 
 
 def mark(at: Place) -> tuple[int, int]:
@@ -375,7 +389,7 @@ def _remove(path: Path) -> None:
 def _read(path: Path) -> bytes:
     """A small file of ours; empty if there is none such."""
     try:
-        handle = os.open(path, os.O_RDONLY | _NOFOLLOW | _CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+        handle = os.open(path, os.O_RDONLY | _NOFOLLOW | _CLOEXEC | _NONBLOCK)
     except OSError:
         return b""
     with os.fdopen(handle, "rb") as file:

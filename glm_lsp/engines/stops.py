@@ -22,6 +22,8 @@ class StopMatcher:
         """Take the next piece, return what is certainly before any stop string; nothing after a hit."""
         if self.hit or not text:
             return ""
+        if not self._stops:
+            return text
         text = self._held + text
         found = [(at + len(stop), at, stop) for stop in self._stops if (at := text.find(stop)) >= 0]
         if found:

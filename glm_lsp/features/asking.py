@@ -72,6 +72,8 @@ class Question:
     opening: tuple[str, ...] = ()
     """An answer that begins like none of these is not read on: tokens are dear. Empty: any."""
     work: Work = Work.ACTION
+    source: str = ""
+    """Text that the answer is expected to repeat, with changes."""
 
 
 def thinking(settings: Settings, work: Work) -> tuple[Thinking, int]:
@@ -139,6 +141,7 @@ async def ask(
         grammar=q.grammar if engine.facts.grammar else "",
         heal=bool(prompt.prefill),
         work=q.work,
+        source=q.source,
     )
     try:
         return await _collect(engine, request, q.opening, on_progress)

@@ -11,9 +11,20 @@ from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from glm_lsp.core import layout, pack, trim
+from glm_lsp.core import layout, pack, runs, trim
 from glm_lsp.core.errors import BudgetError, PolicyError
-from glm_lsp.core.generation import Form, GenerateRequest, Prompt, Role, Segment, Thinking, Usage, Work
+from glm_lsp.core.gap import Gap
+from glm_lsp.core.generation import (
+    Finish,
+    Form,
+    GenerateRequest,
+    Prompt,
+    Role,
+    Segment,
+    Thinking,
+    Usage,
+    Work,
+)
 from glm_lsp.core.layout import CompletionTail
 from glm_lsp.core.secrets import MARKER, being_typed
 from glm_lsp.core.snapshot import Snapshot
@@ -53,7 +64,7 @@ async def suggest(session: Session, snapshot: Snapshot, path: str, offset: int) 
         heal=bool(prompt.prefill),
         work=Work.TYPING,
     )
-    gap = trim.Gap(
+    gap = Gap(
         before="\n".join(cursor.before),
         after="\n".join(cursor.after),
         language=cursor.document.language,
@@ -61,8 +72,8 @@ async def suggest(session: Session, snapshot: Snapshot, path: str, offset: int) 
         prefilled=bool(prompt.prefill),
         fence=cursor.stop if prompt.form is Form.CHAT else "",
     )
-    answer, usage = await _answer(session, request, gap)
-    text = trim.trim(answer, gap)
+    answer, usage, ended = await _answer(session, request, gap)
+    text = trim.trim(answer, gap, ended=ended)
     if not text:
         reason = (
             "The answer was empty." if not answer.strip() else "Nothing of the answer passed the filters."
@@ -100,20 +111,23 @@ def _budget(session: Session, snapshot: Snapshot) -> Budget:
     return Budget(session.engine.facts.context_tokens, settings.integer("completion.max_tokens"), reasoning)
 
 
-async def _answer(session: Session, request: GenerateRequest, gap: trim.Gap) -> tuple[str, Usage | None]:
-    """The answer as far as it matters, and what the engine has said of its cost by then.
+async def _answer(session: Session, request: GenerateRequest, gap: Gap) -> tuple[str, Usage | None, bool]:
+    """The answer as far as it matters, what the engine has said of its cost by then, and whether it ended.
 
     Leaving the stream early stops the engine.
     """
     answer = ""
     usage: Usage | None = None
+    ended = False
     async with aclosing(session.engine.generate(request)) as stream:
         async for chunk in stream:
             answer += chunk.text
             usage = chunk.usage or usage
-            if chunk.finish is not None or (chunk.text and trim.finished(answer, gap)):
+            ended = chunk.finish is Finish.STOP
+            heard = chunk.text and (runs.stuck(answer) or trim.finished(answer, gap))
+            if heard or chunk.finish is not None:
                 break
-    return answer, usage
+    return answer, usage, ended
 
 
 async def _open(session: Session, snapshot: Snapshot, path: str, offset: int, thinking: Thinking) -> _Cursor:

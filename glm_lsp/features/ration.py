@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from glm_lsp.core.errors import SpentError
@@ -43,9 +43,8 @@ class Memory(Protocol):
 class Ration(Engine):
     """An engine until `seconds` are over or `tokens` are written; None: without that limit.
 
-    The seconds count from `since` (of the monotonic clock), else from now.
-
-    Time stops an answer in the middle, and nothing of it is used; tokens are looked at between answers.
+    The seconds count from `since` (of the monotonic clock), else from now. No request may write more than is
+    left, reasoning included. Of an answer that is stopped in the middle nothing is used.
     """
 
     def __init__(
@@ -61,6 +60,8 @@ class Ration(Engine):
         self.memory = memory
         self.recalled = 0
         """Answers that came from the memory."""
+        self.answered = 0
+        """Whole answers that the engine gave."""
         self.used_tokens = 0
         self._engine, self._count = engine, count
         self._seconds, self._tokens = seconds, tokens
@@ -77,9 +78,7 @@ class Ration(Engine):
         if self._ends is not None and time.monotonic() >= self._ends:
             raise self._late()
         if self._tokens is not None and self.used_tokens >= self._tokens:
-            raise SpentError(
-                f"The token limit is spent ({self.used_tokens:,} of {self._tokens:,} tokens written)."
-            )
+            raise self._spent()
 
     @asynccontextmanager
     async def about(self, digest: str) -> AsyncGenerator[None, None]:
@@ -104,14 +103,19 @@ class Ration(Engine):
             yield Chunk(finish=known.finish)
             return
         self.check()
+        asked = self._within(request)
         text = written = ""
         reported: int | None = None
+        cut = False
         try:
-            async with aclosing(self._engine.generate(request)) as stream:
+            async with aclosing(self._engine.generate(asked)) as stream:
                 async for chunk in stream:
                     text += chunk.text
                     written += chunk.reasoning + chunk.text
                     reported = chunk.usage.output_tokens if chunk.usage else reported
+                    cut = chunk.finish is Finish.LENGTH and asked is not request
+                    if cut:
+                        break
                     if chunk.finish is not None:
                         self._keep(key, Kept(text, chunk.finish))
                     yield chunk
@@ -120,6 +124,8 @@ class Ration(Engine):
             raise
         finally:
             self.used_tokens += self._count(written) if reported is None else reported
+        if cut:
+            raise self._spent()
 
     def landed(self, path: str, digest: str) -> bool:
         """Whether the run has landed that file before it was stopped."""
@@ -128,9 +134,24 @@ class Ration(Engine):
     async def close(self) -> None:
         await self._engine.close()
 
+    def _within(self, request: GenerateRequest) -> GenerateRequest:
+        """The request, with what is left of the tokens shared between reasoning and answer as it had them."""
+        most, thoughts = request.max_tokens, request.reasoning_tokens
+        left = most + thoughts if self._tokens is None else self._tokens - self.used_tokens
+        if left >= most + thoughts:
+            return request
+        thoughts = min(left * thoughts // (most + thoughts), left - 1)
+        return replace(request, max_tokens=left - thoughts, reasoning_tokens=thoughts)
+
     def _keep(self, key: str, answer: Kept) -> None:
+        self.answered += 1
         if self.memory is not None:
             self.memory.keep(key, answer)
+
+    def _spent(self) -> SpentError:
+        return SpentError(
+            f"The token limit is spent ({self.used_tokens:,} of {self._tokens or 0:,} tokens written)."
+        )
 
     def _late(self) -> SpentError:
         return SpentError(f"The time limit of {self._seconds:,.0f} s is spent.")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from glm_lsp.core import guard
@@ -338,6 +338,7 @@ async def edit(
     refusals: tuple[Refusal, ...] = ()
     for attempt in range(2):
         question = _question(_instruction(unit, task, form, repair), session, snapshot, work)
+        question = replace(question, source=unit.shown(anchors=False))
         try:
             answer = await consult(
                 session, snapshot, Place(unit.document.path, unit.offset, task), question, on_progress

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import lru_cache
+from typing import Protocol
 
 from glm_lsp.core import pack
 from glm_lsp.core.errors import PolicyError, UsageError
@@ -18,6 +19,7 @@ from glm_lsp.core.profiles import ModelProfile
 from glm_lsp.core.rank import prepare
 from glm_lsp.core.secrets import masked
 from glm_lsp.core.snapshot import Snapshot, Sources
+from glm_lsp.core.told import Told
 from glm_lsp.core.values import Budget, Document, Refusal, RefusalKind, RepoIndex
 from glm_lsp.features.gate import Gate
 from glm_lsp.features.visit import Fits, Known, Trunk, Visit
@@ -32,14 +34,41 @@ MOST_AHEAD = 24
 """Imported files that are read before anybody needs them."""
 
 
-class Session:
-    """One repository with one engine. Requests may overlap; the ledger advances for one at a time."""
+class Ledgers(Protocol):
+    """What the clients of one engine tell each other, for one repository and one set of rules.
 
-    def __init__(self, sources: Sources, engine: Engine, tokenizer: Tokenizer, profile: ModelProfile) -> None:
+    By budget in tokens. Never another repository's, and nothing that was made under other rules of what may
+    enter a prompt.
+    """
+
+    async def latest(self, budget_tokens: int) -> tuple[Told, ...]:
+        """States to go on from, the best first; none where there is none."""
+        ...
+
+    def publish(self, budget_tokens: int, ledger: Ledger) -> None:
+        """Others may go on from this state. Returns at once."""
+        ...
+
+
+class Session:
+    """One repository with one engine. Requests may overlap; the ledger advances for one at a time.
+
+    With `shared`, an epoch is begun only where no other client's can be taken over (`Visit.take_over`).
+    """
+
+    def __init__(
+        self,
+        sources: Sources,
+        engine: Engine,
+        tokenizer: Tokenizer,
+        profile: ModelProfile,
+        shared: Ledgers | None = None,
+    ) -> None:
         self.sources = sources
         self._engine = Gate(engine)
         self.tokenizer = tokenizer
         self.profile = profile
+        self._shared = shared
         self.count = lru_cache(maxsize=COUNTED_TEXTS)(tokenizer.count)
         self._graph = Graph(RepoIndex())
         self._ledgers: dict[int, Ledger] = {}
@@ -154,12 +183,25 @@ class Session:
             new = await visit.advance(old) if old else None
             if new is None or new.log_room < 0:
                 self._epochs += 1
-                new = await visit.begin(self._epochs)
+                new = await self._taken_over(visit, old) or await visit.begin(self._epochs)
+            if self._shared is not None and (old is None or new.segments != old.segments):
+                self._shared.publish(visit.budget, new)
             self._ledgers.pop(visit.budget, None)
             self._ledgers[visit.budget] = new
             while len(self._ledgers) > MOST_LEDGERS:
                 del self._ledgers[next(iter(self._ledgers))]
             return visit.trunk(new)
+
+    async def _taken_over(self, visit: Visit, over: Ledger | None) -> Ledger | None:
+        """Another client's epoch, moved on to this place; None where none serves, or only the one `over`."""
+        if self._shared is None:
+            return None
+        for told in await self._shared.latest(visit.budget):
+            if over is None or told.heading != tuple(block.text for block in over.head_blocks):
+                new = await visit.take_over(told, self._epochs)
+                if new is not None:
+                    return new
+        return None
 
     async def graph(self, snapshot: Snapshot) -> Graph:
         """The snapshot's index, made askable; brought up to date only when somebody asks."""

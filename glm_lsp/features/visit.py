@@ -15,6 +15,7 @@ from glm_lsp.core.graph import Graph
 from glm_lsp.core.ledger import Ledger
 from glm_lsp.core.rank import Candidate, Place, needed, rank, rank_for_task
 from glm_lsp.core.snapshot import Snapshot
+from glm_lsp.core.told import Told
 from glm_lsp.core.values import Block, BlockKind, Document, Dropped, Refusal, RefusalKind, Span, SymbolKind
 from glm_lsp.features import prompts
 
@@ -27,6 +28,8 @@ BODY_SHARE = 0.4
 MOST_BODIES = 12
 MOST_NEEDED = 24
 """Definitions, best first, whose signatures a place cannot do without."""
+MOST_URGENT = 4
+"""Of these, so many must be shown where another client's epoch is taken over."""
 MOST_LATE_BODIES = 3
 """Definitions that one request may append to the log."""
 LATE_BODY_SHARE = 0.25
@@ -114,6 +117,34 @@ class Visit:
         )
         begun = replace(begun, window=placed.window, outlined=outlined)
         return ledgers.follow(begun, self.document.path, self.lines)
+
+    async def take_over(self, told: Told, epoch: int) -> Ledger | None:
+        """Another client's epoch, moved on to this place; None where it may not or had better not be.
+
+        It may not where something that it shows is refused by now (ignored, a secret), or is gone in a way
+        that the log cannot tell. It had better not where the log has no room for what has changed and for
+        the `MOST_URGENT` definitions that this place needs most: that is all it takes, for a head that was
+        chosen for another place costs a little, and reading a new one as much as the whole prompt.
+        """
+        ledger = await asyncio.to_thread(told.ledger, epoch, self.budget, self.system, self.count)
+        tokens = ledger.head_tokens + self.session.overhead()
+        if tokens + int(self.budget * ledgers.LOG_SHARE) + self.tail_room() > self.budget:
+            return None
+        for path in told.paths:
+            if path != self.document.path:
+                found = await self.session.read(self.snapshot, path)
+                gone = isinstance(found, Refusal) and path not in ledger.tracked
+                if gone or (isinstance(found, Refusal) and found.kind is RefusalKind.POLICY):
+                    return None
+        graph = await self.session.graph(self.snapshot)
+        for path, names in told.signatures.items():
+            if not names <= graph.symbols(path).keys() and (self.fits is None or path != self.document.path):
+                return None
+        new = await self.advance(ledger)
+        if new is None or new.log_room < 0:
+            return None
+        wanted = [c for c in self._needed(graph, new) if not self._in_window(c, new)][:MOST_URGENT]
+        return new if all(new.shows(c.path, c.symbol.qualified) for c in wanted) else None
 
     async def advance(self, ledger: Ledger) -> Ledger | None:
         """The ledger moved on to this request; None where what it shows may no longer be sent."""

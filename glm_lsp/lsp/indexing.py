@@ -44,6 +44,7 @@ class Indexing:
         self._edited: set[str] = set()
         self._told_held: set[str] = set()
         self._preparing: dict[str, asyncio.Task[None]] = {}
+        """By URI: two folders may hold files of one path."""
         self._queue: list[Path] = []
         self._worker: asyncio.Task[None] | None = None
         self.reports: dict[Path, IndexReport] = {}
@@ -122,7 +123,7 @@ class Indexing:
         self._tell_held(home, document.freeze(home.path))
         if home.on_disk:  # one that has grown too large, or binary, is left out by the repository
             home.repository.update(document.freeze(home.path))
-            self._prepare(server.runtime, home)
+            self._prepare(server.runtime, home, uri)
 
     def _tell_held(self, home: Home, document: Document) -> None:
         """Say once for each file that something in it is held back; what it is, never how it reads."""
@@ -138,9 +139,9 @@ class Indexing:
             log.info("%s", message)
             self._server.tell(message, types.MessageType.Info)
 
-    def _prepare(self, runtime: Runtime, home: Home) -> None:
+    def _prepare(self, runtime: Runtime, home: Home, uri: str) -> None:
         """While nobody types, work out what the next completion in this file would wait for."""
-        if (before := self._preparing.pop(home.path, None)) is not None:
+        if (before := self._preparing.pop(uri, None)) is not None:
             before.cancel()
 
         async def prepare() -> None:
@@ -151,11 +152,11 @@ class Indexing:
                 return  # there is no engine that would complete anything
             await session.prepare(home.repository.snapshot(), home.path)
 
-        task = self._preparing[home.path] = self._server.protocol.spawn(prepare(), "preparing")
+        task = self._preparing[uri] = self._server.protocol.spawn(prepare(), "preparing")
 
         def forget(task: asyncio.Task[None]) -> None:
-            if self._preparing.get(home.path) is task:
-                del self._preparing[home.path]
+            if self._preparing.get(uri) is task:
+                del self._preparing[uri]
 
         task.add_done_callback(forget)
 

@@ -36,46 +36,22 @@ from pygls.protocol import (
     LanguageServerProtocol,
 )
 
-from glm_lsp.core.errors import ConflictError, GlmError, UsageError
+from glm_lsp.core.errors import GlmError
 from glm_lsp.core.text import visible
+from glm_lsp.lsp.replies import Code, RequestError, code_of, reason_of
 from glm_lsp.lsp.transport import Pipe
 
 log = logging.getLogger(__name__)
-logging.getLogger("pygls").setLevel(
-    logging.CRITICAL
-)  # it logs whole messages, source included, and tracebacks
+# It logs whole messages, source included, and tracebacks.
+logging.getLogger("pygls").setLevel(logging.CRITICAL)
 
 type_of = types.METHOD_TO_TYPES
 MessageId = int | str
-Code = types.ErrorCodes | types.LSPErrorCodes
-
-
 CLOSE_S, THREADS_S = 5.0, 0.5
 """When the connection has ended: time for closing engines, and then for threads that still run."""
-
-
 SWITCH_S = 0.0005
 """A thread that computes (parsing, a graph brought up to date) gives the event loop its turn after this long,
 not after the ten times longer default."""
-
-
-class RequestError(GlmError):
-    """A request that is answered with this protocol error."""
-
-    def __init__(self, code: Code, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-def code_of(error: GlmError) -> Code:
-    """The protocol error for an error of ours."""
-    if isinstance(error, RequestError):
-        return error.code
-    if isinstance(error, UsageError):
-        return types.ErrorCodes.InvalidParams
-    if isinstance(error, ConflictError):
-        return types.LSPErrorCodes.ContentModified
-    return types.LSPErrorCodes.RequestFailed
 
 
 def plain_converter() -> cattrs.Converter:
@@ -395,14 +371,3 @@ def _end_process_in(delay_s: float, code: int) -> threading.Timer:
     timer.daemon = True
     timer.start()
     return timer
-
-
-def reason_of(error: Exception) -> str:
-    """One sentence about parameters that do not have the protocol's shape."""
-    if isinstance(error, RecursionError):
-        return "the parameters are nested too deeply."
-    try:
-        reasons = cattrs.transform_error(error)
-    except Exception:  # it knows the converter's own exceptions only
-        reasons = [str(error) or type(error).__name__]
-    return f"the parameters are invalid: {'; '.join(reasons)[:400]}."

@@ -2,9 +2,8 @@
 
 Plan in memory; keep the old contents and journal the intent with the hashes before and after; write new
 files next to the old ones; look again that nothing moved; replace one by one; look again; mark as done. Each
-step is flushed before the next. Whatever stops it, `recover` (which `apply` calls first) puts the files back
-as they were, or finds that all of them had arrived. The journal is in the user's state directory, not in the
-repository: nothing in there can forge one.
+step is flushed before the next. Whatever stops it, the next run has the journal put the files back as they
+were, or finds that all of them had arrived, before it writes anything.
 
 Byte order mark, mode and owner stay. A link inside the root is written through; one that leads out is
 refused. A file with other hard links is replaced under this name alone, which the report says: the other name
@@ -13,29 +12,24 @@ may lie anywhere.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import hashlib
-import json
 import os
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import unified_diff as diff_lines
 from pathlib import Path
-from typing import Any
 
 from glm_lsp.core import text
 from glm_lsp.core.edits import apply_edits
-from glm_lsp.core.errors import ConfigError, ConflictError, PolicyError
+from glm_lsp.core.errors import ConflictError, PolicyError
 from glm_lsp.core.paths import shown_path
 from glm_lsp.core.secrets import masked
 from glm_lsp.core.values import Change, Document
 from glm_lsp.disk import atomic
 from glm_lsp.workspace.files import Unreadable, as_text, check_name
+from glm_lsp.workspace.journal import OLD, clear, home_of, locked, mark, put_right, restore
 from glm_lsp.workspace.places import PathRefused, Place, beside, locate
 
 BOM = b"\xef\xbb\xbf"
-_OLD = ".old"
 Step = Callable[[str], None]
 
 
@@ -89,9 +83,9 @@ def apply(
     PolicyError for a path that must not be written. A failure of the disk is a report with `rolled_back`.
     """
     root = root.resolve()
-    home = (state or state_directory()) / "transactions" / _key(root)
-    with _locked(home):
-        recovered = _recover(root, home)
+    home = home_of(root, state)
+    with locked(home):
+        recovered = put_right(root, home)
         targets: list[_Target] = []
         try:
             for change in changes:
@@ -103,56 +97,6 @@ def apply(
         finally:
             for target in targets:
                 target.place.close()
-
-
-def recover(root: Path, *, state: Path | None = None) -> tuple[str, ...]:
-    """Put right what an interrupted run left behind; the files that were put back. Raises ConflictError."""
-    root = root.resolve()
-    home = (state or state_directory()) / "transactions" / _key(root)
-    if not pending(root, state=state):
-        return ()
-    with _locked(home):
-        return _recover(root, home)
-
-
-def pending(root: Path, *, state: Path | None = None) -> bool:
-    """Whether a run on this root was interrupted (or is under way)."""
-    home = (state or state_directory()) / "transactions" / _key(root.resolve())
-    return (home / "journal.json").exists()
-
-
-def state_directory() -> Path:
-    """Where journals are kept: `GLM_LSP_STATE`, else the user's state directory."""
-    if given := os.environ.get("GLM_LSP_STATE"):
-        return Path(given).absolute()
-    import platformdirs  # noqa: PLC0415 (costs every start otherwise)
-
-    return Path(platformdirs.user_state_dir("glm-lsp", appauthor=False))
-
-
-def _key(root: Path) -> str:
-    return hashlib.blake2b(os.fsencode(root), digest_size=12).hexdigest()
-
-
-@contextlib.contextmanager
-def _locked(home: Path) -> Generator[None, None, None]:
-    """One writer per root at a time."""
-    try:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)
-        handle = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ConfigError(
-            f"The journal of what is written cannot be kept in {home} ({error.strerror or error}), so no "
-            "file was touched; set GLM_LSP_STATE to a directory of your own."
-        ) from None
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise ConflictError("Another glm-lsp is writing to this repository; wait for it.") from None
-        yield
-    finally:
-        os.close(handle)
 
 
 def _target(root: Path, change: Change) -> _Target:
@@ -171,7 +115,10 @@ def _target(root: Path, change: Change) -> _Target:
         before = place.read()
         content = as_text(before)
         if text.digest(content) != change.base_digest:
-            raise ConflictError(f"Nothing was written: {shown} changed since it was read; run again.")
+            raise ConflictError(
+                f"Nothing was written: {shown} changed since it was read, by another run or by hand; "
+                "run again."
+            )
         after = before[: len(before) - len(content)] + apply_edits(content, change.edits)
     except BaseException as error:
         place.close()
@@ -188,14 +135,14 @@ def _commit(home: Path, targets: Sequence[_Target], recovered: tuple[str, ...], 
         for number, target in enumerate(targets):
             atomic.write(home / f"{number}.old", target.before)
             step(f"kept {number}")
-        _mark(home, "prepared", targets)
+        mark(home, "prepared", targets)
         step("prepared")
         for number, target in enumerate(targets):
             target.place.write_beside(target.new, target.after, target.status)
             step(f"written {number}")
         for target in targets:
             target.check()
-        _mark(home, "replacing", targets)
+        mark(home, "replacing", targets)
         step("replacing")
         for number, target in enumerate(targets):
             target.check()
@@ -207,25 +154,25 @@ def _commit(home: Path, targets: Sequence[_Target], recovered: tuple[str, ...], 
                 raise ConflictError(
                     f"{shown_path(target.place.path)} was written by somebody else meanwhile."
                 )
-        _mark(home, "done", targets)
+        mark(home, "done", targets)
         step("done")
     except BaseException as error:
         unresolved = _back(replaced)
         for target in targets:
             target.place.discard(target.new)
-            target.place.discard(target.new + _OLD)
+            target.place.discard(target.new + OLD)
         if unresolved:
             names = ", ".join(map(shown_path, unresolved))
             raise ConflictError(
                 f"The disk failed ({error}), and {names} could not be put back; "
                 "the old contents are kept: run again when the disk can be written."
             ) from error
-        _clear(home)
+        clear(home)
         if isinstance(error, OSError):
             reason = f"The disk refused ({error.strerror or error}); every file is as it was."
             return ApplyReport(rolled_back=True, reason=reason, recovered=recovered)
         raise
-    _clear(home)
+    clear(home)
     linked = (t for t in targets if t.status.st_nlink > 1)
     notes = tuple(
         f"{shown_path(t.place.path)} had other hard links; they keep the old content." for t in linked
@@ -239,135 +186,23 @@ def _back(replaced: Sequence[_Target]) -> list[str]:
     for target in reversed(replaced):
         try:
             if target.place.read() == target.after != target.before:
-                _restore(target.place, target.new, target.before, target.status)
+                restore(target.place, target.new, target.before, target.status)
         except OSError:
             unresolved.append(target.place.path)
     return unresolved
 
 
-def _restore(place: Place, new: str, data: bytes, like: os.stat_result) -> None:
-    """Put old contents back, by way of a file whose name the journal gives, so that it is found again."""
-    name = new + _OLD
-    place.discard(name)
-    place.write_beside(name, data, like)
-    place.take(name)
-
-
-def _mark(home: Path, state: str, targets: Sequence[_Target]) -> None:
-    """Write the journal: what is going on, and how to tell old from new."""
-    files = [
-        {
-            "path": t.place.path,
-            "new": t.new,
-            "before": hashlib.sha256(t.before).hexdigest(),
-            "after": hashlib.sha256(t.after).hexdigest(),
-        }
-        for t in targets
-    ]
-    atomic.write(home / "journal.json", json.dumps({"state": state, "files": files}).encode())
-
-
-def _clear(home: Path) -> None:
-    """Forget a transaction: the journal first, for without it the rest means nothing."""
-    with contextlib.suppress(OSError):
-        (home / "journal.json").unlink(missing_ok=True)
-        atomic.sync_directory(home)
-        for path in home.iterdir():
-            if path.name != "lock":
-                path.unlink()
-
-
-def _recover(root: Path, home: Path) -> tuple[str, ...]:
-    """Finish what the journal tells of. Raises ConflictError where a file cannot be put back."""
-    journal = home / "journal.json"
-    if not journal.exists():
-        _clear(home)
-        return ()
-    try:
-        told: dict[str, Any] = json.loads(journal.read_bytes())
-        state, files = str(told["state"]), list(told["files"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConflictError(
-            f"The journal {journal} cannot be read ({error}); look at it, then remove it."
-        ) from None
-    found = [_Recovered.of(root, home, number, entry) for number, entry in enumerate(files)]
-    try:
-        complete = all(f.now == f.after for f in found)
-        edited = [f for f in found if state == "replacing" and not complete and f.edited]
-        kept = _keep(home, edited)
-        restored: list[str] = []
-        for file in found:
-            if file.place is None:
-                continue
-            file.place.discard(file.new)
-            file.place.discard(file.new + _OLD)
-            if state == "replacing" and not complete and file.now == file.after != file.before:
-                _restore(file.place, file.new, file.old(), file.place.status())
-                restored.append(file.place.path)
-    except OSError as error:
-        raise ConflictError(
-            f"An interrupted run could not be put right ({error.strerror or error}); "
-            f"the old contents are in {home}."
-        ) from None
-    finally:
-        for file in found:
-            if file.place is not None:
-                file.place.close()
-    _clear(home)
-    if edited:
-        names = ", ".join(f.path for f in edited)
-        back = f" Put back: {', '.join(restored)}." if restored else ""
-        raise ConflictError(
-            f"An earlier run was interrupted while it wrote, and {names} changed since: left as it is now, "
-            f"with that run's change in it; its text from before that run is in {kept}.{back} "
-            "Look at it, then run this again."
-        )
-    return tuple(restored)
-
-
-def _keep(home: Path, files: Sequence[_Recovered]) -> Path:
-    """Copies of the old contents of files that somebody edited after an interrupted run."""
-    kept = home.with_name(f"{home.name}-kept")
-    for file in files:
-        kept.mkdir(mode=0o700, exist_ok=True)
-        (kept / file.path.replace("/", "__")).write_bytes(file.old())
-    return kept
-
-
-@dataclass(slots=True)
-class _Recovered:
-    """A file of an interrupted transaction; `place` is None where it is gone. Hashes are sha256."""
-
-    path: str
-    place: Place | None
-    new: str
-    before: str
-    after: str
-    now: str
-    kept: Path
-
-    @property
-    def edited(self) -> bool:
-        """Somebody changed it after the run replaced it."""
-        return self.place is not None and self.now not in (self.before, self.after, "")
-
-    def old(self) -> bytes:
-        """The contents to put back. Raises OSError unless they are the ones that the journal means."""
-        data = self.kept.read_bytes()
-        if hashlib.sha256(data).hexdigest() != self.before:
-            raise OSError(f"{self.kept} is damaged")
-        return data
-
-    @classmethod
-    def of(cls, root: Path, home: Path, number: int, entry: Mapping[str, str]) -> _Recovered:
-        place: Place | None = None
-        now = ""
-        with contextlib.suppress(OSError, Unreadable, PathRefused):
-            place = locate(root, entry["path"])
-            now = hashlib.sha256(place.read()).hexdigest()
-        return cls(
-            entry["path"], place, entry["new"], entry["before"], entry["after"], now, home / f"{number}.old"
-        )
+def moved(root: Path, changes: Sequence[Change]) -> frozenset[str]:
+    """The paths of `changes` whose files are not any more the ones that the changes were made for."""
+    found: set[str] = set()
+    for change in changes:
+        try:
+            _target(root.resolve(), change).place.close()
+        except ConflictError:
+            found.add(change.path)
+        except PolicyError:  # `apply` says what is wrong
+            continue
+    return frozenset(found)
 
 
 def unified_diff(source: Path | Mapping[str, Document], changes: Sequence[Change]) -> str:

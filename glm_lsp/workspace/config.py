@@ -1,8 +1,10 @@
 """Settings from the user's TOML file, the environment, the command line and the client.
 
 Each setting declares the sources it may come from. A value from another source, a bad value, an unknown name
-and a broken file are never errors: each becomes a `Problem`, and the value below it, in the end the default,
-stands. A repository is no source at all; `problems_in` reports settings files that lie in one.
+and a broken file are never errors here: each becomes a `Problem`, and the value below it, in the end the
+default, stands. What was said for one call (on the command line, by GLM_LSP_CONFIG) is marked as a mistake of
+the call, with which a caller may end it. A repository is no source at all; `problems_in` reports settings
+files that lie in one.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from glm_lsp.core.settings import BY_NAME, Problem, Setting, Settings, Source
 
 FILE_VARIABLE = "GLM_LSP_CONFIG"
 PREFIX = "GLM_LSP_"
-OTHER_VARIABLES = frozenset({FILE_VARIABLE, "GLM_LSP_CACHE", "GLM_LSP_STATE"})
+OTHER_VARIABLES = frozenset({FILE_VARIABLE, "GLM_LSP_CACHE", "GLM_LSP_STATE", "GLM_LSP_RUNTIME"})
 MAX_FILE_BYTES = 1_000_000
 REPOSITORY_NAMES = ("glm-lsp.toml", ".glm-lsp.toml", ".glm-lsp/settings.toml")
 _ORDER = (Source.CLIENT, Source.USER, Source.ENVIRONMENT, Source.ARGUMENT)
@@ -62,7 +64,7 @@ def load(
     path = user_file if user_file is not None else settings_file(environ)
     given = [
         *_from_table(client or {}, Source.CLIENT, "the editor's settings"),
-        *_from_file(path, problems, named=user_file is not None or FILE_VARIABLE in environ),
+        *_from_file(path, problems, named=user_file is not None or bool(environ.get(FILE_VARIABLE))),
         *_from_environment(environ),
         *_from_argv(argv or (), problems),
     ]
@@ -101,11 +103,9 @@ def _from_table(table: Mapping[str, Any], source: Source, label: str, prefix: st
 
 def _from_file(path: Path, problems: list[Problem], *, named: bool) -> Iterator[_Given]:
     def broken(why: str) -> None:
-        problems.append(
-            Problem(
-                str(path), Source.USER, f"The settings file {path} {why}; the defaults stand in its place."
-            )
-        )
+        said = f"The settings file {path} {why}"
+        mistake = f"{said}; correct it, or {FILE_VARIABLE}, which names it." if named else ""
+        problems.append(Problem(str(path), Source.USER, f"{said}; the defaults stand in its place.", mistake))
 
     try:
         if path.exists() and not path.is_file():
@@ -143,15 +143,17 @@ def _from_argv(argv: Sequence[str], problems: list[Problem]) -> Iterator[_Given]
         if equals:
             yield _Given(name.strip(), value, Source.ARGUMENT, "the command line")
         else:
-            problems.append(
-                Problem(
-                    name, Source.ARGUMENT, f"`--set {name}` lacks a value; write `--set section.key=value`."
-                )
-            )
+            said = f"`--set {name}` lacks a value; write `--set section.key=value`."
+            problems.append(Problem(name, Source.ARGUMENT, said, said))
 
 
 def _take(item: _Given, problems: list[Problem]) -> tuple[Any] | None:
     """The value in a tuple, or None after adding a problem."""
+
+    def refuse(said: str, then: str = "") -> None:
+        mistake = said if item.source is Source.ARGUMENT else ""
+        problems.append(Problem(item.name, item.source, said + then, mistake))
+
     setting = BY_NAME.get(item.name)
     if setting is None:
         import difflib  # noqa: PLC0415
@@ -162,34 +164,20 @@ def _take(item: _Given, problems: list[Problem]) -> tuple[Any] | None:
         if environment and not near:
             return None
         hint = f"did you mean `{near[0]}`?" if near else "`glm-lsp settings` lists them all."
-        problems.append(
-            Problem(item.name, item.source, f"There is no setting `{item.name:.80}` ({item.label}); {hint}")
-        )
+        refuse(f"There is no setting `{item.name:.80}` ({item.label}); {hint}")
         return None
     if item.source not in setting.sources:
         # Editors send their defaults along; only a value that would change something is worth a word.
         if item.value not in (setting.default, list(_tuple(setting.default))):
             where = "your settings file, the environment or the command line"
-            problems.append(
-                Problem(
-                    item.name,
-                    item.source,
-                    f"`{item.name}` is ignored from {item.label}: it is taken from {where} only.",
-                )
-            )
+            refuse(f"`{item.name}` is ignored from {item.label}: it is taken from {where} only.")
         return None
     textual = item.source in (Source.ENVIRONMENT, Source.ARGUMENT)
     value, why = _read_text(setting, str(item.value)) if textual else _read(setting, item.value)
     why = why or _out_of_bounds(setting, value)
     if why:
         shown = "The value" if setting.secret else f"{item.value!r:.80}"
-        problems.append(
-            Problem(
-                item.name,
-                item.source,
-                f"{shown} from {item.label} does not fit `{item.name}`: it must be {why}. It is ignored.",
-            )
-        )
+        refuse(f"{shown} from {item.label} does not fit `{item.name}`: it must be {why}.", " It is ignored.")
         return None
     return (value,)
 

@@ -5,9 +5,12 @@ What stands in other files is looked through by `core.secrets`.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from fnmatch import fnmatchcase, translate
 from pathlib import PurePosixPath
+
+from glm_lsp.core import secrets
 
 NAMES: tuple[tuple[str, str], ...] = (
     (".env", "an environment file"),
@@ -78,6 +81,12 @@ SOURCE_SUFFIXES = frozenset(
 """A module that is *called* credentials is code: what it holds is looked through as in any other."""
 
 _ANY = re.compile("|".join(translate("*/" + pattern) for pattern, _ in NAMES))
+
+
+def rules_version() -> str:
+    """Another text for other rules."""
+    rules = repr((NAMES, sorted(SOURCE_SUFFIXES), secrets.version()))
+    return hashlib.blake2b(rules.encode(), digest_size=8).hexdigest()
 
 
 def named_secret(path: str) -> str:

@@ -3,11 +3,14 @@
 The answers are real edits between released versions of six packages (`edits.py`), written as whole
 functions, as whole files and as search and replace; the model is taken to write exactly those. Copy-heavy
 are those of whose lines half or more stand in the prompt; the others are shown too. The policy that the
-worker uses plays each of them, seeing only the prompt (the old file) and what it has written, and what it
-spends is counted in single steps by a table of c(k): GLM-5.2's computed for one memory, with every weight of
-one size and with those of UD-IQ2_M, and with `--measure` this machine's own with the bundled model. Nothing
-is timed, so nothing but the packages and the policy moves the figures. `--tuned` plays the packages that the
-policy's priors come from.
+worker uses plays each of them, seeing only the prompt (the old file), what it has written, and what a request
+says it rewrites: the old function, or the file. What it spends is counted in single steps by a table of c(k):
+GLM-5.2's computed for one memory, with every weight of one size and with those of UD-IQ2_M, and with
+`--measure` this machine's own with the bundled model. Beside it stands what the best of all policies would
+spend that knows the answer, but may draft only what stands somewhere before; once with the same bound on its
+loss at every moment, once without. No policy reaches it: it knows where each copy will end. Nothing but the
+time per token is timed, so only the packages and the policy move the other figures. `--tuned` plays the
+packages that the policy's priors come from.
 """
 
 from __future__ import annotations
@@ -16,17 +19,21 @@ import argparse
 import re
 import statistics
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from tokenizers import decoders
 
 from glm_lsp.core import profiles
 from glm_lsp.core.draft import draft_costs
+from glm_lsp.engines.gguf import read_head
 from glm_lsp.engines.tokenizers import GgufTokenizer
 from glm_lsp.engines.worker.costs import CostTable
-from glm_lsp.engines.worker.drafts import Speculator
+from glm_lsp.engines.worker.drafts import ALLOWANCE, Speculator
+from glm_lsp.engines.worker.forms import Marks
 from tests.bench.bench_server import table
 from tests.bench.edits import RELEASES, TUNED_ON, Edit, edits
 
@@ -46,6 +53,18 @@ Encode = Callable[[str], Sequence[int]]
 
 
 @dataclass(frozen=True)
+class Sample:
+    """An edit in tokens; `marks` know their text."""
+
+    form: str
+    prompt: np.ndarray
+    answer: np.ndarray
+    """With its end."""
+    source: np.ndarray
+    marks: Marks
+
+
+@dataclass(frozen=True)
 class Played:
     """One answer: evaluations in single steps, and tokens after the first."""
 
@@ -53,29 +72,91 @@ class Played:
     tokens: int
     drafted: int
     accepted: int
+    seconds: float = 0.0
+    """Of processor time, that the policy took."""
 
 
-def play(costs: CostTable, prompt: np.ndarray, answer: np.ndarray, most: int = MOST) -> Played:
+def play(costs: CostTable, sample: Sample, most: int = MOST) -> Played:
     """Let the policy draft an answer that is known."""
-    policy = Speculator(costs, prompt)
+    answer = sample.answer
+    started = time.process_time()
+    policy = Speculator(costs, sample.prompt, sample.source, sample.marks)
     policy.append(answer[:1])
     at, cost, drafted, accepted = 1, 0.0, 0, 0
     while at < len(answer):
         draft = policy.propose(most - 1)
-        right = 0
-        while right < min(len(draft), len(answer) - at - 1) and draft[right] == answer[at + right]:
-            right += 1
+        size = min(len(draft), len(answer) - at - 1)
+        wrong = np.flatnonzero(draft[:size] != answer[at : at + size])
+        right = int(wrong[0]) if len(wrong) else size
         policy.observe(len(draft), right)
         policy.append(answer[at : at + right + 1])
         cost += costs.ratios[len(draft)] if len(draft) else 1.0
         at, drafted, accepted = at + right + 1, drafted + len(draft), accepted + right
-    return Played(cost, len(answer) - 1, drafted, accepted)
+    return Played(cost, len(answer) - 1, drafted, accepted, time.process_time() - started)
 
 
-def words() -> Encode:
+def repeated(sample: Sample) -> np.ndarray:
+    """For each token of the answer: so many tokens from there on stand somewhere before."""
+    known = np.concatenate([sample.marks.closing, sample.source, sample.prompt])
+    before, count = len(known), len(sample.answer)
+    text = "".join(map(chr, np.concatenate([known, sample.answer]).tolist()))
+    found, length = np.zeros(count, np.int64), 0
+    for at in range(count):
+        length = max(length - 1, 0)
+        start = before + at
+        while at + length < count and text.find(text[start : start + length + 1], 0, start + length) >= 0:
+            length += 1
+        found[at] = length
+    return found
+
+
+def best(costs: CostTable, longest: np.ndarray, allowance: float) -> float:
+    """The least that an answer can cost with drafts of what stands before, all of them right.
+
+    `longest` says how long they can be, `allowance` what a draft may lose at any moment (`ALLOWANCE`).
+    """
+    ratios, count = np.asarray(costs.ratios), len(longest)
+    least = np.full(count + 1, np.inf)
+    least[1] = 0.0
+    for at in range(1, count):
+        # Whoever has spent least so far may lose most.
+        spare = at * (1 + allowance) - least[at]
+        size = min(longest[at], int(np.searchsorted(ratios[1:], spare, side="right")), count - 1 - at)
+        reached = least[at + 1 : at + size + 2]
+        np.minimum(reached, least[at] + ratios[: size + 1], out=reached)
+    return float(least[count])
+
+
+@dataclass(frozen=True)
+class Coder:
+    """Text to tokens, and a token to its text."""
+
+    encode: Encode
+    text: Callable[[int], str]
+
+
+def nano() -> Coder:
+    """The bundled model's own."""
+    path = profiles.load("nano").gguf_path
+    texts, decoder = read_head(Path(path)).texts("tokenizer.ggml.tokens"), decoders.ByteLevel()
+    return Coder(GgufTokenizer(path).encode, lambda token: decoder.decode([texts[token]]))
+
+
+def words() -> Coder:
     """Each word, run of signs or indentation one token: what a vocabulary far larger than nano's comes to."""
-    known: dict[str, int] = {}
-    return lambda text: [known.setdefault(word, len(known) + 1) for word in _WORDS.findall(text)]
+    known: dict[str, int] = {"": 0}
+    texts = [""]
+
+    def token(word: str) -> int:
+        if word not in known:
+            known[word] = len(texts)
+            texts.append(word)
+        return known[word]
+
+    return Coder(lambda text: [token(word) for word in _WORDS.findall(text)], lambda token: texts[token])
+
+
+CODERS: dict[str, Callable[[], Coder]] = {"nano's": nano, "words": words}
 
 
 def copied(edit: Edit) -> float:
@@ -85,18 +166,23 @@ def copied(edit: Edit) -> float:
     return sum(line in known for line in lines) / max(len(lines), 1)
 
 
-def tokens(found: Iterable[Edit], encode: Encode) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """(form, prompt, answer and its end) of each edit."""
-    prompts: dict[str, np.ndarray] = {}
-    result: list[tuple[str, np.ndarray, np.ndarray]] = []
+def samples(found: Iterable[Edit], coder: Coder) -> list[Sample]:
+    """The edits in tokens, without the longest files."""
+    kept: dict[str, np.ndarray] = {}
+
+    def encoded(text: str) -> np.ndarray:
+        if text not in kept:
+            kept[text] = np.asarray(coder.encode(text), np.int32)
+        return kept[text]
+
+    marks = Marks(coder.text, coder.encode)
+    result: list[Sample] = []
     for edit in found:
-        key = f"{edit.package} {edit.path}"
-        if key not in prompts:
-            prompts[key] = np.asarray(encode(edit.before), np.int32)
-        answer = np.asarray([*encode(edit.answer), 0], np.int32)
+        answer = np.asarray([*coder.encode(edit.answer), 0], np.int32)
         if len(answer) > 2 and (edit.form != "whole file" or len(answer) <= LONGEST_FILE):
             kind = "" if copied(edit) >= COPIED else MOSTLY_NEW
-            result.append((edit.form + kind, prompts[key], answer))
+            form = edit.form + kind
+            result.append(Sample(form, encoded(edit.before), answer, encoded(edit.source), marks))
     return result
 
 
@@ -137,32 +223,55 @@ def main() -> None:
     parser.add_argument("--measure", action="store_true")
     args = parser.parse_args()
     found = list(edits(TUNED_ON if args.tuned else RELEASES))
-    encoders: dict[str, Encode] = {
-        "nano's": GgufTokenizer(profiles.load("nano").gguf_path).encode,
-        "words": words(),
-    }
-    rows: list[tuple[str, str, str, str]] = []
+    rows: list[tuple[str, ...]] = []
     costs = tables(args.measure)
-    for tokens_of, encode in encoders.items():
-        samples = tokens(found, encode)
-        for name, known in costs.items():
-            for form in FORMS:
-                played = [play(known, prompt, answer) for f, prompt, answer in samples if f == form]
-                spent, undrafted = sum(p.cost for p in played), sum(p.tokens for p in played)
-                each = [p.cost / p.tokens for p in played]
-                row = (
-                    f"{name}; {form}, tokens: {tokens_of}",
-                    f"{spent / undrafted:.3f}, mean of edits {statistics.mean(each):.3f}",
-                    f"{max(each):.3f}",
-                    f"{len(played)} edits, {undrafted:,} tokens, {share(played)}",
-                )
-                rows.append(row)
-                print(*row, sep="\t", flush=True)
-    head = ("c(k), form and tokens", "cost, undrafted = 1", "dearest edit, at most 1.05", "of")
+    seconds = 0.0
+    for tokens_of, coder in CODERS.items():
+        known = samples(found, coder())
+        for form in FORMS:
+            chosen = [s for s in known if s.form == form]
+            longest = [repeated(s) for s in chosen]
+            for name, by in costs.items():
+                played = [play(by, s) for s in chosen]
+                seconds += sum(p.seconds for p in played)
+                rows.append((f"{name}; {form}, tokens: {tokens_of}", *figures(by, played, longest)))
+                print(*rows[-1], sep="\t", flush=True)
+    head = (
+        "c(k), form and tokens",
+        "cost, undrafted = 1",
+        "mean of edits",
+        "dearest edit, at most 1.05",
+        "who knows the answer, within the bound",
+        "and without it",
+        "of",
+    )
+    tokens = sum(len(s.answer) - 1 for s in known) * len(costs) * len(CODERS)
     text = f"## Copy-heavy edits\n\n`{COMMAND}`\n\n{table(rows, head)}\n\n{said(costs)}\n"
-    print("\n" + text)
+    print(f"\n{text}\nThe policy took {seconds / tokens * 1e6:.0f} µs of processor time per token.")
     if args.record:
         record(text)
+
+
+def figures(
+    costs: CostTable, played: Sequence[Played], longest: Sequence[np.ndarray]
+) -> tuple[str, str, str, str, str, str]:
+    """The columns of a row."""
+    tokens = sum(p.tokens for p in played)
+    each = [p.cost / p.tokens for p in played]
+    return (
+        f"{sum(p.cost for p in played) / tokens:.3f}",
+        f"{statistics.mean(each):.3f}",
+        f"{max(each):.3f}",
+        *(knowing(costs, longest, allowance) for allowance in (ALLOWANCE, np.inf)),
+        f"{len(played)} edits, {tokens:,} tokens, {share(played)}",
+    )
+
+
+def knowing(costs: CostTable, longest: Sequence[np.ndarray], allowance: float) -> str:
+    """What is spent by one who knows the answers: of all tokens, and the mean of edits."""
+    least = [(best(costs, each, allowance), len(each) - 1) for each in longest]
+    whole = sum(cost for cost, _ in least) / sum(count for _, count in least)
+    return f"{whole:.3f}, mean {statistics.mean(cost / count for cost, count in least):.3f}"
 
 
 def share(played: Sequence[Played]) -> str:

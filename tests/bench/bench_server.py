@@ -20,11 +20,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 from tests.bench.probe import percentile
+from tests.conftest import apart
 from tests.lsp.editor import Editor
 from tests.lsp.wire import ROOT, Wire
 
@@ -194,8 +195,10 @@ def bench_stalls(files: int, scratch: Path) -> Iterator[Row]:
     yield f"indexing {files:,} files", f"{took_s:.1f} s", "", ""
 
 
-def table(rows: list[Row], head: Row = ("what", "ours", "beside", "ratio or bound")) -> str:
-    widths = [max(len(row[n]) for row in (head, *rows)) for n in range(4)]
+def table(
+    rows: Sequence[tuple[str, ...]], head: tuple[str, ...] = ("what", "ours", "beside", "ratio or bound")
+) -> str:
+    widths = [max(len(row[n]) for row in (head, *rows)) for n in range(len(head))]
 
     def line(row: tuple[str, ...]) -> str:
         return "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |"
@@ -233,7 +236,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=10_000)
     args = parser.parse_args()
     rows: list[Row] = []
-    with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(ROOT):
+    with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(ROOT), apart():
         for part in (
             bench_start(args.runs),
             bench_replies(args.requests, Path(scratch)),

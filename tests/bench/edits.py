@@ -45,6 +45,8 @@ class Edit:
     before: str
     """The old file: the prompt."""
     answer: str
+    source: str
+    """What is asked to be rewritten, which the request says: the old function, or the old file."""
 
 
 def cache() -> Path:
@@ -100,9 +102,9 @@ def edits(releases: tuple[tuple[str, str, str], ...] = RELEASES) -> Iterator[Edi
             old, new = old_files[path], new_files[path]
             if old == new:
                 continue
-            yield Edit(package, path, "", "whole file", old, new)
-            yield Edit(package, path, "", "search/replace", old, search_replace(old, new))
+            yield Edit(package, path, "", "whole file", old, new, old)
+            yield Edit(package, path, "", "search/replace", old, search_replace(old, new), old)
             before, after = symbols(old), symbols(new)
             for name in before.keys() & after.keys():
                 if before[name] != after[name]:
-                    yield Edit(package, path, name, "whole symbol", old, after[name])
+                    yield Edit(package, path, name, "whole symbol", old, after[name], before[name])

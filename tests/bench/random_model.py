@@ -19,8 +19,12 @@ import gguf
 import numpy as np
 
 from glm_lsp.core import profiles
+from tests.models.nano_files import training_importable
 
-ARCHITECTURE = "glm-dsa"
+training_importable()
+
+from metadata import ARCHITECTURE, add_shape  # noqa: E402
+
 Q8_0, BF16, F32 = (gguf.GGMLQuantizationType[name] for name in ("Q8_0", "BF16", "F32"))
 _BLOCK = np.dtype([("scale", np.float16), ("values", np.int8, 32)])
 _DEVIATION = 73.3
@@ -44,7 +48,11 @@ class Shape:
     value: int = 128
     experts: int = 16
     experts_used: int = 4
+    experts_shared: int = 1
     expert_hidden: int = 1024
+    expert_scale: float = 2.5
+    epsilon: float = 1e-5
+    rope_base: float = 1e6
     context: int = 131_072
     indexer_heads: int = 8
     indexer_width: int = 128
@@ -179,38 +187,8 @@ def _describe(writer: gguf.GGUFWriter, s: Shape) -> None:
             writer.add_key_value(field.name, field.contents(), kind, sub_type=sub)
     writer.add_name("random")
     writer.add_description("Random weights, for measuring speed.")
-    writer.add_vocab_size(s.vocabulary)
-    writer.add_context_length(s.context)
-    writer.add_embedding_length(s.width)
-    writer.add_block_count(s.layers)
-    writer.add_leading_dense_block_count(s.dense_layers)
-    writer.add_feed_forward_length(s.dense_hidden)
-    writer.add_layer_norm_rms_eps(1e-5)
-    writer.add_head_count(s.heads)
-    # One key for all heads is cached: the latent and the turned part.
-    writer.add_head_count_kv(1)
-    writer.add_q_lora_rank(s.query_rank)
-    writer.add_kv_lora_rank(s.latent)
-    writer.add_key_length(s.latent + s.rope)
-    writer.add_value_length(s.latent)
-    writer.add_key_length_mla(s.head)
-    writer.add_value_length_mla(s.value)
-    writer.add_rope_dimension_count(s.rope)
-    writer.add_rope_freq_base(1e6)
-    writer.add_expert_count(s.experts)
-    writer.add_expert_used_count(s.experts_used)
-    writer.add_expert_shared_count(1)
-    writer.add_expert_feed_forward_length(s.expert_hidden)
-    writer.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
-    writer.add_expert_weights_norm(True)
-    writer.add_expert_weights_scale(2.5)
-    writer.add_expert_group_count(1)
-    writer.add_expert_group_used_count(1)
-    writer.add_indexer_head_count(s.indexer_heads)
-    writer.add_indexer_key_length(s.indexer_width)
-    writer.add_indexer_top_k(s.indexer_top_k)
     own = [layer % s.indexer_every == 0 for layer in range(s.layers)]
-    writer.add_array(f"{ARCHITECTURE}.attention.indexer.types", own)
+    add_shape(writer, s, indexer_top_k=s.indexer_top_k, own_indexer=own)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

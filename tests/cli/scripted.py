@@ -52,14 +52,22 @@ def commit(root: Path) -> None:
 
 
 ENGINE = """
-import json, os, sys
+import asyncio, json, os, sys
+from contextlib import aclosing
 from glm_lsp.engines import router, scripted
 said = json.loads(os.environ["SAID"])
 delay = float(os.environ.get("DELAY", "0"))
+class Engine(scripted.ScriptedEngine):
+    async def generate(self, request):
+        async with aclosing(super().generate(request)) as stream:
+            async for chunk in stream:
+                while len(self.requests) > 1 and os.path.exists(os.environ.get("HELD", "")):
+                    await asyncio.sleep(0.01)
+                yield chunk
 def answer(request):
     tail = request.prompt.segments[-2 if request.prompt.prefill else -1].text
     return next((text for key, text in said.items() if key in tail), "")
-engine = scripted.ScriptedEngine(answer, delay_s=delay)
+engine = Engine(answer, delay_s=delay)
 router.Router.engine = lambda self, work: engine
 from glm_lsp.__main__ import main
 sys.exit(main())
@@ -97,6 +105,8 @@ class Scripted:
                 patch.delenv(name)
             patch.setenv("GLM_LSP_STATE", str(self.root.parent / "state"))
             patch.setenv("GLM_LSP_CACHE", str(self.root.parent / "cache"))
+            for name in ("HOME", "XDG_CONFIG_HOME"):  # a user's ignore rules are not everybody's
+                patch.setenv(name, str(self.root.parent))
             (self.root.parent / "settings.toml").write_text("")
             patch.setenv("GLM_LSP_CONFIG", str(self.root.parent / "settings.toml"))
             for name, value in (environ or {}).items():
@@ -126,19 +136,32 @@ def edit(path: str, text: str, number: int, new: str) -> str:
 
 
 def nobodys(folder: Path) -> dict[str, str]:
-    """An environment with nothing of its user's: settings, cache and state are in `folder`."""
+    """An environment with nothing of its user's: home, settings, cache and state are in `folder`."""
     settings = folder / "settings.toml"
     settings.write_text("")
     return {
         **{k: v for k, v in os.environ.items() if not k.startswith(("GLM_LSP_", "GITHUB_"))},
+        "HOME": str(folder),
+        "XDG_CONFIG_HOME": str(folder),
         "GLM_LSP_CONFIG": str(settings),
         "GLM_LSP_CACHE": str(folder / "cache"),
         "GLM_LSP_STATE": str(folder / "state"),
     }
 
 
+def hold(tree: Path) -> Path:
+    """As long as this file is there, a child gets its first answer and no other."""
+    (tree.parent / "held").touch()
+    return tree.parent / "held"
+
+
 def started(tree: Path, *arguments: str, **environ: str) -> subprocess.Popen[str]:
-    env = {**nobodys(tree.parent), "SAID": json.dumps({"": SAID}), **environ}
+    env = {
+        **nobodys(tree.parent),
+        "SAID": json.dumps({"": SAID}),
+        "HELD": str(tree.parent / "held"),
+        **environ,
+    }
     return subprocess.Popen(
         [sys.executable, "-c", ENGINE, "refactor", *arguments, "--format", "jsonl"],
         cwd=tree, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -150,7 +173,7 @@ def finished(child: subprocess.Popen[str]) -> int:
     return child.returncode
 
 
-def wait_for_prompt(child: subprocess.Popen[str]) -> None:
+def wait_for_first(child: subprocess.Popen[str]) -> None:
     """Until the first unit is done: then the second is being asked for."""
     assert child.stdout is not None
     assert json.loads(child.stdout.readline())["event"] == "unit"

@@ -29,6 +29,9 @@ def cache(tmp_path: Path) -> Path:
     index = Store(root / "outlines")
     index.set("key", b"value")
     index.close()
+    ledgers = Store(root / "ledgers")
+    ledgers.set("key", b"value")
+    ledgers.close()
     (root / "mine").mkdir()
     (root / "mine/notes.txt").write_text("mine", encoding="utf-8")
     return root
@@ -62,7 +65,7 @@ def test_it_shows_each_model_and_each_kind(cache: Path, cli: Cli) -> None:
     assert by_model["nano"]["bytes"] > 10_000
     assert by_model["nano"]["last_used"].endswith("+00:00")
     sizes = {c["kind"]: (c["files"], c["bytes"] > 0) for c in ran.json["caches"]}
-    assert sizes == {"kv": (3, True), "index": (1, True), "checkpoint": (0, False)}
+    assert sizes == {"kv": (3, True), "index": (1, True), "ledger": (1, True), "checkpoint": (0, False)}
 
 
 def test_it_shows_them_to_people_whatever_they_are_called(cache: Path, cli: Cli) -> None:
@@ -86,8 +89,8 @@ def test_an_empty_cache_is_shown_and_cleared(tmp_path: Path, cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("arguments", "left"),
     [
-        (("clear",), {"mine/notes.txt", "outlines/cache.db"}),
-        (("clear", "--kind", "kv"), {"mine/notes.txt", "outlines/cache.db"}),
+        (("clear",), {"mine/notes.txt", "outlines/cache.db", "ledgers/cache.db"}),
+        (("clear", "--kind", "kv"), {"mine/notes.txt", "outlines/cache.db", "ledgers/cache.db"}),
         (("clear", "--kind", "all"), {"mine/notes.txt"}),
     ],
 )
@@ -139,7 +142,7 @@ def a_file(path: Path) -> None:
 
 
 @pytest.mark.parametrize("thing", [a_link, a_file], ids=lambda thing: thing.__name__)
-@pytest.mark.parametrize("name", ["kv", "outlines", "checkpoints"])
+@pytest.mark.parametrize("name", ["kv", "outlines", "ledgers", "checkpoints"])
 def test_what_is_not_a_directory_of_ours_is_left_alone(
     name: str, thing: Callable[[Path], None], tmp_path: Path, cli: Cli
 ) -> None:

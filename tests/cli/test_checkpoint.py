@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from glm_lsp.core.generation import Chunk, Finish, GenerateRequest
-from glm_lsp.engines.scripted import ScriptedEngine
+from glm_lsp.engines.scripted import ScriptedEngine, words
 from tests.cli.conftest import check_refused
 from tests.cli.scripted import (
     DOCUMENTED,
@@ -23,12 +23,15 @@ from tests.cli.scripted import (
     edit,
     events,
     finished,
+    hold,
     started,
     texts,
-    wait_for_prompt,
+    wait_for_first,
 )
 
 DOCSTRINGS = ("--recipe", "docstrings")
+FITS = str(len(words(SAID)))
+"""A limit into which one answer fits, and none more."""
 SUMMARY = {"exit", "units_from_checkpoint", "files_landed_before", "changed", "written", "checkpoint"}
 
 
@@ -57,23 +60,46 @@ QUESTIONS = ["# Document one in pkg/one.py", "# Document two in pkg/two.py"]
 def test_spent_tokens_are_code_6_and_the_same_command_goes_on(
     refactor: Scripted, tree: Path, asked: list[str]
 ) -> None:
-    ran = refactor(*DOCSTRINGS, "--diff", "--token-limit", "1")
+    ran = refactor(*DOCSTRINGS, "--diff", "--token-limit", FITS)
     assert ran.code == 6
     assert "+++ b/pkg/one.py" in ran.out and "pkg/two.py" not in ran.out
     assert re.fullmatch(
-        r"glm-lsp: 1 file would change\. The token limit is spent \(\d+ of 1 tokens written\)\. "
+        rf"glm-lsp: 1 file would change\. The token limit is spent \({FITS} of {FITS} tokens written\)\. "
         r"1 file left; 1 answer is kept\. Run the same command again to go on\.\n",
         ran.err,
     )
     assert asked == QUESTIONS[:1]
-    ran = refactor(*DOCSTRINGS, "--diff", "--token-limit", "1")
+    ran = refactor(*DOCSTRINGS, "--diff", "--token-limit", FITS)
     assert (ran.code, ran.err) == (1, "glm-lsp: 2 files would change; 1 unit from the checkpoint.\n")
     assert asked == QUESTIONS
     assert texts(tree) == (ONE, TWO)
 
 
+def test_no_answer_is_longer_than_what_is_left(refactor: Scripted, tree: Path, asked: list[str]) -> None:
+    """The second answer needs as much as the first, and one token is left for it."""
+    limited = (*DOCSTRINGS, "--diff", "--token-limit", str(int(FITS) + 1))
+    ran = refactor(*limited)
+    assert ran.code == 6 and "pkg/two.py" not in ran.out
+    assert f"({int(FITS) + 1} of {int(FITS) + 1} tokens written). 1 file left; 1 answer is kept." in ran.err
+    assert asked == QUESTIONS
+    assert refactor(*limited).code == 1
+    assert asked == [*QUESTIONS, QUESTIONS[1]]
+
+
+def test_a_limit_into_which_no_answer_fits_is_told(refactor: Scripted, tree: Path) -> None:
+    for _ in range(2):
+        ran = refactor(*DOCSTRINGS, "--write", "--token-limit", "2")
+        assert (ran.code, ran.err) == (
+            6,
+            "glm-lsp: 0 files changed. The token limit is spent (2 of 2 tokens written). 2 files left; "
+            "there is no answer to keep yet. No whole answer fitted into that; the same command with more "
+            "goes on.\n",
+        )
+    assert texts(tree) == (ONE, TWO)
+
+
 def test_what_landed_is_not_asked_about_again(refactor: Scripted, tree: Path, asked: list[str]) -> None:
-    limited = (*DOCSTRINGS, "--write", "--token-limit", "1")
+    limited = (*DOCSTRINGS, "--write", "--token-limit", FITS)
     first = summary(refactor, *limited)
     assert first == {
         "exit": 6,
@@ -102,7 +128,7 @@ def test_a_task_in_words_is_gone_on_with_too(refactor: Scripted, tree: Path, ask
         "Edit pkg/one.py": edit("pkg/one.py", ONE, 2, "    return 3"),
         "Edit pkg/two.py": edit("pkg/two.py", TWO, 2, "    return 4"),
     }
-    limited = ("add two", "--write", "--token-limit", "1")
+    limited = ("add two", "--write", "--token-limit", str(len(words(said["Edit pkg/one.py"]))))
     assert refactor(*limited, said=said).code == 6
     assert texts(tree) == (ONE.replace("1", "3"), TWO)
     ran = refactor(*limited, said=said)
@@ -131,7 +157,7 @@ def test_a_run_that_ends_by_itself_is_forgotten(refactor: Scripted, asked: list[
 
 
 def test_another_state_task_or_model_is_asked_anew(refactor: Scripted, tree: Path, asked: list[str]) -> None:
-    limited = ("--check", "--token-limit", "1", "pkg")
+    limited = ("--check", "--token-limit", FITS, "pkg")
     assert refactor(*DOCSTRINGS, *limited).code == 6
     (tree / "pkg/one.py").write_text(ONE.replace("1", "7"))
     assert refactor(*DOCSTRINGS, *limited).code == 6
@@ -154,8 +180,9 @@ def test_the_time_limit_stops_an_answer_in_the_middle(tree: Path) -> None:
 
 
 def test_a_signal_leaves_the_checkpoint(refactor: Scripted, tree: Path, asked: list[str]) -> None:
-    with started(tree, *DOCSTRINGS, "--write", DELAY="0.4") as child:
-        wait_for_prompt(child)
+    hold(tree)
+    with started(tree, *DOCSTRINGS, "--write") as child:
+        wait_for_first(child)
         child.send_signal(signal.SIGTERM)
         assert finished(child) == 143
     assert texts(tree) == (ONE, TWO)
@@ -165,7 +192,7 @@ def test_a_signal_leaves_the_checkpoint(refactor: Scripted, tree: Path, asked: l
 
 
 def test_a_damaged_or_closed_cache_costs_answers_and_nothing_else(refactor: Scripted, tree: Path) -> None:
-    limited = (*DOCSTRINGS, "--check", "--token-limit", "1")
+    limited = (*DOCSTRINGS, "--check", "--token-limit", FITS)
     assert refactor(*limited).code == 6
     database = tree.parent / "cache/checkpoints/cache.db"
     database.write_bytes(b"\x00" * 5000)
@@ -179,7 +206,8 @@ def test_a_damaged_or_closed_cache_costs_answers_and_nothing_else(refactor: Scri
 
 def test_nothing_of_the_prompt_is_written_down(refactor: Scripted, tree: Path) -> None:
     (tree / "pkg/one.py").write_text(ONE.replace("1", "'kilimanjaro'"))
-    assert refactor("say marmalade", "--check", "--token-limit", "1", said={"": "=== end"}).code == 6
+    limited = ("say marmalade", "--check", "--token-limit", str(len(words("=== end"))))
+    assert refactor(*limited, said={"": "=== end"}).code == 6
     kept = b"".join(p.read_bytes() for p in (tree.parent / "cache/checkpoints").rglob("*") if p.is_file())
     assert b"=== end" in kept and Finish.STOP.encode() in kept
     assert b"kilimanjaro" not in kept and b"marmalade" not in kept and b"pkg" not in kept

@@ -15,6 +15,7 @@ import pytest
 
 from glm_lsp.cli.exits import Exit
 from glm_lsp.core.errors import EngineError, EngineStalled, EngineUnavailable
+from glm_lsp.engines.scripted import words
 from tests.cli.conftest import Cli
 from tests.cli.scripted import (
     DOCUMENTED,
@@ -27,14 +28,16 @@ from tests.cli.scripted import (
     edit,
     events,
     finished,
+    hold,
     started,
     texts,
-    wait_for_prompt,
+    wait_for_first,
 )
 
 NANO = Path(__file__).parents[2] / "config/models/nano/nano.gguf"
 ONE_DONE, TWO_DONE = DOCUMENTED.format("one", 1), DOCUMENTED.format("two", 2)
 NOTHING = (ONE, TWO)
+FITS = len(words(SAID))
 HALF = {"Document one": SAID, "Document two": "?"}
 
 
@@ -62,6 +65,11 @@ def held(tree: Path) -> None:
     home = tree.parent / "state/transactions" / key
     home.mkdir(parents=True)
     fcntl.flock(os.open(home / "lock", os.O_CREAT | os.O_RDWR), fcntl.LOCK_EX)
+
+
+def dirty_and_held(tree: Path) -> None:
+    dirty(tree)
+    held(tree)
 
 
 @dataclass(frozen=True)
@@ -97,8 +105,10 @@ CASES = [
     Case(3, "x --check", "0 files would change, 1 refused", {"Edit pkg/one.py": "", "": "=== end"}),
     Case(5, W, "uncommitted changes", before=dirty, as_it_was=False),
     Case(5, W, "Another glm-lsp is writing", before=held),
-    Case(6, f"{D} --token-limit 1", "Run the same command again to go on."),
-    Case(6, f"{W} --token-limit 1", "1 file left; 1 answer is kept.", as_it_was=False),
+    Case(5, W, "Another glm-lsp is writing", before=dirty_and_held),
+    Case(6, f"{D} --token-limit {FITS}", "Run the same command again to go on."),
+    Case(6, f"{W} --token-limit {FITS}", "1 file left; 1 answer is kept.", as_it_was=False),
+    Case(6, f"{W} --token-limit 1", "2 files left; there is no answer to keep yet. No whole answer fitted"),
     Case(6, f"{W} --token-limit 1", "1 file left; 1 answer is kept.", HALF | {"Document one": "?"}),
     Case(7, D, "The engine is away", fail=AWAY),
     Case(7, W, "nothing came", fail=EngineStalled("For long nothing came.")),
@@ -106,7 +116,7 @@ CASES = [
     Case(8, f"{D} .env", "left out", before=secret),
     Case(8, f"{D} .git/config", "is inside .git, which is version control's own"),
     Case(8, f"{D} ../outside.py gone.py", "is outside of"),
-    Case(8, f"{W} --token-limit 1 pkg .env", "left out", before=secret, as_it_was=False),
+    Case(8, f"{W} --token-limit {FITS} pkg .env", "left out", before=secret, as_it_was=False),
     Case(9, D, "0 files would change, 2 refused; nothing was written.", {"": "?"}),
     Case(9, "x --write", "0 files changed.", {"": "=== end"}),
 ]
@@ -164,11 +174,13 @@ def test_a_disk_that_refuses_is_code_4(cli: Cli, tree: Path) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_win(tree: Path, number: int, code: int) -> None:
     secret(tree)
-    with started(tree, *W.split(), "pkg", ".env", "--token-limit", "9", DELAY="0.4") as child:
-        wait_for_prompt(child)
+    hold(tree)
+    with started(tree, *W.split(), "pkg", ".env", "--token-limit", "9") as child:
+        wait_for_first(child)
         child.send_signal(number)
         assert finished(child) == code
     assert texts(tree) == NOTHING
+    assert not list(tree.rglob("*.tmp"))
 
 
 def test_each_code_of_the_table_has_a_run() -> None:

@@ -138,8 +138,11 @@ def test_a_missing_or_broken_model_file(shop: Path, cli: Cli) -> None:
     whole = Path(__file__).parents[2] / "config/models/nano/nano.gguf"
     cut.write_bytes(whole.read_bytes()[:600_000])
     (shop / "page.gguf").write_text("<html>404</html>", encoding="utf-8")
+    (shop / "empty.gguf").touch()
     for name, words in (
         ("absent.gguf", "does not exist"),
+        (".", "is a directory"),
+        ("empty.gguf", "is empty"),
         ("cut.gguf", "cut off"),
         ("page.gguf", "not a GGUF"),
     ):
@@ -147,6 +150,18 @@ def test_a_missing_or_broken_model_file(shop: Path, cli: Cli) -> None:
         doctor = cli("doctor", "--format", "json", cwd=shop, environ=environ)
         assert doctor.code == 7
         assert words in doctor.json["model"]["error"]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("gone.gguf", "does not exist"), (".", "is a directory"), ("no.gguf", "is empty")]
+)
+def test_a_model_path_that_leads_to_no_model_is_told_as_what_it_is(
+    shop: Path, cli: Cli, name: str, words: str
+) -> None:
+    pytest.importorskip("llama_cpp", reason="without it, that is what is told")
+    (shop / "no.gguf").touch()
+    environ = {"GLM_LSP_MODEL_PATH": str(shop / name), "GLM_LSP_MODEL_PROFILE": "nano"}
+    check_refused(cli("complete", "shop.py:2:5", cwd=shop, environ=environ), 7, words, "set model.path")
 
 
 def test_doctor_says_which_model_a_truncated_file_claims_to_be(shop: Path, cli: Cli) -> None:

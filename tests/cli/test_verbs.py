@@ -113,8 +113,36 @@ def test_a_wrong_setting_is_told_and_code_2_where_settings_are_shown(shop: Path,
     assert ran.code == 2
     assert "completion.max_tokens" in ran.json["problems"][0]["message"]
     assert "completion.max_tokens" in ran.err
-    # Elsewhere the default stands and the work goes on.
-    assert cli("index", shop, "--format", "json", "--set", "completion.max_tokns=9").code == 0
+    # In the environment a mistake may be older than the call: the default stands and the work goes on.
+    ran = cli("index", shop, "--format", "json", environ={"GLM_LSP_COMPLETION_MAX_TOKNS": "9"})
+    assert (ran.code, ran.json["files"]) == (0, 2)
+    assert "completion.max_tokens" in ran.err
+
+
+MISTAKES = [
+    ("--set=foo", "", "`--set foo` lacks a value"),
+    ("--set=completion.max_tokns=9", "", "did you mean `completion.max_tokens`?"),
+    ("--set=completion.max_tokens=many", "", "it must be a whole number."),
+    ("--debug", "absent.toml", "absent.toml does not exist; correct it, or GLM_LSP_CONFIG"),
+    ("--debug", ".", "is not a regular file; correct it, or GLM_LSP_CONFIG"),
+    ("--debug", "broken.toml", "is not valid TOML"),
+]
+"""An argument, what GLM_LSP_CONFIG names below the repository, and words of the sentence."""
+
+
+@pytest.mark.parametrize(("argument", "named", "words"), MISTAKES)
+def test_a_mistake_in_the_call_ends_it_with_code_2(
+    shop: Path, cli: Cli, argument: str, named: str, words: str
+) -> None:
+    (shop / "broken.toml").write_text("[engine", encoding="utf-8")
+    environ = {"GLM_LSP_CONFIG": str(shop / named)} if named else {}
+    for verb in (("index", shop), ("engines",), ("refactor", "x", "--write"), ("worker", "status")):
+        ran = cli(*verb, argument, cwd=shop, environ=environ)
+        assert (ran.code, ran.out) == (2, ""), ran
+        assert words in ran.err and "ignored" not in ran.err and "defaults stand" not in ran.err
+    for verb in ("settings", "doctor"):
+        ran = cli(verb, argument, "--format", "json", cwd=shop, environ=environ)
+        assert ran.code == 2 and len(ran.json["problems"]) == 1, ran
 
 
 def test_a_repository_sets_nothing_and_is_told_so(shop: Path, cli: Cli) -> None:

@@ -65,7 +65,7 @@ import asyncio
 from glm_lsp.core import profiles
 from glm_lsp.core.settings import Settings
 from glm_lsp.engines.embedded import EmbeddedEngine
-from tests.engines.test_embedded import endless
+from tests.engines.asking import endless
 
 async def main():
     settings = Settings({"model.threads": 1, "worker.drafts": False})
@@ -185,6 +185,8 @@ STATUS = Status(
     accepted_tokens=8,
     speeds=(Speed(0, 300.0, 9.0), Speed(4096, 100.0, 0.0)),
     draft_costs=(1.0, 1.5),
+    draft_noise=0.9,
+    draft_noises=((0, 256, 0.9), (2048, 64, 3.6)),
     eta_error=0.125,
     saved_bytes=3_000_000,
     placement="In main memory.",
@@ -208,5 +210,9 @@ def test_every_figure_has_its_row() -> None:
         "from 4,096: reads 100.0 tokens/s, writes (not measured)",
     ]
     assert shown["cost of k tokens at once"] == "1: 1.00  2: 1.50"
+    assert shown["noise of drafts by depth"].splitlines() == [
+        "from 0: 0.9 (256 tokens compared)",
+        "from 2,048: 3.6 (64 tokens compared)",
+    ]
     assert shown["error of times foretold"] == "12%"
     assert shown["saved prompts"] == "3.0 MB on the disk"

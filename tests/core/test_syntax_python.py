@@ -245,3 +245,11 @@ def test_languages_by_name() -> None:
     assert language_of("x.tsx") == "typescriptreact"
     assert language_of("Makefile") == "makefile"
     assert language_of("noext") == ""
+
+
+@pytest.mark.parametrize("name", ["x", "xx"])
+def test_a_long_annotation_is_cut_between_two_characters(name: str) -> None:
+    data = f"{name}: '{'é' * 100}' = 1\n".encode()
+    (symbol,) = outline("a.py", data, "python").symbols
+    assert symbol.signature.endswith("é = ...")
+    assert len(symbol.signature.encode()) < len(data)

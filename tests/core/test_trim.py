@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from glm_lsp.core.gap import Gap
+from glm_lsp.core.runs import stuck
 from glm_lsp.core.template import SPECIAL_TOKENS
-from glm_lsp.core.trim import Gap, finished, trim
+from glm_lsp.core.trim import finished, trim
 
 CASES = tomllib.loads((Path(__file__).parents[1] / "golden/trim.toml").read_text(encoding="utf-8"))["case"]
 
@@ -30,18 +32,49 @@ def gap_of(case: dict[str, Any]) -> Gap:
 
 @pytest.mark.parametrize("case", CASES, ids=[c["name"] for c in CASES])
 def test_golden(case: dict[str, Any]) -> None:
-    assert trim(case["answer"], gap_of(case)) == case["offer"]
+    assert trim(case["answer"], gap_of(case), ended=case.get("ended", True)) == case["offer"]
 
 
 @pytest.mark.parametrize("case", CASES, ids=[c["name"] for c in CASES])
 def test_stopping_early_offers_the_same(case: dict[str, Any]) -> None:
     gap, answer = gap_of(case), case["answer"]
     early = next((answer[:n] for n in range(len(answer)) if finished(answer[:n], gap)), answer)
-    assert trim(early, gap) == case["offer"]
+    assert trim(early, gap, ended=early == answer and case.get("ended", True)) == case["offer"]
+
+
+@pytest.mark.parametrize("said", ["0, ", "0.25, ", "\\x00", "a.b or ", "x = y = "])
+def test_what_is_said_without_end_is_not_waited_for(said: str) -> None:
+    answer = next(said * n for n in range(1, 100) if stuck("[" + said * n))
+    assert len(answer) == 16 * len(said)
+    assert not stuck(answer + "]")
+    gap = Gap("x = [", "\n")
+    assert trim(answer, gap, ended=False) == trim(answer * 2, gap, ended=False)
+
+
+@pytest.mark.parametrize(
+    "said", ["", "1" + "0" * 60, "# " + "-" * 80, " " * 300, "a, b, c, d, e, f, g, h, i"]
+)
+def test_numbers_rulers_and_lists_are_not_said_without_end(said: str) -> None:
+    assert not stuck(said)
+    assert trim("x = 1\n" + said, Gap("", ""), ended=False) == ("x = 1\n" + said).rstrip()
 
 
 SIGNS = ("(", ")", "[", "]", "{", "}", '"', "'", '"""', "#", " ", ",", "\t", "\\", "é", "🙂")
-LINES = ("x", "if a:", "return x", "= 1", "def f():", "else:", "\n", "\n    ", "\n        ", "\n\n\n")
+LINES = (
+    "x",
+    "if a:",
+    "return x",
+    "= 1",
+    "def f():",
+    "else:",
+    "0, 0, ",
+    "0, " * 4,
+    "\nx\n",
+    "\n",
+    "\n    ",
+    "\n        ",
+    "\n\n\n",
+)
 TEXT = st.lists(st.sampled_from((*SIGNS, *LINES, "```", "<|user|>", "</think>")), max_size=14).map("".join)
 GAPS = st.builds(
     Gap,
@@ -53,10 +86,10 @@ GAPS = st.builds(
 )
 
 
-@given(TEXT, TEXT, GAPS)
-def test_once_finished_more_text_changes_nothing(answer: str, more: str, gap: Gap) -> None:
+@given(TEXT, TEXT, GAPS, st.booleans())
+def test_once_finished_more_text_changes_nothing(answer: str, more: str, gap: Gap, ended: bool) -> None:
     if finished(answer, gap):
-        assert trim(answer + more, gap) == trim(answer, gap)
+        assert trim(answer + more, gap, ended=ended) == trim(answer, gap, ended=False)
 
 
 @given(TEXT, GAPS)

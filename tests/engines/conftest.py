@@ -6,16 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import settings
 
 from glm_lsp.core import profiles
 from glm_lsp.core.profiles import ModelProfile
 from glm_lsp.core.settings import Settings
 from glm_lsp.engines.embedded import INSTALL, EmbeddedEngine
-
-# A loaded machine is no fault of the code.
-settings.register_profile("unhurried", deadline=None)
-settings.load_profile("unhurried")
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ import pytest
 from glm_lsp.core.errors import EngineStalled
 from glm_lsp.engines import connection, rendezvous
 from glm_lsp.engines.connection import Connection
+from glm_lsp.engines.failures import error_of
 from glm_lsp.engines.frames import Done, Failed, Generate, Ready, Reply, Text
 from glm_lsp.engines.rendezvous import MAIN, place
 from glm_lsp.engines.worker import clients
@@ -94,9 +95,8 @@ async def test_a_client_that_does_not_read_is_dropped_and_others_are_not(
             door.reader._transport.pause_reading()  # type: ignore[attr-defined]
             lazy.submit(Generate(1, ASKED, 8))
             await until(lambda: desk.dropped == [2])
-            replies = reads.submit(Generate(1, ASKED, 8))
             desk.replies = lambda identity: [Text(identity, "y")]
-            reads.submit(Generate(2, ASKED, 8))
+            replies = reads.submit(Generate(1, ASKED, 8))
             assert isinstance(await reads.next(replies, 60.0), Text)
             await lazy.close()
     assert "lazy (process" in capsys.readouterr().err
@@ -155,6 +155,6 @@ async def test_a_call_that_does_not_come_back_ends_the_worker_with_a_sentence() 
     refusal = await made.next(made.submit(Generate(1, ASKED, 8)), 1.0)
     assert isinstance(refusal, Failed)
     with pytest.raises(EngineStalled, match=r"no progress for . s .*one call of llama.cpp, and ended itself"):
-        raise connection.error_of(refusal)
+        raise error_of(refusal)
     assert await process.wait() == 1
     await made.close()

@@ -1,5 +1,6 @@
 """Model files are judged before llama.cpp sees them; whatever is wrong is a sentence."""
 
+import os
 import shutil
 import struct
 from pathlib import Path
@@ -80,8 +81,12 @@ def test_a_missing_file(tmp_path: Path) -> None:
     check(tmp_path / "none.gguf", "does not exist; set model.path")
 
 
-def test_a_directory(tmp_path: Path) -> None:
-    check(tmp_path, "cannot be read")
+def test_what_is_no_file(tmp_path: Path) -> None:
+    """A pipe would be waited for."""
+    check(tmp_path, "is a directory; set model.path")
+    os.mkfifo(tmp_path / "pipe.gguf")
+    check(tmp_path / "pipe.gguf", "is not a regular file; set model.path")
+    check(tmp_path / "pipe.gguf/below", "does not exist; set model.path")
 
 
 def test_something_else(tmp_path: Path) -> None:
@@ -91,7 +96,7 @@ def test_something_else(tmp_path: Path) -> None:
 
 def test_an_empty_file(tmp_path: Path) -> None:
     (tmp_path / "x.gguf").touch()
-    check(tmp_path / "x.gguf", "ends in the middle")
+    check(tmp_path / "x.gguf", "is empty; set model.path")
 
 
 def test_an_old_version(tmp_path: Path) -> None:
@@ -105,10 +110,33 @@ def test_weights_that_are_cut_off(model_path: str, tmp_path: Path) -> None:
     check(tmp_path / "x.gguf", "is cut off: it has [0-9,]+ bytes and its tensors need [0-9,]+")
 
 
-def test_a_quantisation_that_nobody_knows(tmp_path: Path) -> None:
-    tensor = text("blk.0.attn_q.weight") + struct.pack("<IQIQ", 1, 32, 77, 0)
-    path = gguf(tmp_path / "x.gguf", tensors=tensor, count=1)
-    check(path, r"tensor 'blk\.0\.attn_q\.weight' in a quantisation that is unknown here \(type 77\)")
+def one_tensor(path: Path, kind: int, *, offset: int = 0, size: int = 64) -> Path:
+    """A file with a tensor of 32 elements of that type, and so many bytes after its description."""
+    tensor = text("blk.0.attn_q.weight") + struct.pack("<IQIQ", 1, 32, kind, offset)
+    made = gguf(path, tensors=tensor, count=1)
+    made.write_bytes(made.read_bytes() + b"\0" * size)
+    return made
+
+
+def test_a_quantisation_that_is_unknown_here_is_for_llama_cpp_to_judge(tmp_path: Path) -> None:
+    facts = model_facts(one_tensor(tmp_path / "x.gguf", 77))
+    assert facts.quantisation == "type 77"
+    assert facts.tensors[0].end == facts.size_bytes
+    check(one_tensor(tmp_path / "y.gguf", 77, offset=1 << 20), "is cut off")
+
+
+@pytest.mark.parametrize("kind", [4, 5, 31, 32, 33, 36, 37, 38])
+def test_a_quantisation_that_nobody_reads_any_more(kind: int, tmp_path: Path) -> None:
+    message = rf"tensor 'blk\.0\.attn_q\.weight' in a quantisation .* no longer reads \(type {kind}\); choose"
+    check(one_tensor(tmp_path / "x.gguf", kind), message)
+
+
+@pytest.mark.parametrize("kind", [9, 15, 24, 25, 26, 27, 28])
+def test_a_type_that_is_not_for_weights(kind: int, tmp_path: Path) -> None:
+    """llama.cpp loads such a matrix, and then crashes."""
+    name = TENSOR_TYPES[kind][0]
+    path = one_tensor(tmp_path / "x.gguf", kind, size=4096)
+    check(path, rf"tensor 'blk\.0\.attn_q\.weight' as {name}, which is not for weights; choose")
 
 
 def test_counts_that_no_file_could_hold(tmp_path: Path) -> None:

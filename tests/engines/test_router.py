@@ -127,7 +127,7 @@ def test_the_second_models_profile_and_context_may_be_set(tmp_path: Path) -> Non
     assert router.profile(Work.TYPING).name == "glm-4.7"
     assert router.profile(Work.ACTION).name == "nano"
     assert "set typing_model.path to a GGUF file" in router.explain()[0].remedy
-    Path(path).write_bytes(b"")
+    Path(path).write_bytes(b"GGUF")
     assert router.engine(Work.TYPING).facts.context_tokens == 777
 
 

@@ -157,6 +157,20 @@ async def test_the_engine_is_stopped_as_soon_as_the_answer_is_complete() -> None
     assert engine.cancelled == 1
 
 
+async def test_a_model_that_is_stuck_is_not_listened_to() -> None:
+    files, path, offset = placed({"a.py": "x = [▮\n"})
+    engine = ScriptedEngine("0.5, " * 500, chunk_chars=1)
+    shown = snapshot(files, settings={"completion.max_tokens": 2000})
+    done = await suggest(session(files, engine), shown, path, offset)
+    assert done.suggestion and done.suggestion.text == "0.5"
+    assert engine.cancelled == 1
+
+
+async def test_a_run_that_the_bound_cuts_is_not_offered() -> None:
+    await check("x = [▮\n", "1, " * 9, "1", completion__max_tokens=20)
+    await check("x = [▮\n", "1, " * 9, ("1, " * 9).rstrip(), completion__max_tokens=40)
+
+
 async def test_needed_definitions_are_in_the_prompt_and_the_most_relevant_is_last() -> None:
     files, path, offset = placed(SHOP)
     prompt = await pack_context(session(files, ScriptedEngine("")), snapshot(files), path, offset, 2000)

@@ -55,6 +55,12 @@ async def test_every_file_is_a_unit_and_the_plan_holds_their_edits() -> None:
     assert "Task: Double it" in tail(engine.requests[0])
 
 
+async def test_an_engine_is_told_which_text_is_rewritten() -> None:
+    engine = by_path(a=line("pkg/a.py", A, 2, "    return 2"))
+    await run(engine, "Double it", "pkg/a.py")
+    assert [request.source for request in engine.requests] == [A]
+
+
 async def test_a_refused_answer_is_asked_for_once_more_with_the_reason() -> None:
     engine = by_path(
         a=["=== file pkg/a.py\n@@ replace 2#000\nx\n=== end", line("pkg/a.py", A, 2, "    return 2")]

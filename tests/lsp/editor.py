@@ -66,6 +66,7 @@ class Editor:
             **{name: value for name, value in os.environ.items() if not name.startswith("GLM_LSP_")},
             # Its worker is one of the tests', and ends with them.
             RUNTIME_VARIABLE: os.environ[RUNTIME_VARIABLE],
+            "HOME": str(state),
             "XDG_STATE_HOME": str(state / "state"),
             "XDG_CONFIG_HOME": str(state / "config"),
             "XDG_CACHE_HOME": str(state / "cache"),

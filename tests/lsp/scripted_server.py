@@ -1,6 +1,6 @@
 """The real server with a scripted engine. What it answers stands in the variable GLM_TEST_SCRIPT, as JSON:
-`{"typing": text, "docstring": text, "other": text, "delay_s": seconds, "fail": sentence, "index": bool,
-"warms": bool, "dies": sentence (once)}`.
+`{"typing": text, "docstring": text, "other": text, "delay_s": seconds, "held": bool (answers wait until it is
+false), "fail": sentence, "index": bool, "warms": bool, "dies": sentence (once)}`.
 
 Three more requests: `test/engine` counts what the engine saw, `test/script` changes the script, `test/text`
 is the text of a document as the server has it.
@@ -55,6 +55,8 @@ class Engine(ScriptedEngine):
         try:
             async with aclosing(super().generate(request)) as stream:
                 async for chunk in stream:
+                    while script.get("held"):  # noqa: ASYNC110 (told by a message, which sets no event)
+                        await asyncio.sleep(0.01)
                     yield chunk
         finally:
             self.live -= 1

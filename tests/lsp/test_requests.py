@@ -35,10 +35,11 @@ def items(editor: Editor, requests: list) -> list[int]:
 
 @pytest.mark.parametrize("name", ["neovim", "helix"])
 def test_a_newer_request_supersedes_the_older(name: str, project: Path) -> None:
-    with Editor(name, project, script={"typing": "a + b", "delay_s": 0.2}) as editor:
+    with Editor(name, project, script={"typing": "a + b", "held": True}) as editor:
         uri = editor.open("util.py")
         editor.settle()
         requests = [editor.complete(uri, END) for _ in range(4)]
+        editor.ask("test/script", {"held": False})
         assert items(editor, requests) == [0, 0, 0, 1]
         assert counts(editor)[1] == 0
 

@@ -172,13 +172,13 @@ def test_a_diagnostic_is_fixed(name: str, project: Path) -> None:
 
 def test_a_document_that_has_moved_on_is_left_alone(name: str, project: Path) -> None:
     """The edit was made for a text that is gone: a sentence, and nothing changes."""
-    with Editor(
-        name, project, script={"docstring": "Add two numbers and return it.", "delay_s": 0.5}
-    ) as editor:
+    script = {"docstring": "Add two numbers and return it.", "held": True}
+    with Editor(name, project, script=script) as editor:
         uri = editor.open("util.py")
         running = editor.run(action(editor, uri, 0, 0, "Document add"))
         editor.until(lambda: editor.ask("test/engine")["requests"] == 1)
         editor.type(uri, 0, "# new\n")
+        editor.ask("test/script", {"held": False})
         editor.result(running)
         editor.settle()
         assert editor.documents[uri].text == "# new\n" + UTIL

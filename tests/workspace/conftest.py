@@ -1,4 +1,4 @@
-"""Every test has a cache of its own, and permissions where it wants them."""
+"""Every test has a cache and a home of its own, and permissions where it wants them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ from pathlib import Path
 
 import pytest
 
+from tests.workspace import three_files
+
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory = tmp_path_factory.mktemp("cache")
     monkeypatch.setenv("GLM_LSP_CACHE", str(directory))
+    # Whose settings git reads: a user's ignore rules and filters are not everybody's.
+    monkeypatch.setenv("HOME", str(directory))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(directory / "config"))
     return directory
 
 
@@ -35,3 +40,15 @@ def permissions() -> Iterator[None]:
     assert libc.capset(header, fewer) == 0
     yield
     assert libc.capset(header, held) == 0
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    made = tmp_path / "repo"
+    three_files.make(made)
+    return made

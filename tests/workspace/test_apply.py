@@ -4,56 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 import stat
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from glm_lsp.core.errors import ConfigError, ConflictError, PolicyError
 from glm_lsp.core.text import digest
-from glm_lsp.core.values import Change, Document, Span, TextEdit
-from glm_lsp.workspace.apply import ApplyReport, apply, pending, recover, unified_diff
+from glm_lsp.core.values import Document
+from glm_lsp.workspace.apply import ApplyReport, apply, unified_diff
+from glm_lsp.workspace.journal import pending, recover
 from glm_lsp.workspace.places import Place
-
-
-def change(path: str, base: bytes, old: bytes, new: str) -> Change:
-    """Replace the first `old` in a file whose text (without byte order mark) is `base`."""
-    at = base.index(old)
-    return Change(path, digest(base), (TextEdit(Span(at, at + len(old)), new),))
-
-
-@pytest.fixture
-def state(tmp_path: Path) -> Path:
-    return tmp_path / "state"
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    made = tmp_path / "repo"
-    (made / "pkg").mkdir(parents=True)
-    for name in ("a", "b", "c"):
-        (made / "pkg" / f"{name}.py").write_bytes(f"{name} = 1\n".encode())
-    return made
-
-
-def three(new: str = "2") -> list[Change]:
-    return [change(f"pkg/{n}.py", f"{n} = 1\n".encode(), b"1", new) for n in ("a", "b", "c")]
-
-
-def contents(root: Path) -> list[str]:
-    return [(root / "pkg" / f"{n}.py").read_text() for n in ("a", "b", "c")]
-
-
-BEFORE, AFTER = ["a = 1\n", "b = 1\n", "c = 1\n"], ["a = 2\n", "b = 2\n", "c = 2\n"]
-
-
-def nothing_left(root: Path, state: Path) -> None:
-    assert sorted(p.name for p in root.rglob("*") if p.is_file() and ".tmp" in p.name) == []
-    assert [p.name for p in state.rglob("*") if p.is_file()] in ([], ["lock"])
-    assert not pending(root, state=state)
+from tests.workspace.three_files import AFTER, BEFORE, change, contents, nothing_left, three
 
 
 def test_all_changes_arrive(root: Path, state: Path) -> None:
@@ -278,120 +241,6 @@ def test_a_full_disk_changes_nothing(tmp_path: Path, state: Path) -> None:
         assert sorted(p.name for p in mount.iterdir()) == ["a.py", "b.py"]
     finally:
         subprocess.run(["umount", str(mount)], check=True)
-
-
-STEPS = [
-    *("kept 0", "kept 1", "kept 2", "prepared", "written 0", "written 1", "written 2", "replacing"),
-    *("replaced 0", "replaced 1", "replaced 2", "done"),
-]
-KILLED = """
-import os, signal, sys
-sys.path.insert(0, sys.argv[4])
-from pathlib import Path
-from test_apply import three
-from glm_lsp.workspace.apply import apply
-
-def die(step):
-    if step == sys.argv[3]:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-apply(Path(sys.argv[1]), three(), state=Path(sys.argv[2]), step=die)
-"""
-
-
-def test_the_steps_are_all_there_are(root: Path, state: Path) -> None:
-    seen: list[str] = []
-    apply(root, three(), state=state, step=seen.append)
-    assert seen == STEPS
-
-
-@pytest.mark.parametrize("step", STEPS)
-def test_a_kill_at_any_boundary_leaves_no_mixture(root: Path, state: Path, step: str) -> None:
-    arguments = [str(root), str(state), step, str(Path(__file__).parent)]
-    died = subprocess.run([sys.executable, "-c", KILLED, *arguments], check=False)
-    assert died.returncode == -signal.SIGKILL
-    recover(root, state=state)
-    after = AFTER if step in ("replaced 2", "done") else BEFORE
-    assert contents(root) == after
-    assert recover(root, state=state) == ()
-    apply(root, [] if after is AFTER else three(), state=state)
-    assert contents(root) == AFTER
-    nothing_left(root, state)
-
-
-def test_a_file_edited_after_the_kill_is_kept_and_told(root: Path, state: Path) -> None:
-    """Neither the edit nor the text from before the run is lost, and nobody is told that all is well."""
-    died = subprocess.run(
-        [sys.executable, "-c", KILLED, str(root), str(state), "replaced 1", str(Path(__file__).parent)],
-        check=False,
-    )
-    assert died.returncode == -signal.SIGKILL
-    (edited,) = [p for p in root.rglob("*.py") if p.read_text() == AFTER[0]]
-    edited.write_text("a = 2\n# mine\n")
-    with pytest.raises(ConflictError, match="changed since") as told:
-        recover(root, state=state)
-    assert edited.name in str(told.value)
-    assert edited.read_text() == "a = 2\n# mine\n"
-    assert contents(root)[1:] == BEFORE[1:]
-    assert [p.read_text() for p in state.rglob("*-kept/*")] == [BEFORE[0]]
-    assert recover(root, state=state) == ()
-
-
-RECOVERY_KILLED = """
-import os, signal, sys
-from pathlib import Path
-from glm_lsp.workspace import apply, places
-
-real = places.Place.take
-
-def take(self, name):
-    if sys.argv[3] == "after":
-        real(self, name)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-places.Place.take = take
-apply.recover(Path(sys.argv[1]), state=Path(sys.argv[2]))
-"""
-
-
-@pytest.mark.parametrize("when", ["before", "after"])
-def test_a_recovery_that_is_killed_is_finished_by_the_next(root: Path, state: Path, when: str) -> None:
-    arguments = [str(root), str(state), "replaced 1", str(Path(__file__).parent)]
-    subprocess.run([sys.executable, "-c", KILLED, *arguments], check=False)
-    again = subprocess.run([sys.executable, "-c", RECOVERY_KILLED, str(root), str(state), when], check=False)
-    assert again.returncode == -signal.SIGKILL
-    recover(root, state=state)
-    assert contents(root) == BEFORE
-    nothing_left(root, state)
-
-
-def test_the_next_run_recovers_by_itself_and_says_so(root: Path, state: Path) -> None:
-    arguments = [str(root), str(state), "replaced 1", str(Path(__file__).parent)]
-    subprocess.run([sys.executable, "-c", KILLED, *arguments], check=False)
-    assert pending(root, state=state)
-    report = apply(root, three("3"), state=state)
-    assert report.recovered == ("pkg/a.py", "pkg/b.py")
-    assert contents(root) == ["a = 3\n", "b = 3\n", "c = 3\n"]
-
-
-def test_an_interrupt_between_two_files_puts_everything_back(root: Path, state: Path) -> None:
-    def interrupt(step: str) -> None:
-        if step == "replaced 1":
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        apply(root, three(), state=state, step=interrupt)
-    assert contents(root) == BEFORE
-    nothing_left(root, state)
-
-
-def test_a_damaged_journal_is_not_believed(root: Path, state: Path) -> None:
-    arguments = [str(root), str(state), "replaced 1", str(Path(__file__).parent)]
-    subprocess.run([sys.executable, "-c", KILLED, *arguments], check=False)
-    journal = next(state.rglob("journal.json"))
-    journal.write_bytes(b"{")
-    with pytest.raises(ConflictError, match="cannot be read"):
-        apply(root, three(), state=state)
 
 
 NO_NEWLINE = "\\ No newline at end of file\n"

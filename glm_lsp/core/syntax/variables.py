@@ -89,4 +89,4 @@ def _assignment(data: bytes, statement: Node) -> str:
     value = inner.child_by_field_name("right") if inner and statement.type == "expression_statement" else None
     end = value.start_byte if value else statement.end_byte
     head = data[statement.start_byte : min(end, statement.start_byte + SIGNATURE_BYTES)]
-    return head.decode("utf-8", "replace").split("\n", 1)[0].rstrip(" =\r\\(") + " = ..."
+    return head.decode("utf-8", "ignore").split("\n", 1)[0].rstrip(" =\r\\(") + " = ..."

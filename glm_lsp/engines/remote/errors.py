@@ -214,12 +214,15 @@ def _status(told: Problem, status: int) -> int:
 
 
 def _host(location: str, place: Place) -> str:
-    """Scheme and host of a redirect's target: what else it holds may be a secret."""
+    """Scheme, host and port of a redirect's target: what else it holds may be a secret."""
     try:
         url = httpx.URL(location)
     except (httpx.InvalidURL, TypeError, ValueError):
         return "an unreadable address"
-    return place.clean(f"{url.scheme}://{url.host}") if url.host else "another address of its own"
+    if not url.host:
+        return "another address of its own"
+    host = f"[{url.host}]" if ":" in url.host else url.host
+    return place.clean(f"{url.scheme}://{host}{'' if url.port is None else f':{url.port}'}")
 
 
 _TOO_LONG = re.compile(

@@ -44,18 +44,25 @@ def _work(at: rendezvous.Place) -> int:
     # Before the native libraries load: spinning threads ruin shared cores, and a failed assertion starts gdb.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     os.environ.setdefault("GGML_NO_BACKTRACE", "1")
+    from glm_lsp.engines.worker.keeper import FAREWELL  # noqa: PLC0415
     from glm_lsp.engines.worker.listener import Listener  # noqa: PLC0415
     from glm_lsp.engines.worker.scheduler import Scheduler  # noqa: PLC0415
 
     scheduler = Scheduler()
     # It answers from now on: the libraries below may take seconds to load.
-    listener = Listener(at, beats, scheduler)
+    try:
+        listener = Listener(at, beats, scheduler)
 
-    def end(_number: int, _frame: object) -> None:
-        listener.end("The worker was ended by SIGTERM, from outside.")
+        def end(_number: int, _frame: object) -> None:
+            listener.end("The worker was ended by SIGTERM, from outside.")
 
-    signal.signal(signal.SIGTERM, end)
-    listener.start()
+        signal.signal(signal.SIGTERM, end)
+        listener.start()
+    except OSError as error:
+        reason = f"The worker cannot listen at {at.socket} ({error.strerror or error})."
+        sys.stderr.write(f"{reason}\n")
+        os.write(beats, f"{FAREWELL} EngineUnavailable {reason}\n".encode())
+        return 1
     try:
         from glm_lsp.engines.worker.serve import Server  # noqa: PLC0415
     except (ImportError, OSError, RuntimeError) as error:

@@ -44,6 +44,11 @@ class Answer:
         self._answer_tokens = 0
         self._thinking = request.thinking and int(prompt.ids[-1]) == vocabulary.think
         self._grammar = _grammar(model, request, prompt.removed)
+        self._marks = frozenset({*vocabulary.last, vocabulary.think, vocabulary.think_end})
+        self._free = False
+        """The next token may be any, and is text."""
+        self._gathered: list[str] = []
+        """Text that is not sent yet."""
 
     @property
     def left(self) -> int:
@@ -56,6 +61,9 @@ class Answer:
 
     def next(self, logits: Logits) -> int:
         """Choose the token that follows."""
+        if self._free:
+            self.output_tokens += 1
+            return self._chooser.choose(logits)
         if self._thinking and self.reasoning_tokens >= self._request.reasoning_tokens:
             return self._think_end()
         self.output_tokens += 1
@@ -74,6 +82,8 @@ class Answer:
 
     def take(self, token: int) -> Finish | None:
         """Add what `next` has chosen; how the answer ends, if it does."""
+        if self._free and token not in self._marks:
+            return self._take_text(token)
         vocabulary = self._vocabulary
         if token in vocabulary.last:
             self.output_tokens -= 1
@@ -88,15 +98,34 @@ class Answer:
             self._reason(token)
         elif self._write(token):
             return Finish.STOP
+        self._free = not self._thinking and not self._heal and self._grammar is None
         if self.left:
             return None
         self.flush()
         return Finish.LENGTH
 
+    def _take_text(self, token: int) -> Finish | None:
+        """As `take` where nothing but text can come: the way of most tokens, and a short one."""
+        self._answer_tokens += 1
+        if text := self._text.feed(self._vocabulary.piece(token)):
+            self._gathered.append(text)
+        if self._text.stopped:
+            return Finish.STOP
+        if self._answer_tokens < self._request.max_tokens:
+            return None
+        self.flush()
+        return Finish.LENGTH
+
     def flush(self) -> None:
-        """Send what was held back for a stop string. A character that was not completed is dropped."""
+        """Give out what was held back for a stop string. A character that was not completed is dropped."""
         if text := self._text.finish():
-            self._send(Text(self._request.id, text))
+            self._gathered.append(text)
+
+    def send(self) -> None:
+        """Send the text since the last time."""
+        if self._gathered:
+            self._send(Text(self._request.id, "".join(self._gathered)))
+            self._gathered.clear()
 
     def close(self) -> None:
         """Free the grammar; again is no harm."""
@@ -113,6 +142,7 @@ class Answer:
     def _reason(self, token: int) -> None:
         self.reasoning_tokens += 1
         if text := self._reasoning.decode(self._vocabulary.piece(token)):
+            self.send()
             self._send(Text(self._request.id, reasoning=text))
 
     def _write(self, token: int) -> bool:
@@ -125,7 +155,7 @@ class Answer:
         # What only rewrites the removed text is no part of the answer's length.
         self._answer_tokens += 1 if len(data) > healed or not healed else 0
         if text := self._text.feed(data[healed:]):
-            self._send(Text(self._request.id, text))
+            self._gathered.append(text)
         return bool(self._text.stopped)
 
 
@@ -146,6 +176,8 @@ class _TextStream:
 
     def __init__(self, stops: tuple[str, ...]) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._partial = False
+        """The decoder holds the beginning of a character."""
         self._stops = StopMatcher(stops)
         self.after_reasoning = False
         """The template puts line breaks between reasoning and answer; they belong to neither."""
@@ -155,7 +187,11 @@ class _TextStream:
         return self._stops.hit
 
     def feed(self, data: bytes) -> str:
-        text = self._decoder.decode(data)
+        if data.isascii() and not self._partial:
+            text = data.decode("ascii")
+        else:
+            text = self._decoder.decode(data)
+            self._partial = bool(self._decoder.getstate()[0])
         if self.after_reasoning:
             text = text.lstrip("\n")
             self.after_reasoning = not text

@@ -23,6 +23,13 @@ class Cells:
         self.used += count
         return taken
 
+    def take_one(self) -> int:
+        """One free cell, for a token of an answer; there must be one. Arrays cost several times as much."""
+        self.used += 1
+        taken = int(self._stack[len(self._stack) - self.used])
+        self._holders[taken] = 1
+        return taken
+
     def share(self, cells: Ids) -> None:
         """One more holder for each."""
         self._holders[cells] += 1

@@ -18,12 +18,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from enum import Enum
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
-from glm_lsp.core.errors import ConfigError, EngineDied
+from glm_lsp.core.errors import ConfigError, EngineDied, ModelFileError
 from glm_lsp.engines.worker.cells import Cells
 from glm_lsp.engines.worker.llama import NO_MEMORY, Ids, L, Logits, last_errors, listening, pointer
 from glm_lsp.engines.worker.model import Model
@@ -33,6 +33,10 @@ SEQUENCES = 16
 """At most so many at a time; llama.cpp asserts below 256, and every one costs a little in each search."""
 _ROUND = 256
 """llama.cpp rounds the cells of a context up to a multiple of this."""
+_logits_at: Any = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(
+    ctypes.cast(L.llama_get_logits, ctypes.c_void_p).value or 0
+)
+"""The address as a number: the bindings' pointer costs several times as much, at every token."""
 _BUFFER = re.compile(r"(\S+) +KV buffer size = +([\d.]+) MiB")
 
 
@@ -69,9 +73,15 @@ class Context:
             self._handle: Any = L.llama_init_from_model(model.handle, params)
         if not self._handle:
             raise ConfigError(_refusal(placement, last_errors()))
-        self.buffers = _buffers(lines)
+        self.buffers = context_buffers(lines)
         """Bytes of the KV cache by llama.cpp's name of the memory."""
         self._memory: Any = L.llama_get_memory(self._handle)
+        if not self._memory:
+            self.close()
+            raise ModelFileError(
+                "The model keeps nothing of what it has read: it is for embeddings, not for writing text. "
+                "Set model.path to another one."
+            )
         self.cells = Cells(self.kv_tokens)
         self._free = list(range(SEQUENCES - 1, -1, -1))
         self._rows = 0
@@ -107,7 +117,16 @@ class Context:
         strlen: Any = (ctypes.CDLL(None) if os.name == "posix" else ctypes.CDLL("msvcrt")).strlen
         address = ctypes.cast(strlen, ctypes.c_void_p).value
         self._predicate: Any = L.ggml_abort_callback(address)
-        L.llama_set_abort_callback(self._handle, self._predicate, ctypes.addressof(self._switch))
+        self.abort_with(self._handle)
+
+    def abort_with(self, handle: Any) -> None:
+        """Let `interrupt` stop that llama.cpp context too; it must not outlive this one."""
+        L.llama_set_abort_callback(handle, self._predicate, ctypes.addressof(self._switch))
+
+    @property
+    def handle(self) -> Any:
+        """llama.cpp's own, for what is asked of it beside feeding."""
+        return self._handle
 
     def interrupt(self) -> None:
         """Stop the evaluation that is running, or the next one. From any thread.
@@ -171,7 +190,7 @@ class Context:
         """(rows, vocabulary) of the last feed, one row for Rows.LAST: a view, valid until the next."""
         if not self._rows:
             raise EngineDied("There are no logits to choose a token from; report this.")
-        address = ctypes.addressof(L.llama_get_logits(self._handle).contents)
+        address = _logits_at(self._handle)
         if (address, self._rows) != self._view_of:
             memory: Any = (ctypes.c_float * (self._rows * self._vocabulary)).from_address(address)
             self._view = np.frombuffer(memory, np.float32).reshape(self._rows, self._vocabulary)
@@ -198,10 +217,11 @@ class Context:
         if not self._handle or not 0 < size <= self.batch_tokens:
             raise EngineDied(f"{size} tokens do not fit a batch of {self.batch_tokens}; report this.")
         self._tokens[:size] = ids
-        if int(self._tokens[:size].min()) < 0 or int(self._tokens[:size].max()) >= self._vocabulary:
-            raise EngineDied("A token outside the vocabulary was to be evaluated; report this.")
+        least, most = int(self._tokens[:size].min()), int(self._tokens[:size].max())
         self._positions[:size] = np.arange(start, start + size, dtype=np.int32)
         self._wanted[:size] = rows is Rows.ALL
+        if least < 0 or most >= self._vocabulary:
+            raise EngineDied("A token outside the vocabulary was to be evaluated; report this.")
         self._wanted[size - 1] = rows is not Rows.NONE
         self._sequence[0] = sequence
         self._batch.n_tokens = size
@@ -210,6 +230,18 @@ class Context:
         result = int(L.llama_decode(self._handle, self._batch))
         if result == 0:
             self._rows = (0, 1, size)[rows.value]
+        return result
+
+    def evaluate_one(self, sequence: int, start: int, token: int) -> int:
+        """As `evaluate` with one token, whose logits are wanted."""
+        if not self._handle or not 0 <= token < self._vocabulary:
+            raise EngineDied("A token outside the vocabulary was to be evaluated; report this.")
+        self._tokens[0], self._positions[0], self._wanted[0] = token, start, 1
+        self._sequence[0] = sequence
+        self._batch.n_tokens = 1
+        self._rows = 0
+        result: int = L.llama_decode(self._handle, self._batch)
+        self._rows = int(result == 0)
         return result
 
     def held(self, sequence: int) -> int:
@@ -289,15 +321,31 @@ class CachedSequence:
         context, before = self._context, self.count
         context.require_room(len(ids))
         result = context.evaluate(self.id, before, ids, rows)
-        if result == 0:
-            self.adopt(ids)
-            return
-        self.adopt(ids[: max(context.held(self.id) - before, 0)])
+        if result:
+            self._failed(result, before, ids)
+        self.adopt(ids)
+
+    def _failed(self, result: int, before: int, ids: Sequence[int] | Ids) -> NoReturn:
+        """llama.cpp has not evaluated all of these tokens; it may have some."""
+        self.adopt(ids[: max(self._context.held(self.id) - before, 0)])
         if result == 1:
             raise NoRoom(f"llama.cpp finds no cells for {len(ids)} tokens.{last_errors()}")
         if result == 2:
             raise Interrupted
         raise EngineDied(f"llama.cpp could not evaluate {len(ids)} tokens (result {result}).{last_errors()}")
+
+    def feed_one(self, token: int) -> None:
+        """As `feed` with one token, whose logits are wanted: of an answer, where microseconds count."""
+        context = self._context
+        if self._closed or self.count == len(self._held) or context.cells.used >= context.kv_tokens:
+            self.feed([token])
+            return
+        result = context.evaluate_one(self.id, self.count, token)
+        if result:
+            self._failed(result, self.count, [token])
+        self._held[self.count] = token
+        self._cells[self.count] = context.cells.take_one()
+        self.count += 1
 
     def cut(self, count: int) -> None:
         """Keep the first `count` tokens. Never a shift of what follows: that corrupts this architecture."""
@@ -337,7 +385,11 @@ class CachedSequence:
 
     def adopt(self, ids: Sequence[int] | Ids) -> None:
         """llama.cpp has appended these tokens: write down what it holds."""
-        self.append(ids, self._context.cells.take(len(ids)))
+        if len(ids) == 1 and self.count < len(self._held):
+            self._held[self.count], self._cells[self.count] = ids[0], self._context.cells.take_one()
+            self.count += 1
+        else:
+            self.append(ids, self._context.cells.take(len(ids)))
 
     def append(self, ids: Sequence[int] | Ids, cells: Ids) -> None:
         """Note tokens and their cells."""
@@ -355,7 +407,8 @@ class CachedSequence:
             raise EngineDied("A sequence of the KV cache was used after it was closed; report this.")
 
 
-def _buffers(lines: Iterable[str]) -> dict[str, int]:
+def context_buffers(lines: Iterable[str]) -> dict[str, int]:
+    """What llama.cpp's log says of a context's KV cache, in bytes."""
     sizes: Counter[str] = Counter()
     for line in lines:
         if match := _BUFFER.search(line):

@@ -6,6 +6,7 @@ Written by the thread that runs the model, read by any.
 from __future__ import annotations
 
 import itertools
+import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ FULL = 0.5
 """A batch of this share of `batch_tokens` or more tells the speed; smaller ones cost more a token."""
 GUESS_TOKENS_S = 100.0
 """Before anything is measured, where a guess is better than none."""
+_CLASSES = 16
+"""Of short calls, by the length of their number of tokens in bits."""
 _FORGET = 0.98
 """What was measured before counts so much less with each new measurement."""
 
@@ -74,6 +77,22 @@ def _cost(points: Sequence[tuple[float, float]], depth: float) -> float:
 
 
 @dataclass(slots=True)
+class Short:
+    """Calls with about as many tokens, each counted as one: what they take is nearly the same."""
+
+    costs: Costs = field(default_factory=Costs)
+    sizes: _Bucket = field(default_factory=_Bucket)
+
+    def add(self, depth: float, tokens: int, seconds: float) -> None:
+        self.costs.add(depth, 1, seconds)
+        self.sizes.add(tokens, 1, seconds)
+
+    def point(self, depth: int) -> tuple[float, float]:
+        """How many tokens they had, and how long they take there."""
+        return self.sizes.depth / self.sizes.tokens, self.costs.seconds(depth, depth + 1)
+
+
+@dataclass(slots=True)
 class Totals:
     """Tokens since the worker has started."""
 
@@ -82,6 +101,8 @@ class Totals:
     restored: int = 0
     output: int = 0
     drafted: int = 0
+    mtp_drafted: int = 0
+    mtp_accepted: int = 0
     accepted: int = 0
     evaluated_again: int = 0
     near_ties: int = 0
@@ -92,6 +113,8 @@ class Totals:
         self.restored += done.restored_tokens
         self.output += done.output_tokens
         self.drafted += done.drafted_tokens
+        self.mtp_drafted += done.mtp_drafted_tokens
+        self.mtp_accepted += done.mtp_accepted_tokens
         self.accepted += done.accepted_tokens
         self.evaluated_again += done.evaluated_again
         self.near_ties += done.near_ties
@@ -104,8 +127,8 @@ class Figures:
     batch_tokens: int
     reading: Costs = field(default_factory=Costs)
     """Whole batches of prompts."""
-    ends: Costs = field(default_factory=Costs)
-    """Their last, shorter ones, counted as one token each: what they take is nearly the same."""
+    short: tuple[Short, ...] = field(default_factory=lambda: tuple(Short() for _ in range(_CLASSES)))
+    """Shorter ones, and single steps of writing, by their number of tokens: up to 1, 3, 7, 15 …"""
     steps: Costs = field(default_factory=Costs)
     """Steps of writing, counted as one token each, whatever drafts they verified."""
     writing: Costs = field(default_factory=Costs)
@@ -120,11 +143,19 @@ class Figures:
         if count >= FULL * self.batch_tokens:
             self.reading.add(depth, count, seconds)
         else:
-            self.ends.add(depth, 1, seconds)
+            self._of_size(count).add(depth, count, seconds)
 
-    def wrote(self, depth: int, tokens: int, seconds: float) -> None:
-        """One step at that depth gave so many tokens."""
+    def wrote(self, depth: int, tokens: int, seconds: float, fed: int = 1) -> None:
+        """One step at that depth, in which `fed` tokens were evaluated, gave so many."""
+        if fed == 1:
+            self._of_size(1).add(depth, 1, seconds)
         self.steps.add(depth, 1, seconds)
+        self.writing.add(depth, tokens, seconds)
+
+    def wrote_singly(self, depth: int, tokens: int, seconds: float) -> None:
+        """So many steps of one token, from that depth on, took so long together."""
+        self._of_size(1).add(depth, 1, seconds / tokens)
+        self.steps.add(depth, tokens, seconds)
         self.writing.add(depth, tokens, seconds)
 
     def prefill_s(self, start: int, end: int) -> float:
@@ -148,6 +179,10 @@ class Figures:
         """How long the next call into llama.cpp takes."""
         return self.steps.seconds(start, start + 1) if writing else self._batch_s(start, count)
 
+    def piece_s(self, start: int, count: int) -> float:
+        """How long evaluating so few tokens takes, whatever they are for."""
+        return self._batch_s(start, count)
+
     def foretold(self, forecast_s: float, true_s: float) -> None:
         """A forecast has met the truth."""
         if forecast_s >= 0 and true_s > 0:
@@ -167,11 +202,36 @@ class Figures:
         )
         return tuple(speed for speed in found if speed.prefill or speed.decode)
 
+    def _of_size(self, count: int) -> Short:
+        return self.short[min(count.bit_length(), _CLASSES) - 1]
+
     def _batch_s(self, start: int, count: int) -> float:
         if not count:
             return 0.0
         by_speed = self.reading.seconds(start, start + count)
         if count >= FULL * self.batch_tokens and by_speed >= 0:
             return by_speed
-        by_count = self.ends.seconds(start, start + 1)
-        return by_count if by_count >= 0 else by_speed
+        points = [short.point(start) for short in self.short if short.sizes.seconds]
+        if not points:
+            return by_speed
+        if by_speed >= 0:
+            points.append((self.batch_tokens, self.reading.seconds(start, start + self.batch_tokens)))
+        return _between(points, count)
+
+
+def _between(points: Sequence[tuple[float, float]], count: int) -> float:
+    """The seconds of a call with `count` tokens, out of (tokens, seconds) in order.
+
+    A power of the count between two: a mixture of experts is read more and more often, but never more than
+    whole. Fewer than were ever measured take as long; more, in proportion.
+    """
+    at = bisect_right(points, (count, math.inf))
+    if at == 0:
+        return points[0][1]
+    size, seconds = points[at - 1]
+    if at == len(points):
+        return seconds * count / size
+    larger, longer = points[at]
+    if count <= size or min(seconds, longer) <= 0:
+        return seconds
+    return seconds * (max(longer / seconds, 1.0)) ** (math.log(count / size) / math.log(larger / size))

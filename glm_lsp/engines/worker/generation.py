@@ -24,20 +24,30 @@ from glm_lsp.engines.worker.drafts import Speculator
 from glm_lsp.engines.worker.figures import Figures
 from glm_lsp.engines.worker.llama import Logits
 from glm_lsp.engines.worker.model import Model
+from glm_lsp.engines.worker.mtp import Shown
+from glm_lsp.engines.worker.mtp_drafts import Mtp, MtpDrafts
+from glm_lsp.engines.worker.pieces import Pieces
 from glm_lsp.engines.worker.prefixes import Ids
 from glm_lsp.engines.worker.trunks import Lease, Pool
 from glm_lsp.engines.worker.vocabulary import Vocabulary
 
+PROMISED_SHARE, PROMISED_LEAST = 1 / 4, 128
+"""Of an answer's longest length so much is promised cells at first: few are half as long as they may be."""
+SPARE_CELLS = 64
+"""With fewer left an answer asks for more, if only the idle have to give them: drafts need some."""
+RUN_S = 0.02
+"""Tokens are written one after another for so long, if nobody else wants anything."""
+
 
 class Blocked(Enum):
-    """There is no room beside those that have begun; a later step may find some."""
+    """There is no room beside those that go before; a later step may find some."""
 
     BLOCKED = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Machine:
-    """What all generations of a worker share."""
+    """What all generations of a worker share. What drafts cost may become known only when some have begun."""
 
     model: Model
     context: Context
@@ -47,6 +57,8 @@ class Machine:
     context_tokens: int
     """Of one request."""
     costs: CostTable = field(default_factory=CostTable)
+    mtp: Mtp | None = None
+    """The layer that foretells tokens, where there is one that could pay."""
 
 
 class Generation:
@@ -75,12 +87,18 @@ class Generation:
         """So many of them there are; after the prompt the last one is never in the sequence yet."""
         self._lease: Lease | None = None
         self._speculator: Speculator | None = None
+        wanted = machine.mtp is not None and request.drafts and not self._warms
+        self._mtp = MtpDrafts(machine.mtp) if machine.mtp is not None and wanted else None
+        self._optimistic = True
         self._reached = 0
         """Tokens that were evaluated or found at any time."""
         self._cached = self._restored = self._again = self._interrupted = 0
         self._drafted = self._accepted = self._near_ties = 0
         self._prefill_s = self._decode_s = 0.0
         self._forecast_s = -1.0
+        batch = machine.context.batch_tokens
+        self._pieces = Pieces(batch, lambda size: machine.figures.piece_s(self.done, size))
+        self._steps = Pieces(batch, lambda size: machine.figures.piece_s(self._end, size))
 
     # What others may ask, from any thread.
 
@@ -103,18 +121,28 @@ class Generation:
     def next_s(self) -> float:
         """How long the next step is expected to take."""
         done, figures = self.done, self._machine.figures
-        size = min(self._machine.context.batch_tokens, self.total - done)
-        return figures.batch_s(done if size else self._end, size, writing=size <= 0)
+        if done < self.total:
+            return figures.batch_s(done, self._pieces.end(done, self.total) - done, writing=False)
+        return figures.batch_s(self._end, 1, writing=True)
+
+    @property
+    def firm(self) -> bool:
+        """The next step is not to be interrupted for anybody: else this would never get on."""
+        return (self._pieces if self.done < self.total else self._steps).firm
 
     # The thread that runs the model.
 
-    def step(self) -> Done | Blocked | None:
+    def step(self, stirred: Callable[[], bool] = lambda: True) -> Done | Blocked | None:
         """Do one step; None: there is more to do. Raises a GlmError, after which `close` is all that is left.
 
-        An interrupted step has done nothing, or less, and is done again by the next one.
+        An interrupted step has done nothing, or less, and is done again by the next one. Until `stirred` says
+        that others may want something, a step may write several tokens, for at most `RUN_S`.
         """
-        lease = self._lease
+        machine, lease = self._machine, self._lease
         if lease is None or lease.lost:
+            if lease is not None:
+                # Whoever had to give way once begins again with all that it may need.
+                self._optimistic = False
             lease = self._begin()
             if lease is None:
                 return Blocked.BLOCKED
@@ -125,16 +153,36 @@ class Generation:
                 return self._read(lease, target)
             if self._warms:
                 return self._finish(Finish.LENGTH)
-            return self._write(lease)
+            return self._write(lease, stirred) if self._has_room(lease) else Blocked.BLOCKED
         except Interrupted:
-            self._machine.context.resume()
+            machine.context.resume()
         except NoRoom as error:
-            raise EngineDied(f"The KV cache was found full where it could not be: {error}") from error
+            if not machine.pool.relieve(lease):
+                raise EngineDied(f"One request alone fills the KV cache; report this. {error}") from error
+        finally:
+            self._answer.send()
         return None
+
+    def _has_room(self, lease: Lease) -> bool:
+        """Whether the last token may be evaluated; more is promised in time, if somebody can give it."""
+        left = lease.cells - self._end
+        if left >= SPARE_CELLS or lease.cells >= self._cells:
+            return left >= 0
+        more = min(self._end + self._part, self._cells)
+        pool = self._machine.pool
+        return pool.grow(lease, more, spare=True) or left >= 0 or pool.grow(lease, more)
+
+    @property
+    def _part(self) -> int:
+        """Cells of the answer that are promised at once."""
+        most = self._cells - self.total
+        return max(int(PROMISED_SHARE * most), PROMISED_LEAST) if self._optimistic else most
 
     def pause(self) -> None:
         """Something else goes first."""
         self._interrupted += 1
+        self._pieces.paused()
+        self._steps.paused()
         if not self.writing:
             self._report()
 
@@ -167,7 +215,7 @@ class Generation:
         lease = self._machine.pool.begin(
             self._ids[:fed],
             trunk=self._trunk,
-            reserve=self._cells - fed,
+            reserve=min(self._part, self._cells - fed),
             urgency=self._request.urgency,
             evaluate=0 if writing or self._warms else 1,
         )
@@ -183,22 +231,31 @@ class Generation:
         return lease
 
     def _read(self, lease: Lease, target: int) -> Done | None:
-        """Evaluate one batch; it ends on a multiple of the batch size.
+        """Evaluate one batch, up to a multiple of the batch size, or a piece of one that was interrupted.
 
-        So an interrupted evaluation that is taken up again gives the same bits as one that was not.
+        So an evaluation that is taken up again gives the bits of one that was not; see `Pieces`.
         """
         machine, sequence = self._machine, lease.sequence
         start, size = sequence.count, machine.context.batch_tokens
-        end = min((start // size + 1) * size, target)
+        end = self._pieces.end(start, target)
         last = end == self.total and not self.writing and not self._warms
         started = time.perf_counter()
+        mtp = self._mtp
+        shown = Shown.NONE if mtp is None or self.writing else mtp.wants(end, self.total)
+        self._show(shown)
         try:
             sequence.feed(self._ids[start:end], Rows.LAST if last else Rows.NONE)
+            self._pieces.finished(time.perf_counter() - started)
+        except Interrupted:
+            self._pieces.interrupted(end - start, time.perf_counter() - started)
+            raise
         finally:
             seconds = time.perf_counter() - started
             self._prefill_s += seconds
             self._again += max(min(self._reached, sequence.count) - start, 0)
             self._reached = max(self._reached, sequence.count)
+        if mtp is not None and shown is Shown.ALL:
+            mtp.saw(start, end - start)
         machine.figures.read(start, end - start, seconds)
         machine.pool.keep_trunk(lease)
         if self.writing:
@@ -212,28 +269,84 @@ class Generation:
             return self._finish(Finish.LENGTH)
         return self._choose(machine.context.all_logits(), _NONE)
 
-    def _write(self, lease: Lease) -> Done | None:
+    def _write(self, lease: Lease, stirred: Callable[[], bool]) -> Done | None:
         """Evaluate the last token, and a draft with it; choose what follows each."""
-        sequence, base = lease.sequence, self._end
+        sequence, base, size = lease.sequence, self._end, 1
         started = time.perf_counter()
-        draft = self._draft(min(self._answer.left - 1, lease.cells - base))
-        feed = self._ids[base - 1 : base + len(draft)]
-        feed[1:] = draft
         try:
+            draft = self._draft(min(self._answer.left - 1, lease.cells - base))
+            if not len(draft) and self._mtp is None:
+                return self._write_on(lease, stirred)
+            size += len(draft)
+            feed = self._ids[base - 1 : base + len(draft)]
+            feed[1:] = draft
+            self._show(Shown.NONE if self._mtp is None else Shown.CHOSEN)
             sequence.feed(feed, Rows.ALL if len(draft) else Rows.LAST)
+            self._steps.finished(time.perf_counter() - started)
             done = self._choose(self._machine.context.all_logits(), draft)
+            if self._mtp is not None:
+                self._mtp.saw(base - 1, self._end - base)
+        except Interrupted:
+            self._steps.interrupted(size, time.perf_counter() - started)
+            raise
         finally:
             self._decode_s += time.perf_counter() - started
         # Of the draft only what was chosen as well.
         sequence.cut(self._end - 1)
         self._reached = max(self._reached, sequence.count)
-        self._machine.figures.wrote(base, self._end - base, time.perf_counter() - started)
+        self._machine.figures.wrote(base, self._end - base, time.perf_counter() - started, size)
+        return done
+
+    def _write_on(self, lease: Lease, stirred: Callable[[], bool]) -> Done | None:
+        """Write token after token, until there is a draft or something else to look at.
+
+        A small model takes a millisecond or two for a token, and whatever runs between two of them finds its
+        code and data gone from the processor's caches: so little runs there, and the books are kept once.
+        """
+        sequence, context, ids, base = lease.sequence, self._machine.context, self._ids, self._end
+        # Where cells must be asked for, the next step does.
+        last = lease.cells - (SPARE_CELLS if lease.cells < self._cells else 0)
+        started = called = time.perf_counter()
+        try:
+            while True:
+                sequence.feed_one(int(ids[self._end - 1]))
+                done = self._choose(context.all_logits(), _NONE)
+                if done is not None or stirred() or self._end > last:
+                    break
+                most = min(self._answer.left, last - self._end) if self._speculator is not None else 0
+                if most and len(self._draft(most)):
+                    break
+                called = time.perf_counter()
+                if called - started > RUN_S:
+                    break
+        except Interrupted:
+            self._steps.interrupted(1, time.perf_counter() - called)
+            if self._end == base:
+                raise
+            done = None
+            context.resume()
+        else:
+            called = time.perf_counter()
+        finally:
+            self._reached = max(self._reached, sequence.count)
+        if self._end > base:
+            self._steps.finished(called - started)
+            self._machine.figures.wrote_singly(base, self._end - base, called - started)
         return done
 
     def _draft(self, most: int) -> Ids:
         if self._speculator is None or most <= 0:
             return _NONE
-        return self._speculator.propose(min(most, self._machine.context.batch_tokens - 1))
+        most = min(most, self._steps.most - 1)
+        if most <= 0:
+            return _NONE
+        if self._mtp is None or not self._speculator.useful:
+            return self._speculator.propose(most)
+        return self._mtp.propose(self._ids[: self._end], most, self._speculator)
+
+    def _show(self, states: Shown) -> None:
+        if self._machine.mtp is not None:
+            self._machine.mtp.head.show(states)
 
     def _choose(self, rows: Logits, draft: Ids) -> Done | None:
         """Choose a token from each row in turn, as long as the draft had foretold the one before."""
@@ -242,8 +355,9 @@ class Generation:
         for at, row in enumerate(rows):
             token = self._answer.next(row)
             # What was read in a drafted batch stays in the cache: its last bits are in all that follows.
-            drafted = len(draft) or self._drafted
-            if drafted and self._answer.doubtful(row, token, self._machine.costs.noise):
+            # Where the model's states are kept, other kernels have led to the first choice too.
+            drafted = len(draft) or self._drafted or (self._mtp is not None and not self.writing)
+            if drafted and self._answer.doubtful(row, token, self._machine.costs.noise_at(self._end)):
                 self._near_ties += 1
             self._ids[self._end] = token
             self._end += 1
@@ -260,7 +374,9 @@ class Generation:
     def _learn(self, chosen: Ids, draft: Ids) -> None:
         costs = self._machine.costs
         if self._speculator is None and self._request.drafts and costs.ratios:
-            self._speculator = Speculator(costs, self._ids[: self.total].copy())
+            vocabulary, prompt = self._machine.vocabulary, self._ids[: self.total].copy()
+            source = vocabulary.encode([(self._request.source, False)]).ids
+            self._speculator = Speculator(costs, prompt, source, vocabulary.marks)
         if self._speculator is None:
             return
         if len(draft):
@@ -271,6 +387,8 @@ class Generation:
             self._drafted += len(draft)
             self._accepted += accepted
         self._speculator.append(chosen)
+        if self._mtp is not None:
+            self._mtp.learn(chosen)
 
     def _report(self) -> None:
         self._send(Progress(self._request.id, self.done, self.total, self.seconds_left))
@@ -288,6 +406,8 @@ class Generation:
             decode_seconds=self._decode_s,
             drafted_tokens=self._drafted,
             accepted_tokens=self._accepted,
+            mtp_drafted_tokens=self._mtp.drafted if self._mtp is not None else 0,
+            mtp_accepted_tokens=self._mtp.accepted if self._mtp is not None else 0,
             interrupted=self._interrupted,
             evaluated_again=self._again,
             restored_tokens=self._restored,

@@ -98,9 +98,8 @@ def _part(digest: hashlib.blake2b, head: GgufHead) -> None:
             first = min((tensor.start for tensor in head.tensors), default=_HEAD_BYTES)
             digest.update(file.read(min(first, _HEAD_BYTES)))
             for tensor in head.tensors:
-                end = tensor.end if tensor.end is not None else tensor.start + _SAMPLE_BYTES
-                middle = (tensor.start + end) // 2
-                file.seek(max(min(middle, end - _SAMPLE_BYTES), tensor.start))
+                middle = (tensor.start + tensor.end) // 2
+                file.seek(max(min(middle, tensor.end - _SAMPLE_BYTES), tensor.start))
                 digest.update(file.read(_SAMPLE_BYTES))
     except OSError as error:
         reason = error.strerror or str(error)

@@ -70,8 +70,12 @@ class _Beats:
             kind, _, sentence = line.removeprefix(FAREWELL).strip().partition(" ")
             self.farewell = ("" if kind == "-" else kind, sentence)
         else:
-            patience_s, self._patience_s = self._patience_s, float(line)
+            try:
+                patience_s = float(line)
+            except ValueError:
+                return  # whatever native code, or a .pth file, has printed before the pipe was ours alone
             if patience_s != self._patience_s:
+                self._patience_s = patience_s
                 self._changed.set()
 
 
@@ -83,6 +87,12 @@ def keep(at: Place) -> int:
     # Nobody else's by now: what was left there would have clients wait for somebody who is no worker.
     rendezvous.leave(at)
     lock.name()
+    try:
+        # Before we leave: whoever started us is told where there can be none.
+        log = _new_log(at)
+    except OSError as error:
+        sys.stderr.write(f"its log {at.log} cannot be made ({error.strerror or error}).\n")
+        return 1
     if hasattr(os, "fork"):
         # Nobody may have to wait for us: who started us reads our process id and sees a child that has ended.
         if child := os.fork():
@@ -90,7 +100,6 @@ def keep(at: Place) -> int:
             sys.stdout.flush()
             return 0
         os.setsid()
-    log = _new_log(at)
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123 (needs the descriptor, not a path)
         os.dup2(nothing.fileno(), 0)
     os.dup2(log, 1)
@@ -99,7 +108,10 @@ def keep(at: Place) -> int:
     status, silence_s, beats, pid = _worker(at, lock)
     kind, message = _ending(at, status, silence_s, beats.farewell)
     rendezvous.leave(at)
-    rendezvous.publish(at, Obituary(pid, os.getpid(), kind, message))
+    try:
+        rendezvous.publish(at, Obituary(pid, os.getpid(), kind, message))
+    except OSError as error:
+        sys.stderr.write(f"{message} (This cannot be written to {at.last}: {error.strerror or error}.)\n")
     lock.release()
     return 0
 
@@ -129,7 +141,7 @@ def _worker(at: Place, lock: Lock) -> tuple[int, float, _Beats, int]:
 
 def _new_log(at: Place) -> int:
     """An empty log; the one before is kept beside it."""
-    if at.log.exists():
+    if os.path.lexists(at.log):
         at.log.replace(at.old_log)
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
     return os.open(at.log, flags, 0o600)
@@ -153,9 +165,10 @@ def _ending(at: Place, status: int, silence_s: float, farewell: tuple[str, str] 
         how = f"was ended by {name}{f' ({cause})' if cause else ''}"
     else:
         how = f"ended with status {status}"
+    remedy = f" {_OUT_OF_MEMORY}" if -status == getattr(signal, "SIGKILL", 0) else ""
     said = last_words(at.log)
     return "EngineDied", (
-        f"The embedded engine's worker {how}. {AGAIN}{f' Its last words: {said}' if said else ''}"
+        f"The embedded engine's worker {how}. {AGAIN}{remedy}{f' Its last words: {said}' if said else ''}"
     )
 
 
@@ -170,6 +183,7 @@ def last_words(log: Path) -> str:
     return " | ".join(deque((line.strip()[:300] for line in lines if line.strip()), _LAST_WORDS))
 
 
+_OUT_OF_MEMORY = "If memory ran out, lower model.kv_tokens or model.context_tokens, or end other programs."
 _CAUSES = {
     "SIGKILL": "from outside, or by the system for lack of memory",
     "SIGABRT": "an assertion in llama.cpp failed",

@@ -13,15 +13,18 @@ from typing import Protocol, TypeVar
 
 from glm_lsp.engines import probe
 from glm_lsp.engines.probe import gigabytes
+from glm_lsp.engines.worker.fetching import Data, Fetcher
 from glm_lsp.engines.worker.prefixes import Ids
-from glm_lsp.engines.worker.saved import Found, SavedKv
+from glm_lsp.engines.worker.saved import NEAR_SHARE, Found, SavedKv
 
 LEAST_TOKENS = 256
 """Shorter ones are evaluated anew."""
 LEAST_GAIN_S = 1.0
 NEW_SHARE, NEW_SHARE_AT_END = 1 / 8, 1 / 32
-"""What is saved already is written again, with more, only when so much of it would be new: the loss is
-bounded, and the disk is not worn out by a prompt that grows line by line."""
+REWRITE_S = 10.0
+"""What is saved already, or nearly, is written again only when so much of it would be new, and evaluating
+that would take longer: the loss is bounded, and the disk is not worn out by a prompt that grows line by
+line."""
 TIMES_THE_COST = 4.0
 LEAST_IDLE_S, IDLE_PER_STALL = 2.0, 20.0
 """Idle for so many times the copy's length: then a keystroke meets it rarely, and waits little for it."""
@@ -71,6 +74,7 @@ class Keeping:
         evaluate_s: Callable[[int, int], float],
         free_bytes: Callable[[], int | None] = lambda: probe.machine().free_bytes,
     ) -> None:
+        self.fetcher = Fetcher(saved)
         self._saved = saved
         self._bytes_per_token = bytes_per_token
         self._evaluate_s = evaluate_s
@@ -84,23 +88,34 @@ class Keeping:
         Restoring takes `entry_tokens` cells at first, and needs them free.
         """
         found = self._saved.best(ids)
-        if found is None or found.tokens - held < LEAST_TOKENS:
-            return None
-        return found if self._evaluate_s(held, found.tokens) > self.restore_s(found.data_bytes) else None
+        return found if found is not None and self._gains(found, held) else None
+
+    def _gains(self, found: Found, held: int) -> bool:
+        if found.tokens - held < LEAST_TOKENS:
+            return False
+        return self._evaluate_s(held, found.tokens) > self.restore_s(found.data_bytes)
 
     def restore(self, context: Restoring[K_co], found: Found, ids: Ids) -> K_co | None:
         """Bring a saved prompt into the KV cache, cut to what it has in common with `ids`; None if it is
         damaged, gone, or refused by llama.cpp. Raises what `Context.restore` raises."""
         loaded = self._saved.load(found)
-        if loaded is None:
-            return None
-        data, tokens = loaded
-        sequence = context.restore(data, tokens)
+        sequence = self.place(context, found, loaded) if loaded is not None else None
+        if sequence is not None:
+            sequence.cut(sequence.common(ids))
+        return sequence
+
+    def place(self, context: Restoring[K_co], found: Found, loaded: Data) -> K_co | None:
+        """The same with what the fetcher has read, whole."""
+        sequence = context.restore(*loaded)
         if sequence is None:
             self._saved.reject(found, "llama.cpp does not take it")
-            return None
-        sequence.cut(sequence.common(ids))
         return sequence
+
+    def read_ahead(self) -> None:
+        """Begin to read what was used last, if that is sooner done than evaluating it."""
+        found = self._saved.newest()
+        if found is not None and self._gains(found, 0):
+            self.fetcher.ahead(found)
 
     def save_idle(self, sequence: Kept, idle_s: float) -> bool:
         """Save a prompt if that is worth it and nobody has asked for anything for long enough."""
@@ -159,6 +174,8 @@ class Keeping:
         enough = gain_s >= LEAST_GAIN_S and self._evaluate_s(0, count) >= TIMES_THE_COST * self.restore_s(
             size
         )
+        if found is not None and start >= NEAR_SHARE * max(count, found.entry_tokens):
+            enough = enough and gain_s >= REWRITE_S
         return gain_s if enough and count - start >= max(new_share * count, LEAST_TOKENS) else 0.0
 
     def _save(self, sequence: Kept) -> bool:

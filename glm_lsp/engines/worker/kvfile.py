@@ -41,7 +41,7 @@ class Damaged(Exception):  # noqa: N818 (reads as the state that it is)
 
 
 class Abandoned(Exception):  # noqa: N818 (an event, not a fault)
-    """The writing was given up because the process ends."""
+    """Writing or reading was given up: the process ends, or somebody waits for something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +100,12 @@ def read_tokens(handle: int, head: Head) -> bytes:
     return tokens
 
 
-def read_data(handle: int, head: Head) -> memoryview:
-    """Read and check the data; the memory it takes is the data's size, once. Raises Damaged, OSError or
-    MemoryError."""
+def read_data(handle: int, head: Head, wanted: Callable[[], bool] = lambda: True) -> memoryview:
+    """Read and check the data; the memory it takes is the data's size, once.
+
+    `wanted` is asked between blocks; Abandoned is raised when it says no. Raises Damaged, OSError or
+    MemoryError.
+    """
     if not head.data_bytes:
         raise Damaged("it holds no data")
     # Not zero-filled by us and given back to the system as a whole, unlike a bytearray.
@@ -114,6 +117,8 @@ def read_data(handle: int, head: Head) -> memoryview:
     digests: list[Future[bytes]] = []
     with ThreadPoolExecutor(min(_cores(), 4), "kv-check") as pool:
         for start in range(0, head.data_bytes, BLOCK_BYTES):
+            if not wanted():
+                raise Abandoned
             block = data[start : start + BLOCK_BYTES]
             _read_all(handle, block, head.data_at + start)
             digests.append(pool.submit(_digest, block))

@@ -15,7 +15,6 @@ import os
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -44,7 +43,7 @@ from glm_lsp.engines.frames import (
 )
 from glm_lsp.engines.rendezvous import Obituary, Place
 from glm_lsp.engines.worker import conflict
-from glm_lsp.engines.worker.clients import MOST_CLIENTS, Client, Desk, say
+from glm_lsp.engines.worker.clients import MOST_CLIENTS, Client, Desk, Outbox, say
 from glm_lsp.engines.worker.keeper import AGAIN, FAREWELL
 from glm_lsp.engines.worker.pulse import Pulse
 
@@ -89,9 +88,8 @@ class Listener:
         self._fraction = 0.0
         self._ready: Ready | None = None
         self._ending = False
-        self._outgoing: deque[tuple[int, bytes]] = deque()
-        self._scheduled = False
         self._loop = asyncio.new_event_loop()
+        self._outbox = Outbox(self._loop, self._deliver)
         self._server: asyncio.Server | None = None
         self._socket_inode = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -135,11 +133,8 @@ class Listener:
         self._thread.join()
 
     def send(self, client: int, reply: Reply) -> None:
-        """From any thread; returns at once."""
-        self._outgoing.append((client, encode(reply)))
-        if not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon_threadsafe(self._flush)
+        """From any thread; returns at once. Text may wait a moment for more, all else takes it along."""
+        self._outbox.put(client, reply)
 
     def _broadcast(self, reply: Reply) -> None:
         for number in list(self._clients):
@@ -167,18 +162,13 @@ class Listener:
         self._keep(self._loop.create_task(self._watch()))
 
     async def _listen(self) -> None:
-        socket = rendezvous.listen(self._at)
         start = asyncio.start_server if sys.platform == "win32" else asyncio.start_unix_server
-        self._server = await start(self._serve, sock=socket)
+        self._server = await start(self._serve, sock=rendezvous.listen(self._at))
         self._socket_inode = self._at.socket.lstat().st_ino
 
-    def _flush(self) -> None:
-        # Before the queue is read: whoever appends from now on schedules another.
-        self._scheduled = False
-        while self._outgoing:
-            number, data = self._outgoing.popleft()
-            if (client := self._clients.get(number)) is not None:
-                client.send(data)
+    def _deliver(self, number: int, data: bytes) -> None:
+        if (client := self._clients.get(number)) is not None:
+            client.send(data)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         client: Client | None = None
@@ -354,8 +344,14 @@ class Listener:
                 async with asyncio.timeout(min(BEAT_S, patience_s / 4)):
                     await self._wake.wait()
         while True:
-            # Saving what was read may take a while, and the keeper is to know that we live.
+            # Saving what was read may take a while: the keeper is to know that we live, and whoever stops us.
+            stuck_s = self.pulse.stuck_s()
+            if stuck_s > self._patience_s():
+                say(f"A call into llama.cpp has not come back for {stuck_s:.0f} s; we end without it.")
+                os._exit(1)
             self._tell_keeper(f"{self._patience_s()}")
+            for client in self._clients.values():
+                client.send(encode(Alive(stuck_s)))
             await asyncio.sleep(BEAT_S)
 
     def _patience_s(self) -> float:
@@ -399,7 +395,7 @@ class Listener:
         rendezvous.leave(self._at)
         line = " ".join(message.split())
         self._tell_keeper(f"{FAREWELL} {kind or '-'} {line}")
-        self._flush()
+        self._outbox.flush()
         for client in self._served():
             client.send(encode(Failed(None, kind or "EngineUnavailable", message)))
         self._desk.close()
@@ -414,7 +410,7 @@ class Listener:
 
     async def _hang_up(self) -> None:
         """Send what is left to those who read, and close every connection."""
-        self._flush()
+        self._outbox.flush()
         clients = list(self._clients.values())
         for client in clients:
             client.writer.close()

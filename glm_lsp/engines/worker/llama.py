@@ -6,6 +6,7 @@ One thread makes every call into it but `context.Context.interrupt`, which may c
 from __future__ import annotations
 
 import ctypes
+import importlib
 import re
 from collections import deque
 from typing import Any
@@ -58,6 +59,14 @@ def start() -> None:
     """Prepare the library; again is no harm."""
     L.llama_log_set(_log_callback, None)
     L.llama_backend_init()
+
+
+def extension() -> Any | None:
+    """The bindings of llama.cpp's experimental calls; None where this version has none, or others."""
+    try:
+        return importlib.import_module("llama_cpp.llama_cpp_ext")
+    except (ImportError, AttributeError):
+        return None
 
 
 def last_errors() -> str:

@@ -19,6 +19,8 @@ _PER_CHOSEN_CELL = 32.0
 _CHOSEN_CELLS = 4096
 """Buffer bytes per token of a batch: for each cell, and more for those that the indexer chooses."""
 _LAYER = re.compile(r"blk\.(\d+)\.")
+EXPERTS = re.compile(r"blk\.\d+\.ffn_\w+_(?:ch)?exps\.")
+"""Tensors of which a token needs a part only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ def needs(facts: ModelFacts, placement: Placement, kv_bytes_f16: int) -> tuple[N
     kept = [re.compile(pattern) for pattern in placement.overrides]
     host = gpu = largest_kept = 0
     for tensor in facts.tensors:
-        size = (tensor.end or tensor.start) - tensor.start
+        size = tensor.end - tensor.start
         if not _on_gpu(tensor, first, facts.layers):
             host += size
         elif any(pattern.search(tensor.name) for pattern in kept):
@@ -65,6 +67,15 @@ def needs(facts: ModelFacts, placement: Placement, kv_bytes_f16: int) -> tuple[N
     return Need(host, kv - kv_gpu, 0), Need(gpu, kv_gpu, buffers + 2 * largest_kept)
 
 
+def on_host(facts: ModelFacts, placement: Placement) -> Iterator[Tensor]:
+    """The tensors that stay in main memory."""
+    first = first_gpu_layer(facts.layers, placement.gpu_layers)
+    kept = [re.compile(pattern) for pattern in placement.overrides]
+    for tensor in facts.tensors:
+        if not _on_gpu(tensor, first, facts.layers) or any(p.search(tensor.name) for p in kept):
+            yield tensor
+
+
 def first_gpu_layer(layers: int, gpu_layers: int) -> int:
     """Layers from this one on are on the GPU; `layers` stands for the output layer, one more for none."""
     return 0 if gpu_layers < 0 else max(layers + 1 - gpu_layers, 0)
@@ -76,13 +87,19 @@ def _on_gpu(tensor: Tensor, first: int, layers: int) -> bool:
     return tensor.name.startswith("output") and layers >= first
 
 
-def check_host(need: Need, free_bytes: int | None) -> None:
-    """Raise ConfigError with the figures if main memory would not do: better than the OOM killer."""
-    if free_bytes is None or need.total <= free_bytes:
+def check_host(need: Need, free_bytes: int | None, *, mapped: bool = False) -> None:
+    """Raise ConfigError with the figures if main memory would not do: better than the OOM killer.
+
+    Mapped weights need no room: what finds none is read from the disk again, see `paging`.
+    """
+    firm = need.kv + need.buffers
+    if free_bytes is None or (firm if mapped else need.total) <= free_bytes:
         return
+    slowly = firm <= free_bytes and "run it slowly from the disk (model.mmap = true, model.mlock = false)"
     raise ConfigError(
         f"The model needs {need.told('memory')}, but only {gigabytes(free_bytes)} are free. Lower "
-        "model.kv_tokens or model.context_tokens, choose a smaller quantisation, or end other programs."
+        "model.kv_tokens or model.context_tokens, choose a smaller quantisation, "
+        f"{f'{slowly}, ' if slowly else ''}or end other programs."
     )
 
 

@@ -17,6 +17,7 @@ from glm_lsp.engines.worker.placement import Placement
 
 _BUFFER = re.compile(r"(\S+) +model buffer size = +([\d.]+) MiB")
 _OVERRIDDEN = re.compile(r"tensor (\S+) \(\d+ MiB \S+\) buffer type overridden to (\S+)")
+_STRANGE = re.compile(r"tensor '(.*?)' has invalid ggml type (-?\d+)")
 _MLOCK = re.compile(r"failed to mlock|mlock not supported")
 
 
@@ -65,6 +66,9 @@ class Model:
                 f"The model in {path} has a recurrent memory, which cannot be shared between prompts; "
                 "choose a model with attention alone."
             )
+        if L.llama_model_has_encoder(self.handle):
+            self.close()
+            raise ModelFileError(f"The model in {path} reads with an encoder; choose one that only writes.")
 
     def _read(self, lines: Iterable[str]) -> None:
         """What llama.cpp has said about where things went."""
@@ -81,7 +85,7 @@ class Model:
     def piece(self, token: int) -> bytes:
         """The bytes that a token adds to a text; empty for special tokens."""
         count = L.llama_token_to_piece(self.vocab, token, self._buffer, len(self._buffer), 0, False)
-        return self._buffer.raw[: max(count, 0)]
+        return ctypes.string_at(self._buffer, max(count, 0))
 
     def ends(self, token: int) -> bool:
         """The model ends its turn with this token."""
@@ -100,6 +104,7 @@ def _parameters(placement: Placement) -> Any:
     # Repacked weights (AMX and the like) end glm-dsa's graph in an assertion, or give nonsense, where the
     # file has eight-bit or f16 attention matrices: seen with llama.cpp of llama-cpp-python 0.3.36.
     params.use_extra_bufts = False
+    params.load_mtp = placement.mtp
     if placement.mmap and placement.gpu_layers and not placement.mlock:
         # Some GPUs cannot take weights from a mapped file; llama.cpp knows which.
         params.load_mode = L.LLAMA_LOAD_MODE_AUTO
@@ -123,6 +128,11 @@ def _overrides(patterns: tuple[str, ...]) -> Any:
 def _refusal(path: Path, placement: Placement, said: str) -> str:
     if NO_MEMORY.search(said):
         return placement.refused("the model's weights", said)
+    if match := _STRANGE.search(said):
+        return (
+            f"The model file {path} has tensor '{match[1]}' in a quantisation that the installed llama.cpp "
+            f"does not know (type {match[2]}); choose a file with another one, or update llama-cpp-python."
+        )
     if "regex" in said.lower() or ("regular expression" in said.lower()):
         shown = ", ".join(f"'{pattern}'" for pattern in placement.overrides)
         return f"llama.cpp cannot read a regular expression of model.tensor_overrides ({shown}).{said}"

@@ -41,6 +41,13 @@ class Placement:
     kv_type: str = "f16"
     mmap: bool = True
     mlock: bool = False
+    mtp: bool = False
+    """With the layer that foretells tokens."""
+
+    @property
+    def mapped(self) -> bool:
+        """Weights in main memory are the file's own pages, which the system may drop and read again."""
+        return self.mmap and not self.mlock
 
     def refused(self, what: str, said: str) -> str:
         """The sentence for memory that was not to be had; `said` is llama.cpp's own word."""

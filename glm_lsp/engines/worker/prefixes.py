@@ -35,6 +35,13 @@ def chunks(raw: bytes) -> Chunks:
     return np.frombuffer(b"".join(digests), dtype=np.uint64)
 
 
+def common_chunks(a: Chunks, b: Chunks) -> int:
+    """How many chunks two runs have in common from the first on."""
+    size = min(len(a), len(b))
+    differing = np.flatnonzero(a[:size] != b[:size])
+    return int(differing[0]) if len(differing) else size
+
+
 def common_bytes(a: bytes, b: bytes) -> int:
     """How many tokens two runs, given as bytes, have in common from the first on."""
     size = min(len(a), len(b)) // 4
@@ -57,9 +64,7 @@ def best(
     promising: list[tuple[int, str]] = []
     most = 0
     for name, tokens, known in runs:
-        size = min(len(wanted), len(known))
-        differing = np.flatnonzero(wanted[:size] != known[:size])
-        whole = int(differing[0]) if len(differing) else size
+        whole = common_chunks(wanted, known)
         if whole > most:
             most, promising = whole, []
         if whole == most:

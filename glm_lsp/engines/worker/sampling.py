@@ -9,6 +9,7 @@ repetition penalty: code repeats itself, and a penalty would break its indentati
 from __future__ import annotations
 
 import hashlib
+import math
 from typing import Protocol
 
 import numpy as np
@@ -95,7 +96,7 @@ class Chooser:
 
     def _one(self, logits: Logits, draw: int) -> int:
         best = int(logits.argmax())
-        if not np.isfinite(logits[best]):
+        if not math.isfinite(logits[best]):
             raise EngineDied("The model gave no usable probabilities; the model file is likely damaged.")
         if self.greedy:
             return best

@@ -18,8 +18,6 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from glm_lsp.disk.store import Refused
 from glm_lsp.engines import probe
 from glm_lsp.engines.probe import gigabytes
@@ -28,6 +26,8 @@ from glm_lsp.engines.worker.prefixes import Chunks, Ids
 
 AGAIN_S = 600.0
 """After a failed write nothing is written for so long: a full disk does not become empty by trying."""
+NEAR_SHARE = 2 / 3
+"""Two prompts that have so much of the longer one in common are kept once: as the newer one."""
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LEFT_FREE_BYTES = 256 << 20
 _MOST_WAITING = 2
@@ -92,10 +92,26 @@ class SavedKv:
         """The entry with the longest common prefix, or None. A few milliseconds with hundreds of entries."""
         return self._best(prefixes.to_bytes(tokens)) if self.cap_bytes > 0 and len(tokens) else None
 
-    def load(self, found: Found) -> tuple[memoryview, Ids] | None:
+    def newest(self) -> Found | None:
+        """The entry that was used last, whole."""
+        if self.cap_bytes <= 0:
+            return None
+        try:
+            with self._lock, shelf.opened(self.directory) as directory:
+                self._look(directory)
+                used = [file.name for file in shelf.lying(directory) if file.name in self._known]
+                if not used:
+                    return None
+                known = self._known[used[-1]]
+                return Found(known.tokens, used[-1], known.tokens, known.data_bytes)
+        except OSError:
+            return None
+
+    def load(self, found: Found, wanted: Callable[[], bool] = lambda: True) -> tuple[memoryview, Ids] | None:
         """An entry's data and all of its tokens, checked; None where it is gone, damaged or does not fit.
 
-        The data is in memory of its own, which is free again when the last view of it is gone.
+        The data is in memory of its own, which is free again when the last view of it is gone. From any
+        thread; `wanted` is asked between blocks, and None returned when it says no.
         """
         started = time.perf_counter()
         try:
@@ -104,9 +120,11 @@ class SavedKv:
                 free = probe.machine().free_bytes
                 if free is not None and head.data_bytes + _LEFT_FREE_BYTES > free:
                     raise MemoryError
-                data = kvfile.read_data(handle, head)
+                data = kvfile.read_data(handle, head, wanted)
                 with contextlib.suppress(OSError):
                     os.utime(handle)
+        except kvfile.Abandoned:
+            return None
         except kvfile.Damaged as damage:
             self._reject(found.entry, str(damage))
             return None
@@ -343,7 +361,7 @@ class SavedKv:
         with shelf.opened(self.directory, make=True) as directory:
             with self._lock:
                 self._look(directory)
-                superseded = self._begun_by(directory, job)
+                superseded = self._superseded(directory, job)
             size = kvfile.size_bytes(self.identity, len(job.tokens) // 4, len(job.data))
             part, handle = shelf.reserve(directory, job.name, size, self.cap_bytes, superseded)
             try:
@@ -356,23 +374,30 @@ class SavedKv:
                 os.close(handle)
             with contextlib.suppress(OSError):
                 os.fsync(directory)
+            # Only now: the newer one is safely there.
             for name in superseded:
                 shelf.remove(directory, name)
             with self._lock:
                 self._rejected.discard(job.name)
 
-    def _begun_by(self, directory: int, job: _Waiting) -> list[str]:
-        """The entries whose tokens the new one begins with: it serves whatever they did."""
+    def _superseded(self, directory: int, job: _Waiting) -> list[str]:
+        """The entries that are no longer needed beside the new one: it begins with them, or nearly does.
+
+        The rest of a near one is evaluated again if it is ever wanted: dearer than the disk, but each place
+        in a repository that somebody completes at once would leave a copy of nearly the same gigabytes.
+        """
         names: list[str] = []
         begins = prefixes.chunks(job.tokens)
+        count = len(job.tokens) // 4
         for name, known in self._known.items():
-            same = np.array_equal(known.chunks, begins[: len(known.chunks)])
-            if not same or 4 * known.tokens >= len(job.tokens):
-                continue
-            with contextlib.suppress(OSError, kvfile.Damaged), _closing(directory, name) as handle:
-                if job.tokens.startswith(os.pread(handle, 4 * known.tokens, known.tokens_at)):
-                    names.append(name)
-        return names
+            common = prefixes.CHUNK_TOKENS * prefixes.common_chunks(known.chunks, begins)
+            if common >= NEAR_SHARE * max(count, known.tokens):
+                names.append(name)
+            elif common // prefixes.CHUNK_TOKENS == len(known.chunks) and known.tokens < count:
+                with contextlib.suppress(OSError, kvfile.Damaged), _closing(directory, name) as handle:
+                    if job.tokens.startswith(os.pread(handle, 4 * known.tokens, known.tokens_at)):
+                        names.append(name)
+        return [name for name in names if name != job.name]
 
 
 @contextlib.contextmanager

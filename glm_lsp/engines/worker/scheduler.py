@@ -16,11 +16,10 @@ from enum import StrEnum
 from typing import Any
 
 from glm_lsp.engines.frames import Cancelled, Generate, Progress, Reply
+from glm_lsp.engines.worker.pieces import INTERRUPTED_S
 
 SLICE_S = 30.0
 """So much work is done for a client before an equally urgent one of another client has its turn."""
-INTERRUPTED_S = 0.3
-"""A call into llama.cpp that is expected to take longer still is interrupted for more urgent work."""
 
 
 class State(StrEnum):
@@ -62,12 +61,16 @@ class Scheduler:
     ) -> None:
         self.interrupt = interrupt
         self.left_s = left_s
+        self.stirred = False
+        """Somebody has come, gone or changed since the thread that runs the model has set this to false."""
         self._changed = threading.Condition()
         self._jobs: list[Job] = []
         self._running: Job | None = None
         self._arrived = 0
         self._served: dict[int, float] = {}
         self._closed = False
+        self._aside = False
+        self._nudged = False
 
     # From the listener's thread.
 
@@ -83,7 +86,9 @@ class Scheduler:
             self._jobs.append(job)
             if first := self._before(job):
                 send(Progress(request.id, 0, 0, waiting=first))
-            self._changed.notify_all()
+            self._stir()
+            if self._aside:
+                self.interrupt()
             self._hurry()
 
     def cancel(self, client: int, identity: int) -> None:
@@ -91,7 +96,7 @@ class Scheduler:
         with self._changed:
             for job in [j for j in self._jobs if j.client == client and j.request.id == identity]:
                 self._stop(job, tell=True)
-            self._changed.notify_all()
+            self._stir()
 
     def drop(self, client: int) -> None:
         """The client has gone: stop everything that it had asked for."""
@@ -99,7 +104,7 @@ class Scheduler:
             for job in [j for j in self._jobs if j.client == client]:
                 self._stop(job, tell=False)
             self._served.pop(client, None)
-            self._changed.notify_all()
+            self._stir()
 
     def working_for(self) -> Collection[int]:
         """The clients with work, waiting or running."""
@@ -112,7 +117,17 @@ class Scheduler:
             self._closed = True
             for job in list(self._jobs):
                 self._stop(job, tell=False)
-            self._changed.notify_all()
+            if self._aside:
+                self.interrupt()
+            self._stir()
+
+    def nudge(self) -> None:
+        """There may be room again, or something to do beside all jobs: `next` looks, and ends its wait."""
+        self.unblock()
+        with self._changed:
+            self._nudged = True
+            self._stir()
+            self._hurry()
 
     @property
     def jobs(self) -> tuple[Job, ...]:
@@ -129,11 +144,13 @@ class Scheduler:
     def next(self, wait_s: float | None = None) -> Job | None:
         """Wait for the job to go on with, and make it the running one; None when closed or after `wait_s`.
 
+        Or when nudged while there is none.
         Cancelled ones that have begun come first: what they hold is to be let go.
         """
         with self._changed:
             self._pause()
-            self._changed.wait_for(lambda: self._closed or self._best() is not None, wait_s)
+            self._changed.wait_for(lambda: self._closed or self._nudged or self._best() is not None, wait_s)
+            self._nudged = False
             job = self._best()
             if job is None or (self._closed and not job.cancelled):
                 return None
@@ -141,6 +158,20 @@ class Scheduler:
                 job.state, job.slice_s = State.RUNNING, 0.0
             self._running = job
             return job
+
+    def aside(self) -> bool:
+        """Whether there is no job, so that something else may be done: whoever comes interrupts it.
+
+        To be called before each call into llama.cpp that is for none, and `back` after it.
+        """
+        with self._changed:
+            self._aside = not self._jobs and not self._closed
+            return self._aside
+
+    def back(self) -> None:
+        """Whatever was done for no job is done, or interrupted."""
+        with self._changed:
+            self._aside = False
 
     def should_yield(self, job: Job) -> bool:
         """Whether another goes first now: a more urgent one, or an equal one whose turn it is."""
@@ -164,7 +195,7 @@ class Scheduler:
         with self._changed:
             for job in self._jobs:
                 job.blocked = False
-            self._changed.notify_all()
+            self._stir()
 
     def finish(self, job: Job) -> None:
         """The job has ended, however it did."""
@@ -175,9 +206,13 @@ class Scheduler:
                 self._running = None
             for other in self._jobs:
                 other.blocked = False
-            self._changed.notify_all()
+            self._stir()
 
     # With the lock held.
+
+    def _stir(self) -> None:
+        self.stirred = True
+        self._changed.notify_all()
 
     def _join(self, client: int) -> None:
         """Whoever comes anew, or again, gets no credit for the time in which it asked for nothing."""

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from glm_lsp.core.errors import ConfigError
 from glm_lsp.core.template import END_TOKENS, SPECIAL_TOKENS
 from glm_lsp.engines.tokenizers import GgufTokenizer
+from glm_lsp.engines.worker.forms import Marks
 
 Ids = npt.NDArray[np.int32]
 
@@ -56,6 +57,13 @@ class Vocabulary:
             "|".join(re.escape(t) for t in sorted(special, key=len, reverse=True)) or "$^"
         )
         self._encoded: OrderedDict[str, Ids] = OrderedDict()
+        self._pieces: dict[int, bytes] = {}
+        """Of the tokens that answers have had so far: no more than the vocabulary has."""
+
+    @cached_property
+    def marks(self) -> Marks:
+        """What drafts go by in an answer's form."""
+        return Marks(lambda token: self.piece(token).decode("utf-8", "replace"), self._tokenizer.encode)
 
     def encode(self, pieces: Sequence[tuple[str, bool]], heal: int = -1) -> EncodedPrompt:
         """Encode each piece by itself; piece `heal` without its last word, which becomes `removed`.
@@ -113,7 +121,10 @@ class Vocabulary:
 
     def piece(self, token: int) -> bytes:
         """The bytes that a token adds to the text; special tokens add none, whatever the file calls them."""
-        return b"" if token in self.special else self._piece(token)
+        found = self._pieces.get(token)
+        if found is None:
+            found = self._pieces[token] = b"" if token in self.special else self._piece(token)
+        return found
 
     def continuing(self, start: bytes) -> Ids:
         """Return the tokens whose text begins with `start`, or with which `start` begins. Never empty."""

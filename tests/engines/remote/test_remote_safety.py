@@ -91,12 +91,13 @@ def test_zai_without_a_key_is_known_before_anything_is_sent() -> None:
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_no_redirect_is_followed(kind: str, status: int) -> None:
     async with Fake(kind, Reply(answer(kind, "x"))) as other:
-        to = f"{other.endpoint}/v1?key={quote(KEY, safe='')}"
+        origin = other.endpoint.removesuffix("/v1")
+        to = f"{origin}/v1?key={quote(KEY, safe='')}"
         async with Fake(kind, Reply([], status, {"location": to})) as fake:
             with pytest.raises(EngineUnavailable, match="Redirects are never followed") as caught:
                 await collect(connect(fake), ask())
         assert other.paths == []
-    assert "http://127.0.0.1" in str(caught.value)
+    assert f"sends us on to {origin}. " in str(caught.value)
     assert not leaks(str(caught.value))
 
 
@@ -107,6 +108,22 @@ async def test_any_location_makes_a_sentence(location: str) -> None:
     async with Fake("openai", Reply([], 302, {"location": location})) as fake:
         with pytest.raises(EngineUnavailable, match="Redirects are never followed"):
             await collect(connect(fake), ask())
+
+
+@pytest.mark.parametrize(
+    ("location", "shown"),
+    [
+        ("https://user:pass@example.org/x?y", "https://example.org"),
+        ("http://example.org:8080/x", "http://example.org:8080"),
+        ("http://[::1]:81/", "http://[::1]:81"),
+        ("/elsewhere", "another address of its own"),
+    ],
+)
+async def test_a_redirect_names_where_it_leads_and_no_more(location: str, shown: str) -> None:
+    async with Fake("openai", Reply([], 302, {"location": location})) as fake:
+        with pytest.raises(EngineUnavailable) as caught:
+            await collect(connect(fake), ask())
+    assert f"sends us on to {shown}. Redirects" in str(caught.value)
 
 
 @every_kind

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from glm_lsp.engines.worker.cells import Cells
@@ -34,13 +37,18 @@ class Row:
         differing = np.flatnonzero(self._tokens[:size] != ids[:size])
         return int(differing[0]) if len(differing) else size
 
-    def feed(self, ids: np.ndarray, _rows: object = None) -> None:
+    def feed(self, ids: np.ndarray, wanted: Any = None) -> None:
         assert self in self.context.rows
+        self.context.evaluating()
         assert len(ids) <= self.context.free_cells
         self._tokens = np.concatenate([self._tokens, ids])
         self.cells = np.concatenate([self.cells, self.context.cells.take(len(ids))])
         self.context.evaluated += len(ids)
-        self.context.last = self._tokens[-len(ids) - 1 :], len(ids)
+        rows = len(ids) if wanted is None or wanted.name == "ALL" else 1
+        self.context.last = self._tokens[-rows - 1 :], rows
+
+    def feed_one(self, token: int) -> None:
+        self.feed(np.asarray([token], np.int32))
 
     def cut(self, count: int) -> None:
         assert self in self.context.rows
@@ -68,6 +76,7 @@ class Rows:
         self.evaluated = 0
         self.vocabulary = vocabulary
         self.last = (np.zeros(0, np.int32), 0)
+        self.evaluating: Callable[[], None] = lambda: None
 
     @property
     def free_cells(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from glm_lsp.disk.store import Store
-from glm_lsp.engines.worker.costs import ROUNDS, SIZES, measure
+from glm_lsp.engines.worker.costs import BUDGET_S, ROUNDS, SIZES, Rounds
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
@@ -34,40 +34,43 @@ class Feeds:
         self.now += took
         return took
 
-    def clock(self) -> float:
-        return self.now
+
+def measure(feeds: Callable[[int], float], most: int, budget_s: float = BUDGET_S) -> tuple[float, ...]:
+    """As the worker does it, without a pause."""
+    rounds = Rounds(most, budget_s)
+    while size := rounds.size:
+        rounds.add(feeds(1), feeds(size), feeds(1))
+    return rounds.ratios
 
 
 class TestMeasure:
     def test_costs_of_every_size_in_single_steps(self) -> None:
         feeds = Feeds()
-        ratios = measure(feeds, 128, clock=feeds.clock)
+        ratios = measure(feeds, 128)
         assert ratios == pytest.approx([1 + 0.1 * k for k in range(128)])
         assert feeds.sizes.count(128) == ROUNDS
 
     def test_no_larger_than_the_batch(self) -> None:
         feeds = Feeds()
-        assert len(measure(feeds, 64, clock=feeds.clock)) == 64
+        assert len(measure(feeds, 64)) == 64
         assert max(feeds.sizes) == 64
 
     def test_slow_machines_leave_out_what_there_is_no_time_for(self) -> None:
         feeds = Feeds(each=1.0)
-        ratios = measure(feeds, 128, budget_s=20.0, clock=feeds.clock)
+        ratios = measure(feeds, 128, budget_s=20.0)
         assert 1 < len(ratios) < 128
         assert feeds.now < 20 + 2 + 2 * max(feeds.sizes)
 
     def test_one_step_that_is_interrupted_by_the_machine_does_not_count(self) -> None:
         feeds = Feeds()
         spoiled = itertools.count()
-        ratios = measure(
-            lambda size: feeds(size) * (50 if size == 8 and next(spoiled) == 1 else 1), 16, clock=feeds.clock
-        )
+        ratios = measure(lambda size: feeds(size) * (50 if size == 8 and next(spoiled) == 1 else 1), 16)
         assert ratios[7] == pytest.approx(1.7)
 
     @given(st.dictionaries(st.sampled_from(SIZES), st.floats(1e-6, 1)))
     def test_never_falling(self, seconds: dict[int, float]) -> None:
         feeds = Feeds(seconds)
-        ratios = measure(feeds, 128, clock=feeds.clock)
+        ratios = measure(feeds, 128)
         assert ratios[0] == 1.0
         assert (np.diff(ratios) >= 0).all()
 
@@ -96,14 +99,20 @@ def text() -> np.ndarray:
     return np.asarray(GgufTokenizer(NANO.gguf_path).encode(Path(__file__).read_text()), np.int32)
 
 
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    made = Store(tmp_path / "store")
+    yield made
+    made.close()
+
+
 @pytest.mark.embedded
 class TestTable:
     """On the bundled model."""
 
-    def test_measured_once_and_kept(self, context: object, text: np.ndarray, tmp_path: Path) -> None:
+    def test_measured_once_and_kept(self, context: object, text: np.ndarray, store: Store) -> None:
         from glm_lsp.engines.worker import measuring  # noqa: PLC0415
 
-        store = Store(tmp_path / "store")
         before = context.used_cells
         found = measuring.table(context, text, store, "here", processors=True)
         assert context.used_cells == before
@@ -127,23 +136,21 @@ class TestTable:
         ],
     )
     def test_what_lies_on_the_disk_is_checked(
-        self, value: bytes, context: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, value: bytes, context: object, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         from glm_lsp.engines.worker import measuring  # noqa: PLC0415
 
-        store = Store(tmp_path / "store")
         keys: list[str] = []
         monkeypatch.setattr(store, "get", lambda key: keys.append(key) or value)
         assert measuring.table(context, np.zeros(0, np.int32), store, "x", processors=True).ratios == ()
         assert keys
 
     def test_an_interrupted_measurement_is_none(
-        self, context: object, text: np.ndarray, tmp_path: Path
+        self, context: object, text: np.ndarray, store: Store
     ) -> None:
         from glm_lsp.engines.worker import measuring  # noqa: PLC0415
 
         before = context.used_cells
         context.interrupt()
-        store = Store(tmp_path / "store")
         assert measuring.table(context, text, store, "stopped", processors=True).ratios == ()
         assert context.used_cells == before

@@ -78,6 +78,10 @@ class TestSame:
         done = self.check(room, noise, max_tokens=120)
         assert done.accepted_tokens > 20
 
+    @pytest.mark.parametrize("source", [CODE, SOURCE, "something that is never written\n"])
+    def test_with_a_text_that_is_rewritten(self, room: Room, noise: float, source: str) -> None:
+        self.check(room, noise, max_tokens=60, source=source)
+
     @pytest.mark.parametrize("seed", [0, 1, 2])
     def test_under_sampling(self, room: Room, noise: float, seed: int) -> None:
         """The same seed draws the same tokens: a draft is accepted where it is what would have been drawn."""
@@ -150,7 +154,7 @@ def test_the_noise_is_small_beside_what_the_model_prefers(room: Room, noise: flo
 
 
 def test_a_layer_that_foretells_tokens_is_told_of(tmp_path: Path) -> None:
-    """And that it is not run."""
+    """Before anything is loaded; whether it is run, a worker says."""
 
     def with_a_layer(writer: Any, tensor: Any) -> None:
         writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)

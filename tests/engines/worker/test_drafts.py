@@ -14,6 +14,7 @@ from glm_lsp.core.draft import Weights, draft_costs, experts_touched, step_cost
 from glm_lsp.core.errors import ConfigError
 from glm_lsp.engines.worker.costs import CostTable
 from glm_lsp.engines.worker.drafts import ALLOWANCE, Speculator
+from glm_lsp.engines.worker.forms import Marks
 from glm_lsp.engines.worker.suffixes import LONGEST, SLICE, Match, SuffixIndex
 
 GLM = CostTable(draft_costs(profiles.draft_weights(profiles.load("glm-5.2")), 256))
@@ -21,6 +22,12 @@ CHEAP = CostTable(tuple(1 + 0.02 * k for k in range(128)))
 """As on a machine whose memory is slow and whose arithmetic is free."""
 HOPELESS = CostTable(tuple(float(k) for k in range(1, 33)))
 NOTHING = CostTable()
+TEXTS = ("a", "\n", "<<<<<<< SEARCH", "=======", ">>>>>>> REPLACE", "\n\n", "=======\n", " b")
+"""Of the tokens 0 to 7: blocks come about by chance."""
+MARKS = Marks(lambda token: TEXTS[token] if token < len(TEXTS) else "c", lambda text: [4, 1, 2, 1])
+block_tokens = st.lists(st.integers(0, 7), max_size=120) | st.lists(
+    st.sampled_from([(2, 1), (0, 7, 1), (7, 1), (3, 1), (6,), (4, 1), (0, 5)]), max_size=40
+).map(lambda parts: [token for part in parts for token in part])
 few_tokens = st.lists(st.integers(0, 3), max_size=120)
 tables = st.sampled_from([GLM, CHEAP, HOPELESS]) | st.lists(
     st.floats(0, 3, allow_nan=False), min_size=1, max_size=40
@@ -37,10 +44,14 @@ def following(truth: Sequence[int], start: int) -> Callable[[tuple[int, ...]], i
 
 
 def written(
-    model: Callable[[tuple[int, ...]], int], costs: CostTable, prompt: Sequence[int], count: int
+    model: Callable[[tuple[int, ...]], int],
+    costs: CostTable,
+    prompt: Sequence[int],
+    count: int,
+    source: Sequence[int] = (),
 ) -> tuple[list[int], list[float]]:
     """The greedy answer of a model with drafts, and what had been spent after each evaluation, per token."""
-    policy = Speculator(costs, ids(prompt))
+    policy = Speculator(costs, ids(prompt), ids(source), MARKS)
     answer = [model(tuple(prompt))]
     policy.append(answer)
     spent, per_token = 0.0, [1.0]
@@ -68,9 +79,16 @@ class TestOutput:
         def model(before: tuple[int, ...]) -> int:
             return hash((key, before[-memory:])) % 4
 
-        with_drafts, _ = written(model, costs, prompt, 80)
+        with_drafts, _ = written(model, costs, prompt, 80, prompt[::2])
         without, _ = written(model, NOTHING, prompt, 80)
         assert with_drafts == without
+
+    @settings(max_examples=60)
+    @given(block_tokens, block_tokens, tables)
+    def test_in_blocks_too(self, source: list[int], truth: list[int], costs: CostTable) -> None:
+        truth = [*truth, *source, *truth, 0]
+        answer, _ = written(following(truth, 3), costs, [8, 9, 8], len(truth), source)
+        assert answer == truth
 
 
 class TestCost:
@@ -80,6 +98,15 @@ class TestCost:
     ) -> None:
         truth = [*truth, *prompt, 0, 0]
         _, per_token = written(following(truth, len(prompt)), costs, prompt, len(truth))
+        assert max(per_token) <= 1 + ALLOWANCE + 1e-9
+
+    @settings(max_examples=60)
+    @given(block_tokens, block_tokens, tables)
+    def test_nor_in_blocks_or_with_a_source(
+        self, source: list[int], truth: list[int], costs: CostTable
+    ) -> None:
+        truth = [*truth, *source[::2], *truth, 0, 0]
+        _, per_token = written(following(truth, 3), costs, [8, 9, 8], len(truth), source)
         assert max(per_token) <= 1 + ALLOWANCE + 1e-9
 
     @settings(max_examples=40)
@@ -105,6 +132,34 @@ class TestCost:
         truth = prompt[1000:2000]
         _, per_token = written(following(truth, 3000), costs, prompt, 1000)
         assert per_token[-1] < most
+
+    def test_what_is_to_be_rewritten_is_drafted_from_the_first_token(self) -> None:
+        """It need not stand in the prompt; without being told, there is nothing to draft from."""
+        source = list(range(100, 260))
+        _, told = written(following(source, 3), GLM, [8, 9, 8], 160, source)
+        _, untold = written(following(source, 3), GLM, [8, 9, 8], 160)
+        assert told[-1] < 0.5
+        assert untold[-1] == 1.0
+
+    def test_a_block_is_drafted_from_the_mark_between_to_the_next_block(self) -> None:
+        code = [token for line in range(20) for token in (100 + line, 7, 1)]
+        policy = Speculator(CHEAP, ids([8, 9, 8]), ids(code), MARKS)
+        policy.append([2, 1, *code[:30], 3])
+        assert list(policy.propose(64)) == [1, *code[:30], 4, 1, 2, 1]
+
+    def test_an_empty_line_after_the_mark_belongs_to_the_block(self) -> None:
+        policy = Speculator(CHEAP, ids([8, 9, 8]), ids([0, 7, 0]), MARKS)
+        policy.append([2, 5, *range(100, 120), 1, 3])
+        assert list(policy.propose(64)) == [5, *range(100, 120), 1, 4, 1, 2, 1]
+        policy.append([5, 100])
+        assert list(policy.propose(64))[:3] == [101, 102, 103]
+
+    def test_the_next_block_is_looked_for_further_down(self) -> None:
+        """Three lines begin alike, and the first two have been searched already."""
+        code = [t for line in range(3) for t in (0, 7, *range(100 * line + 100, 100 * line + 120), 1)]
+        policy = Speculator(CHEAP, ids([8, 9, 8]), ids(code), MARKS)
+        policy.append([2, 1, *code[:46], 3, 1, *code[:46], 4, 1, 2, 1, 0, 7])
+        assert list(policy.propose(4)) == [300, 301, 302, 303]
 
     @pytest.mark.parametrize("costs", [HOPELESS, NOTHING, CostTable((1.0,))])
     def test_where_no_draft_can_pay_nothing_is_proposed_or_indexed(self, costs: CostTable) -> None:

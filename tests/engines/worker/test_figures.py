@@ -73,7 +73,19 @@ def test_short_batches_do_not_spoil_the_speed_of_long_ones() -> None:
     for _ in range(500):
         figures.read(3000, 4, 0.5)
     assert figures.prefill_s(0, 4096) == pytest.approx(before)
-    assert figures.prefill_s(3000, 3010) == pytest.approx(0.5)
+    assert figures.prefill_s(3000, 3004) == pytest.approx(0.5)
+    assert 0.5 < figures.prefill_s(3000, 3010) < 1.0 < figures.prefill_s(3000, 3120) < before / 16
+
+
+def test_a_call_of_any_size_is_foretold_from_smaller_and_larger_ones() -> None:
+    figures = Figures(BATCH)
+    figures.wrote(0, 1, 0.1)
+    assert figures.piece_s(0, 8) == pytest.approx(0.8), "nothing larger is known"
+    figures.wrote(0, 9, 0.5, fed=10)
+    assert figures.piece_s(0, 1) == pytest.approx(0.1), "what drafts took says nothing of one token"
+    figures.read(0, BATCH, 1.6)
+    assert figures.piece_s(0, 16) == pytest.approx(0.4)
+    assert figures.piece_s(0, BATCH) == pytest.approx(1.6)
 
 
 def test_speeds_by_depth_count_what_came_out() -> None:

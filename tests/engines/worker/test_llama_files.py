@@ -1,5 +1,6 @@
 """Model files as they come: in parts, cut off, of another kind, with a template that wants to be executed."""
 
+import ctypes
 import os
 import re
 import struct
@@ -19,6 +20,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed: pip install 'glm-lsp[embedded]'")
 pytest.importorskip("gguf", reason="gguf is not installed: pip install 'glm-lsp[dev]'")
 
+from glm_lsp.engines.gguf import TENSOR_TYPES  # noqa: E402
+from glm_lsp.engines.probe import model_facts  # noqa: E402
 from glm_lsp.engines.tokenizers import GgufTokenizer  # noqa: E402
 from glm_lsp.engines.worker.loading import open_model  # noqa: E402
 
@@ -96,16 +99,48 @@ class TestBadFiles:
         rewrite(path, metadata={"general.architecture": "no-such-thing"})
         check_refused(path, "unknown model architecture: 'no-such-thing'", architecture="no-such-thing")
 
-    def test_an_unknown_quantisation(self, tmp_path: Path) -> None:
-        """The type of one tensor is one that nobody has defined."""
+    def strange(self, path: Path, kind: int) -> Path:
+        """The type of one tensor is another one."""
         data = bytearray(Path(NANO.gguf_path).read_bytes())
         name = b"blk.1.ffn_up_exps.weight"
         at = data.index(struct.pack("<Q", len(name)) + name) + 8 + len(name)
         dimensions = struct.unpack_from("<I", data, at)[0]
-        struct.pack_into("<I", data, at + 4 + 8 * dimensions, 99)
-        path = tmp_path / "strange.gguf"
+        struct.pack_into("<I", data, at + 4 + 8 * dimensions, kind)
         path.write_bytes(data)
-        check_refused(path, r"tensor 'blk\.1\.ffn_up_exps\.weight' in a quantisation .* \(type 99\)")
+        return path
+
+    @pytest.mark.parametrize("kind", [43, 99, 0xFFFFFFFF])
+    def test_an_unknown_quantisation(self, kind: int, tmp_path: Path) -> None:
+        path = self.strange(tmp_path / "strange.gguf", kind)
+        check_refused(
+            path, r"tensor 'blk\.1\.ffn_up_exps\.weight' in a quantisation .* update llama-cpp-python"
+        )
+
+    def test_another_quantisation_than_the_weights_have(self, tmp_path: Path) -> None:
+        """The bytes of one kind, said to be of another that takes fewer."""
+        check_refused(self.strange(tmp_path / "strange.gguf", 2), r"cannot load the model file .* has offset")
+
+    def test_what_only_llama_cpp_knows_works(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A quantisation that is newer than we are."""
+        expected = answer(NANO.gguf_path)
+        kinds = {
+            k for k, (name, _, _) in TENSOR_TYPES.items() if name == model_facts(NANO.gguf_path).quantisation
+        }
+        for kind in kinds:
+            monkeypatch.delitem(TENSOR_TYPES, kind)  # type: ignore[arg-type]
+        assert model_facts(NANO.gguf_path).quantisation.startswith("type ")
+        assert np.array_equal(answer(NANO.gguf_path), expected)
+
+    def test_the_types_of_tensors_are_llama_cpp_s(self) -> None:
+        from llama_cpp import _ggml  # noqa: PLC0415
+
+        library = _ggml.libggml
+        library.ggml_type_name.restype = ctypes.c_char_p
+        library.ggml_blck_size.restype = ctypes.c_int64
+        library.ggml_type_size.restype = ctypes.c_size_t
+        for kind, (name, block, size) in TENSOR_TYPES.items():
+            assert library.ggml_type_name(kind).decode().upper() == name.upper()
+            assert (library.ggml_blck_size(kind), library.ggml_type_size(kind)) == (block, size)
 
     def test_a_tensor_that_is_missing(self, tmp_path: Path) -> None:
         def but_one(writer: Any, tensor: Any) -> None:
@@ -143,7 +178,8 @@ print(len(loaded.context.logits()))
 class TestTemplates:
     """The template of the file is never looked at: prompts are made by our own."""
 
-    def run(self, path: Path) -> None:
+    def check(self, path: Path) -> None:
+        """The model answers, and nobody has compiled a template."""
         command = [sys.executable, "-c", WATCHED, str(Path(__file__).parent), str(path)]
         done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr[-2000:]
@@ -153,14 +189,14 @@ class TestTemplates:
         pytest.importorskip("jinja2", reason="jinja2 is not installed, so nothing could execute a template")
         trace, path = tmp_path / "trace", tmp_path / "hostile.gguf"
         rewrite(path, metadata={"tokenizer.chat_template": HOSTILE % (trace, trace)})
-        self.run(path)
+        self.check(path)
         assert not trace.exists()
 
     def test_a_huge_one_is_only_bytes(self, tmp_path: Path) -> None:
         pytest.importorskip("jinja2", reason="jinja2 is not installed, so nothing could execute a template")
         path = tmp_path / "huge.gguf"
         rewrite(path, metadata={"tokenizer.chat_template": "{{ messages }}" * (4 << 20)})
-        self.run(path)
+        self.check(path)
 
     def test_one_that_claims_to_be_larger_than_the_file(self, tmp_path: Path) -> None:
         key = b"tokenizer.chat_template"

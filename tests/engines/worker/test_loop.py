@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,13 @@ pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed: pip 
 from rooms import ENDLESS, OTHER, SOURCE, Room, chat  # noqa: E402
 from saving import CAP, WAIT_S  # noqa: E402
 
+from glm_lsp.disk.store import Store  # noqa: E402
+from glm_lsp.engines.worker import loop as looping  # noqa: E402
+from glm_lsp.engines.worker.context import NoRoom  # noqa: E402
+from glm_lsp.engines.worker.costs import SIZES, CostTable, Rounds  # noqa: E402
 from glm_lsp.engines.worker.keeping import Keeping  # noqa: E402
 from glm_lsp.engines.worker.loop import Loop  # noqa: E402
+from glm_lsp.engines.worker.measuring import Kept, Measuring  # noqa: E402
 from glm_lsp.engines.worker.pulse import Pulse  # noqa: E402
 from glm_lsp.engines.worker.saved import SavedKv  # noqa: E402
 from glm_lsp.engines.worker.scheduler import Scheduler  # noqa: E402
@@ -39,14 +46,15 @@ BLANK = Status(
 class Desk:
     """The loop in a thread of its own, and what its clients hear."""
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: Room, *chores: Any) -> None:
         self.scheduler = Scheduler()
-        self.loop = Loop(room.machine, self.scheduler, Pulse())
+        self.loop = Loop(room.machine, self.scheduler, Pulse(), chores)
         self.heard: dict[tuple[int, int], list[Reply]] = {}
         self.works: dict[tuple[int, int], Any] = {}
         self.ends: list[tuple[int, int]] = []
         self.changed = threading.Condition()
         self.failure: list[BaseException] = []
+        self.typed_out = False
         self.thread = threading.Thread(target=self._run)
         self.thread.start()
 
@@ -258,6 +266,7 @@ def test_how_long_the_running_call_takes_is_foretold(room: Room) -> None:
 def test_a_batch_that_takes_long_is_interrupted_for_a_keystroke(room: Room, desk: Desk) -> None:
     """Whatever the figures say: the background's prompt is read once, and the keystroke ends first."""
     desk.scheduler.left_s = lambda: 1.0
+    assert room.machine.context.batch_tokens == BATCH
     warm = desk.ask(request(1, IDLE, SOURCE + OTHER, max_tokens=0))
     desk.wait(lambda: any(isinstance(r, Progress) for r in desk.heard[warm]))
     for number in range(2, 8):
@@ -265,5 +274,144 @@ def test_a_batch_that_takes_long_is_interrupted_for_a_keystroke(room: Room, desk
         assert isinstance(desk.end(typed), Done)
     done = desk.end(warm)
     assert done.evaluated_again == 0
-    reads = sorted({r.done for r in desk.heard[warm] if isinstance(r, Progress) and r.total})
-    assert all(read % BATCH == 0 or read in {done.cached_tokens, done.prompt_tokens} for read in reads)
+    reads = [r.done for r in desk.heard[warm] if isinstance(r, Progress) and r.total]
+    assert reads == sorted(reads)
+    assert all(a // BATCH == (b - 1) // BATCH for a, b in itertools.pairwise(sorted(set(reads))))
+
+
+def test_somebody_who_types_without_a_pause_does_not_keep_the_background_from_getting_on(
+    room: Room, desk: Desk
+) -> None:
+    """Each keystroke comes in the middle of a batch, and the next one before a whole batch could end."""
+    machine, calls = room.machine, 0
+    evaluate = machine.context.evaluate
+
+    def interrupted(sequence: int, start: int, ids: Any, rows: Any) -> int:
+        nonlocal calls
+        job = desk.scheduler._running
+        if job is not None and job.request.urgency == IDLE and not desk.typed_out:
+            calls += 1
+            desk.ask(request(calls + 1, TYPING, OTHER, max_tokens=1), client=2)
+        return evaluate(sequence, start, ids, rows)
+
+    machine.context.evaluate = interrupted
+    left_s = desk.loop.left_s
+    desk.scheduler.left_s = lambda: 1.0 if left_s() else 0.0
+    try:
+        warm = desk.ask(request(1, IDLE, SOURCE, max_tokens=0))
+        done = desk.end(warm)
+    finally:
+        del machine.context.evaluate
+        desk.typed_out = True
+    assert isinstance(done, Done)
+    assert done.evaluated_again == 0
+    assert 4 < calls - 1 <= done.interrupted <= calls
+
+
+class TestMeasuring:
+    """What drafts cost is measured while nobody wants anything, in pieces that anybody may interrupt."""
+
+    @pytest.fixture
+    def store(self, tmp_path: Path) -> Iterator[Store]:
+        store = Store(tmp_path / "costs")
+        yield store
+        store.close()
+
+    def measuring(self, room: Room, store: Store) -> Measuring:
+        machine = room.fresh()
+
+        def know(costs: CostTable) -> None:
+            machine.costs = costs
+
+        ids = machine.vocabulary.encode([(SOURCE, False)]).ids
+        return Measuring(machine.context, ids, Kept(store, "here"), processors=True, then=know)
+
+    def test_a_request_comes_between_and_what_was_measured_is_kept(
+        self, room: Room, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(looping, "IDLE_S", 0.02)
+        chore = self.measuring(room, store)
+        machine, sizes = room.machine, list[int]()
+        add = Rounds.add
+
+        def noted(rounds: Rounds, *seconds: float) -> None:
+            sizes.append(rounds.size)
+            add(rounds, *seconds)
+
+        monkeypatch.setattr(Rounds, "add", noted)
+        evaluate, asked = machine.context.evaluate, list[tuple[int, int]]()
+
+        def interrupted(sequence: int, start: int, ids: Any, rows: Any) -> int:
+            # In the middle of what is measured.
+            if len(asked) < len(sizes) // 3 and not desk.scheduler.jobs:
+                asked.append(desk.ask(request(len(asked) + 1, TYPING, max_tokens=2)))
+            return evaluate(sequence, start, ids, rows)
+
+        monkeypatch.setattr(machine.context, "evaluate", interrupted)
+        desk = Desk(room, chore)
+        until(lambda: not desk.loop.chores)
+        desk.close()
+        assert desk.failure == []
+        assert len(asked) > 4
+        for key in asked:
+            done = desk.heard[key][-1]
+            assert isinstance(done, Done)
+            assert done.drafted_tokens == 0
+        most = [size for size in SIZES if size <= BATCH]
+        assert sizes == [*most, *most, *most], "no size is measured again because of an interruption"
+        assert len(machine.costs.ratios) == BATCH
+        assert Kept(store, "here").read() == machine.costs
+        assert machine.context.used_cells == sum(machine.pool.trunks) + sum(
+            idle.sequence.own_cells for idle in machine.pool._idle
+        )
+
+    def test_whoever_comes_while_it_is_measured_does_not_wait_for_it(
+        self, room: Room, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(looping, "IDLE_S", 0.02)
+        chore = self.measuring(room, store)
+        begun, interruptions = threading.Event(), list[str]()
+        machine = room.machine
+        step, interrupt = chore.step, machine.context.interrupt
+
+        def slow() -> bool:
+            step()
+            begun.set()
+            return True
+
+        monkeypatch.setattr(chore, "step", slow)
+        monkeypatch.setattr(machine.context, "interrupt", lambda: (interruptions.append(""), interrupt()))
+        desk = Desk(room, chore)
+        assert begun.wait(120)
+        assert isinstance(desk.end(desk.ask(request(1, IDLE, max_tokens=2))), Done)
+        begun.clear()
+        assert begun.wait(120), "it goes on afterwards"
+        desk.close()
+        assert desk.failure == []
+
+    def test_no_room_for_it_is_no_harm(
+        self, room: Room, store: Store, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(looping, "IDLE_S", 0.02)
+        chore = self.measuring(room, store)
+        tried: list[int] = []
+
+        def full() -> bool:
+            tried.append(1)
+            raise NoRoom("There are no cells.")
+
+        monkeypatch.setattr(chore, "step", full)
+        desk = Desk(room, chore)
+        until(lambda: len(tried) > 2)
+        assert isinstance(desk.end(desk.ask(request(1, max_tokens=2))), Done)
+        desk.close()
+        assert desk.failure == []
+        assert desk.loop.chores == [chore]
+
+
+def until(true: Callable[[], bool]) -> None:
+    """Wait for something that has no event."""
+    ends = time.monotonic() + 240
+    while not true():
+        assert time.monotonic() < ends
+        time.sleep(0.01)

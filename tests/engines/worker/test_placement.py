@@ -225,7 +225,7 @@ class TestApplied:
         with pytest.raises(ConfigError, match=r"KV cache .* are free"):
             open_model(load_of(), machine=lambda: MachineFacts(64 * GB, next(free), 1))
 
-    def test_a_model_larger_than_memory(self) -> None:
+    def test_a_cache_larger_than_what_is_free(self) -> None:
         with pytest.raises(ConfigError, match=r"needs .* of memory .*, but only 1\.0 MB are free"):
             open_model(load_of(), machine=lambda: MachineFacts(GB, 10**6, 1))
 

@@ -9,20 +9,22 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from models import BATCH
 
-from glm_lsp.engines.frames import Generate
+from glm_lsp.engines.frames import Done, Generate
 
 pytestmark = pytest.mark.embedded
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed: pip install 'glm-lsp[embedded]'")
 
-from rooms import CODE, ENDLESS, OTHER, SOURCE, Recorded, Room, chat  # noqa: E402
+from rooms import CODE, ENDLESS, NOISE, OTHER, SOURCE, Recorded, Room, chat  # noqa: E402
 from rows import Rows  # noqa: E402
 
 from glm_lsp.engines.worker.costs import CostTable  # noqa: E402
 from glm_lsp.engines.worker.generation import Blocked  # noqa: E402
+from glm_lsp.engines.worker.pieces import Pieces  # noqa: E402
 from glm_lsp.engines.worker.trunks import Pool  # noqa: E402
 
 TYPING, ACTION, REFACTOR, IDLE = range(4)
@@ -80,10 +82,12 @@ class TestPauses:
         assert done.interrupted > 0
         assert done.prompt_tokens == alone.prompt_tokens
 
-    def test_an_interruption_inside_a_batch_changes_no_bit(self, room: Room) -> None:
-        expected, _ = room.answer(background(max_tokens=10))
+    def test_interruptions_inside_batches_change_no_word_and_cost_no_token(self, room: Room) -> None:
+        request = background(max_tokens=10)
+        expected = room.begin(request)
+        expected.finish()
         room.fresh()
-        generation = room.begin(background(max_tokens=10))
+        generation = room.begin(request)
         interrupted = 0
 
         def between() -> None:
@@ -93,10 +97,28 @@ class TestPauses:
                 room.machine.context.interrupt()
 
         done = generation.finish(between)
-        assert generation.text == expected
+        room.check_same(request, expected.ids, generation.ids)
         assert done.evaluated_again == 0
         reads = sorted(set(generation.reads))
-        assert reads == [*range(0, done.prompt_tokens, BATCH), done.prompt_tokens]
+        assert {*range(0, done.prompt_tokens, BATCH), done.prompt_tokens} < set(reads)
+
+    def test_pieces_of_64_tokens_and_more_give_the_bits_of_a_whole_batch(self) -> None:
+        room = Room.open(batch_tokens=256)
+        ids = room.ids(chat(SOURCE + OTHER))[:700]
+        found: list[np.ndarray] = []
+        for most in (256, 128, 64, 1):
+            sequence = room.fresh().context.sequence()
+            while sequence.count < len(ids):
+                # As after an interruption, when nothing longer is expected to fit.
+                inside = 256 <= sequence.count < 512
+                pieces = Pieces(256, lambda size, fits=most if inside else 256: float(size > fits))
+                pieces.interrupted(512, 0.0)
+                sequence.feed(ids[sequence.count : pieces.end(sequence.count, len(ids))])
+            found.append(room.machine.context.logits().copy())
+        room.close()
+        assert np.array_equal(found[0], found[1])
+        assert np.array_equal(found[0], found[2])
+        assert np.abs(found[0] - found[3]).max() < 2 * NOISE
 
     def test_what_others_read_of_a_paused_prompt_is_not_read_again(self, room: Room) -> None:
         warm = background(max_tokens=0)
@@ -118,6 +140,62 @@ class TestPauses:
         generation.close()
         _, done = room.answer(background())
         assert done.cached_tokens == 2 * BATCH
+
+
+class TestRuns:
+    """Nobody else wants anything: one step writes several tokens."""
+
+    @pytest.fixture(autouse=True)
+    def no_clock(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("glm_lsp.engines.worker.generation.RUN_S", 3600.0)
+
+    def begun(self, room: Room) -> Recorded:
+        generation = room.begin(background(max_tokens=30))
+        while not generation.writing:
+            assert generation.step() is None
+        return generation
+
+    @pytest.mark.parametrize("tokens", [1, 2, 7])
+    def test_a_run_ends_with_the_token_at_which_somebody_comes(self, room: Room, tokens: int) -> None:
+        expected, _ = room.answer(background(max_tokens=30))
+        room.fresh()
+        generation = self.begun(room)
+        looks = iter(range(1, 99))
+        before = len(generation.ids)
+        assert generation.step(lambda: next(looks) >= tokens) is None
+        assert len(generation.ids) == before + tokens
+        assert generation.finish().output_tokens == 30
+        assert generation.text == expected
+
+    def test_an_interrupted_run_keeps_what_it_has_written(self, room: Room) -> None:
+        expected, _ = room.answer(background(max_tokens=30))
+        room.fresh()
+        generation = self.begun(room)
+        before = len(generation.ids)
+
+        def stirred() -> bool:
+            if len(generation.ids) == before + 3:
+                room.machine.context.interrupt()
+            return False
+
+        assert generation.step(stirred) is None
+        assert len(generation.ids) == before + 3
+        done = generation.finish()
+        assert (generation.text, done.evaluated_again, done.output_tokens) == (expected, 0, 30)
+
+    def test_a_run_ends_with_the_answer_and_with_the_time(
+        self, room: Room, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        generation = self.begun(room)
+        monkeypatch.setattr("glm_lsp.engines.worker.generation.RUN_S", -1.0)
+        before = len(generation.ids)
+        assert generation.step(lambda: False) is None
+        assert len(generation.ids) == before + 1
+        monkeypatch.setattr("glm_lsp.engines.worker.generation.RUN_S", 3600.0)
+        done = generation.step(lambda: False)
+        generation.close()
+        assert isinstance(done, Done)
+        assert done.output_tokens == 30
 
 
 class TestSharing:

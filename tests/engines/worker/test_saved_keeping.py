@@ -87,8 +87,46 @@ def test_a_prompt_that_grows_is_written_again_only_with_enough_more(tmp_path: Pa
             if keep.save_idle(Sequence(ids[:count]), LONG_IDLE_S):
                 assert saved.drain(WAIT_S)
                 written.append(count)
-        assert written == [4000, 4600, 5300, 6100, 7000, 8000]
+        assert written == [4000, 5000, 6000, 7000, 8000], "ten seconds of reading, and an eighth"
         assert len(files(tmp_path)) == 1
+
+
+def test_what_is_quickly_read_again_is_not_written_again_however_much_it_is(tmp_path: Path) -> None:
+    ids = tokens(8000)
+    with saving(tmp_path) as (saved, _):
+        assert keeping(saved, tokens_s=1000.0).save_idle(Sequence(ids[:6000]), LONG_IDLE_S)
+        assert saved.drain(WAIT_S)
+        assert not keeping(saved, tokens_s=1000.0).save_idle(Sequence(ids), LONG_IDLE_S), "2 s"
+        assert keeping(saved, tokens_s=100.0).save_idle(Sequence(ids), LONG_IDLE_S), "20 s"
+
+
+def test_places_of_one_repository_leave_one_copy_of_nearly_the_same_prompt(tmp_path: Path) -> None:
+    """As command lines make them: each place has most of its prompt in common with the others."""
+    shared = tokens(6000)
+    with saving(tmp_path) as (saved, _):
+        keep = keeping(saved)
+        for place in range(1, 8):
+            ids = np.concatenate([shared, tokens(1500, place)])
+            assert keep.save_idle(Sequence(ids), LONG_IDLE_S)
+            assert saved.drain(WAIT_S)
+            assert len(files(tmp_path)) == 1
+            assert got(saved, ids) is not None
+        other = tokens(4000, 99)
+        assert keep.save_idle(Sequence(other), LONG_IDLE_S)
+        assert saved.drain(WAIT_S)
+        assert len(files(tmp_path)) == 2, "another repository has its own"
+        small = np.concatenate([shared, tokens(400, 100)])
+        assert not keep.save_idle(Sequence(small), LONG_IDLE_S), "four seconds of reading"
+
+
+def test_what_has_only_its_beginning_in_common_has_a_copy_of_its_own(tmp_path: Path) -> None:
+    shared = tokens(2000)
+    with saving(tmp_path) as (saved, _):
+        keep = keeping(saved)
+        for place in (1, 2):
+            assert keep.save_idle(Sequence(np.concatenate([shared, tokens(2500, place)])), LONG_IDLE_S)
+            assert saved.drain(WAIT_S)
+        assert len(files(tmp_path)) == 2
 
 
 def test_one_that_gives_way_to_somebody_who_waits_is_saved_only_if_that_is_quick(tmp_path: Path) -> None:

@@ -172,6 +172,41 @@ def test_what_does_not_fit_waits_for_an_end() -> None:
     assert desk.next() is second
 
 
+def test_what_has_come_for_the_urgent_interrupts_what_runs_meanwhile() -> None:
+    desk = Desk(left_s=10.0)
+    desk.submit(2, 2, TYPING)
+    urgent = desk.begin()
+    desk.scheduler.block(urgent)
+    desk.submit(1, 1, REFACTOR)
+    assert desk.begin().request.id == 1
+    assert desk.interruptions == 0
+    desk.scheduler.nudge()
+    assert desk.interruptions == 1
+    assert desk.next() is urgent
+
+
+def test_what_is_done_for_nobody_is_interrupted_by_whoever_comes() -> None:
+    desk = Desk()
+    assert desk.scheduler.aside()
+    desk.submit(1, 1, IDLE)
+    assert desk.interruptions == 1
+    assert not desk.scheduler.aside()
+    desk.scheduler.back()
+    desk.submit(1, 2, IDLE)
+    assert desk.interruptions == 1
+    desk.order()
+    assert desk.scheduler.aside()
+    desk.scheduler.close()
+    assert desk.interruptions == 2
+    assert not desk.scheduler.aside()
+
+
+def test_a_nudge_ends_the_wait_for_a_job() -> None:
+    desk = Desk()
+    desk.scheduler.nudge()
+    assert desk.scheduler.next(None) is None
+
+
 def test_closing_ends_the_wait() -> None:
     desk = Desk()
     ended: list[Job | None] = []

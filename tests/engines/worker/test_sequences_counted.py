@@ -73,6 +73,18 @@ class Sequences(RuleBasedStateMachine):
             return self.plain[0]
         return self.keep(Plain(self.context.sequence(), []))
 
+    @rule(plain=open, token=st.integers(0, 7999))
+    def feed_one(self, plain: Plain, token: int) -> None:
+        if plain not in self.plain:
+            return
+        if self.used() == CELLS:
+            with pytest.raises(lib.NoRoom):
+                plain.real.feed_one(token)
+            return
+        plain.real.feed_one(token)
+        assert self.context.all_logits().shape[0] == 1
+        plain.cells.append((token, object()))
+
     @rule(plain=open, size=st.integers(1, 64), seed=st.integers(0, 99), rows=st.sampled_from(Rows))
     def feed(self, plain: Plain, size: int, seed: int, rows: Rows) -> None:
         if plain not in self.plain:

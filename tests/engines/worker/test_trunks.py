@@ -17,7 +17,8 @@ pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed: pip 
 
 from rows import BATCH, Row, Rows
 
-from glm_lsp.engines.worker.trunks import IDLE_TAILS, Lease, Pool
+from glm_lsp.engines.worker.fetching import Reading
+from glm_lsp.engines.worker.trunks import IDLE_TAILS, NEAR_TRUNKS, Lease, Pool
 
 TYPING, ACTION, REFACTOR = range(3)
 
@@ -121,6 +122,19 @@ def test_two_repositories_share_the_cache_and_the_third_takes_from_the_one_used_
     assert 20 < desk.answer(b, tokens(18, 20)) <= 420
 
 
+def test_of_trunks_that_are_nearly_the_same_a_few_are_kept() -> None:
+    desk = Desk(8000)
+    other, shared = tokens(99, 300), tokens(0, 300)
+    desk.answer(other, tokens(98, 10))
+    places = [np.concatenate([shared, tokens(n, 100)]) for n in range(1, 9)]
+    for trunk in places:
+        desk.answer(trunk, tokens(50, 10))
+    assert sorted(desk.pool.trunks) == [300, *[400] * NEAR_TRUNKS]
+    assert desk.answer(places[-1], tokens(51, 10)) == 10
+    assert desk.answer(places[0], tokens(51, 10)) == 110, "what they share is there"
+    assert desk.answer(other, tokens(51, 10)) == 10
+
+
 def test_tails_give_way_before_trunks_and_no_more_than_needed() -> None:
     desk = Desk(600)
     a, b = tokens(0, 200), tokens(1, 200)
@@ -167,6 +181,29 @@ def test_of_the_less_urgent_the_least_and_last_gives_up() -> None:
     assert [lease.lost for lease in leases if lease is not None] == [False, False, True, False]
 
 
+def test_an_answer_that_grows_takes_from_the_idle_then_from_the_last_that_began() -> None:
+    desk = Desk(1000)
+    desk.answer(tokens(9, 150), tokens(8, 10))
+    leases: list[Lease] = []
+    for n, urgency in enumerate((ACTION, REFACTOR, ACTION)):
+        lease = desk.begin(tokens(n, 200), 0, 50, urgency)
+        assert lease is not None
+        desk.read(lease, tokens(n, 200))
+        leases.append(lease)
+    first, refactor, last = leases
+    assert desk.pool.grow(last, 300)
+    assert desk.pool.trunks == (150,)
+    assert desk.pool.grow(last, 400, spare=True)
+    assert (desk.pool.trunks, last.lost, first.lost, refactor.lost) == ((100,), False, False, False)
+    assert not desk.pool.grow(refactor, 400), "those before it keep what they were promised"
+    assert not desk.pool.grow(first, 900, spare=True)
+    assert desk.pool.grow(first, 500)
+    assert (first.lost, last.lost, refactor.lost) == (False, False, True)
+    assert not desk.pool.grow(last, 600)
+    assert desk.pool.grow(first, 900)
+    assert last.lost
+
+
 def test_when_all_numbers_are_taken_idle_ones_are_given_up_and_then_one_waits() -> None:
     desk = Desk(1000, sequences=3)
     desk.answer(tokens(0, 50), tokens(1, 10))
@@ -183,6 +220,7 @@ class Kept:
     def __init__(self, ids: np.ndarray, damaged: bool = False) -> None:
         self.ids, self.damaged = ids, damaged
         self.saved: list[int] = []
+        self.asked = 0
         self.entry_tokens = len(ids)
 
     def better(self, ids: np.ndarray, held: int) -> Kept | None:
@@ -196,12 +234,17 @@ class Kept:
     def count(self) -> int:
         return len(self.ids)
 
-    def restore(self, context: Rows, _found: object, ids: np.ndarray) -> Row | None:
-        if self.damaged:
-            return None
-        row = context.restore(b"", self.ids)
-        row.cut(row.common(ids))
-        return row
+    @property
+    def fetcher(self) -> Kept:
+        return self
+
+    def take(self, _found: object) -> Any:
+        """Nothing, the first time: it takes a while."""
+        self.asked += 1
+        return Reading.READING if self.asked == 1 else None if self.damaged else (b"", self.ids)
+
+    def place(self, context: Rows, _found: object, loaded: Any) -> Row:
+        return context.restore(*loaded)
 
     def save_evicted(self, sequence: Row) -> bool:
         self.saved.append(sequence.count)
@@ -222,6 +265,7 @@ def test_a_longer_prefix_comes_from_the_disk(kv_tokens: int, damaged: bool, eval
     trunk = tokens(0, 300)
     desk = Desk(kv_tokens, keeping=Kept(np.concatenate([trunk[:280], tokens(5, 200)]), damaged))
     ids = np.concatenate([trunk, tokens(1, 50)])
+    assert desk.begin(ids, 300) is None, "it is being read"
     lease = desk.begin(ids, 300)
     assert lease is not None
     assert lease.held == lease.restored == (0 if damaged else 280)
@@ -274,11 +318,11 @@ class Machine(RuleBasedStateMachine):
         longest = max((row.common(ids[:-1]) for row in self.desk.context.rows), default=0)
         firm = [lease for lease, _, _ in self.open if lease.urgency <= urgency]
         lost_before = {id(lease) for lease, _, _ in self.open if lease.lost}
+        promised = sum(lease.cells for lease in firm if not lease.lost)
         lease = self.desk.begin(ids, trunk_size, reserve, urgency)
         assert all(not lease.lost or id(lease) in lost_before for lease in firm)
         if lease is None:
-            held = sum(len(i) + r for lease, i, r in self.open if not lease.lost)
-            assert held + len(ids) + reserve > 400 or len(self.open) >= 5
+            assert promised + len(ids) + reserve > 400 or len(self.open) >= 5
             return
         assert lease.held == longest == lease.sequence.count
         self.open.append((lease, ids, reserve))
@@ -296,6 +340,23 @@ class Machine(RuleBasedStateMachine):
             # What was written is not read again.
             self.open.remove((lease, ids, reserve))
             self.desk.pool.end(lease)
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data(), more=st.integers(1, 120), spare=st.booleans())
+    def grow(self, data: Any, more: int, spare: bool) -> None:
+        """Somebody writes on: whoever goes before keeps all, and the first of all always gets it."""
+        lease, _, _ = data.draw(st.sampled_from(self.open))
+        if lease.lost:
+            return
+        wanted = min(lease.cells + more, 400)
+        live = [other for other, _, _ in self.open if not other.lost]
+        grown = self.desk.pool.grow(lease, wanted, spare=spare)
+        assert (lease.cells == wanted) is grown or wanted == lease.cells
+        assert not lease.lost
+        safe = live if spare else [other for other in live if other.rank < lease.rank]
+        assert not any(other.lost for other in safe)
+        if not spare and lease.rank == min(other.rank for other in live):
+            assert grown
 
     @precondition(lambda self: self.open)
     @rule(data=st.data())

@@ -14,13 +14,13 @@ import gguf
 import numpy as np
 import torch
 from corpus import SPECIAL_IDS, WORDS, load_tokenizer
+from metadata import ARCHITECTURE, add_shape
 from model import Nano, Shape
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from glm_lsp.core.template import SPECIAL_TOKENS
 
-ARCHITECTURE = "glm-dsa"
 KINDS = {
     "f32": gguf.LlamaFileType.ALL_F32,
     "f16": gguf.LlamaFileType.MOSTLY_F16,
@@ -52,10 +52,12 @@ def export(model: Nano, tokenizer: Tokenizer, path: Path, kind: str = "q8_0") ->
     part = path.with_name(path.name + ".part")
     writer = gguf.GGUFWriter(part, ARCHITECTURE)
     _describe(writer, kind)
-    _add_shape(writer, model.shape)
+    s = model.shape
+    own = [layer == 0 for layer in range(s.layers)]
+    add_shape(writer, s, indexer_top_k=s.context, own_indexer=own)
     _add_tokenizer(writer, tokenizer)
     for name, value in (tensors(model) | _indexer(model.shape)).items():
-        _add_tensor(writer, name, value, kind)
+        add_tensor(writer, name, value, kind)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -70,20 +72,26 @@ def tensors(model: Nano) -> dict[str, NDArray[np.float32]]:
     found = {"token_embd.weight": state["embedding.weight"], "output_norm.weight": state["out_norm"]}
     for i in range(s.layers):
         mine = {n.removeprefix(f"blocks.{i}."): v for n, v in state.items() if n.startswith(f"blocks.{i}.")}
-        layer = {theirs: mine[ours] for theirs, ours in _NAMES.items()}
-        # Per head: k_b takes a query into the latent, so its rows are the latent's; v_b brings a value out.
-        k_b = mine["attention.k_b.weight"].reshape(s.heads, s.nope, s.latent)
-        layer["attn_k_b.weight"] = k_b.transpose(0, 2, 1)
-        layer["attn_v_b.weight"] = mine["attention.v_b.weight"].reshape(s.heads, s.value, s.latent)
-        if i < s.dense_layers:
-            layer |= {f"ffn_{p}.weight": mine[f"mix.{p}.weight"] for p in ("gate", "up", "down")}
-        else:
-            layer |= {"ffn_gate_inp.weight": mine["mix.router.weight"], "exp_probs_b.bias": mine["mix.bias"]}
-            for p in ("gate", "up", "down"):
-                layer |= {f"ffn_{p}_exps.weight": mine[f"mix.{p}"]}
-                layer |= {f"ffn_{p}_shexp.weight": mine[f"mix.shared.{p}.weight"]}
-        found |= {f"blk.{i}.{name}": value for name, value in layer.items()}
+        found |= {f"blk.{i}.{name}": value for name, value in layer_tensors(s, i, mine).items()}
     return found
+
+
+def layer_tensors(
+    s: Shape, index: int, mine: dict[str, NDArray[np.float32]]
+) -> dict[str, NDArray[np.float32]]:
+    """One block's, from its state as numpy arrays."""
+    layer = {theirs: mine[ours] for theirs, ours in _NAMES.items()}
+    # Per head: k_b takes a query into the latent, so its rows are the latent's; v_b brings a value out.
+    k_b = mine["attention.k_b.weight"].reshape(s.heads, s.nope, s.latent)
+    layer["attn_k_b.weight"] = k_b.transpose(0, 2, 1)
+    layer["attn_v_b.weight"] = mine["attention.v_b.weight"].reshape(s.heads, s.value, s.latent)
+    if index < s.dense_layers:
+        return layer | {f"ffn_{p}.weight": mine[f"mix.{p}.weight"] for p in ("gate", "up", "down")}
+    layer |= {"ffn_gate_inp.weight": mine["mix.router.weight"], "exp_probs_b.bias": mine["mix.bias"]}
+    for p in ("gate", "up", "down"):
+        layer |= {f"ffn_{p}_exps.weight": mine[f"mix.{p}"]}
+        layer |= {f"ffn_{p}_shexp.weight": mine[f"mix.shared.{p}.weight"]}
+    return layer
 
 
 _NAMES = {
@@ -125,41 +133,6 @@ def _describe(writer: gguf.GGUFWriter, kind: str) -> None:
     writer.add_file_type(int(KINDS[kind]))
 
 
-def _add_shape(writer: gguf.GGUFWriter, s: Shape) -> None:
-    writer.add_vocab_size(s.vocabulary)
-    writer.add_context_length(s.context)
-    writer.add_embedding_length(s.width)
-    writer.add_block_count(s.layers)
-    writer.add_leading_dense_block_count(s.dense_layers)
-    writer.add_feed_forward_length(s.dense_hidden)
-    writer.add_layer_norm_rms_eps(s.epsilon)
-    # One key for all heads is cached: the latent and the turned part.
-    writer.add_head_count(s.heads)
-    writer.add_head_count_kv(1)
-    writer.add_q_lora_rank(s.query_rank)
-    writer.add_kv_lora_rank(s.latent)
-    writer.add_key_length(s.latent + s.rope)
-    writer.add_value_length(s.latent)
-    writer.add_key_length_mla(s.head)
-    writer.add_value_length_mla(s.value)
-    writer.add_rope_dimension_count(s.rope)
-    writer.add_rope_freq_base(s.rope_base)
-    writer.add_expert_count(s.experts)
-    writer.add_expert_used_count(s.experts_used)
-    writer.add_expert_shared_count(s.experts_shared)
-    writer.add_expert_feed_forward_length(s.expert_hidden)
-    writer.add_expert_gating_func(gguf.ExpertGatingFuncType.SIGMOID)
-    writer.add_expert_weights_norm(True)
-    writer.add_expert_weights_scale(s.expert_scale)
-    writer.add_expert_group_count(1)
-    writer.add_expert_group_used_count(1)
-    writer.add_indexer_head_count(s.indexer_heads)
-    writer.add_indexer_key_length(s.indexer_width)
-    writer.add_indexer_top_k(s.context)
-    # Which layers have an indexer of their own; the others share the one before.
-    writer.add_array(f"{ARCHITECTURE}.attention.indexer.types", [i == 0 for i in range(s.layers)])
-
-
 def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:
     model: dict[str, Any] = json.loads(tokenizer.to_str())["model"]
     words = sorted(model["vocab"], key=model["vocab"].__getitem__)
@@ -181,7 +154,7 @@ def _add_tokenizer(writer: gguf.GGUFWriter, tokenizer: Tokenizer) -> None:
     writer.add_chat_template(CHAT_TEMPLATE)
 
 
-def _add_tensor(writer: gguf.GGUFWriter, name: str, value: NDArray[np.float32], kind: str) -> None:
+def add_tensor(writer: gguf.GGUFWriter, name: str, value: NDArray[np.float32], kind: str) -> None:
     """Vectors, the router, the indexer and the stacked `k_b` and `v_b` stay exact.
 
     In `q8_0` the experts, half of the weights, have eight bits; the other matrices are bf16. The reason:

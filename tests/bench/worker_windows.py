@@ -1,0 +1,118 @@
+"""Two windows on one repository: processes of their own, each with an engine, on this project's tree.
+
+`python -m tests.bench.worker_windows` is one of them: for each line of stdin, `PATH OFFSET`, it completes
+there as the editor would and says what that cost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import asdict, dataclass
+
+from glm_lsp.core.generation import Usage, Work
+from glm_lsp.core.settings import Settings
+from tests.bench.rows import Options, Row
+from tests.lsp.wire import ROOT
+
+FIRST, ELSEWHERE = "glm_lsp/core/pack.py", "glm_lsp/disk/store.py"
+
+
+@dataclass(frozen=True)
+class _Asked:
+    prompt: int
+    trunk: int
+    """Tokens that are shared with other requests, as the packer sees it."""
+    evaluated: int
+    seconds: float
+
+
+async def windows(options: Options) -> AsyncIterator[Row]:
+    """Goal: a second window's first request evaluates its tail only."""
+    with _window() as first, _window() as second, _window() as third:
+        options.progress("all windows have read the repository")
+        cold = await asyncio.to_thread(_ask, first, FIRST)
+        yield Row(
+            "first window, first request",
+            f"{cold.evaluated:,} of {cold.prompt:,} tokens evaluated",
+            f"trunk of {cold.trunk:,} tokens, {cold.seconds:.2f} s",
+        )
+        for where, window, path in (
+            ("second window, first request, at the same place", second, FIRST),
+            ("third window, first request, in another file", third, ELSEWHERE),
+        ):
+            warm = await asyncio.to_thread(_ask, window, path)
+            tail = warm.prompt - warm.trunk
+            yield Row(
+                where,
+                f"{warm.evaluated:,} of {warm.prompt:,} tokens evaluated",
+                f"trunk of {warm.trunk:,} tokens, {warm.seconds:.2f} s",
+                f"{warm.evaluated:,} evaluated, at most {tail:,}, its tail",
+                0 < warm.evaluated <= tail,
+            )
+
+
+def _ask(window: subprocess.Popen[str], path: str) -> _Asked:
+    assert window.stdin is not None
+    text = (ROOT / path).read_bytes()
+    # In the middle of the file, where a statement has just begun.
+    offset = text.index(b"return ", len(text) // 2) + len(b"return ")
+    window.stdin.write(f"{path} {offset}\n")
+    window.stdin.flush()
+    return _Asked(**json.loads(_line(window)))
+
+
+def _line(window: subprocess.Popen[str]) -> str:
+    assert window.stdout is not None
+    if line := window.stdout.readline():
+        return line
+    raise RuntimeError("A window has ended; what it said is above.")
+
+
+@contextlib.contextmanager
+def _window() -> Iterator[subprocess.Popen[str]]:
+    command = (sys.executable, "-m", "tests.bench.worker_windows")
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=os.environ
+    ) as window:
+        try:
+            _line(window)
+            yield window
+        finally:
+            assert window.stdin is not None
+            window.stdin.close()
+            window.wait()
+
+
+async def _be_a_window() -> None:
+    import time  # noqa: PLC0415
+
+    from glm_lsp.app import Runtime  # noqa: PLC0415
+    from glm_lsp.features.complete import suggest  # noqa: PLC0415
+
+    # No warm-up: what a request finds is then what requests have read.
+    runtime = Runtime(Settings({"worker.warm_up": False}), "window")
+    repository = runtime.repository(ROOT)
+    await repository.index()
+    print("ready", flush=True)
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        path, offset = line.split()
+        session = runtime.session(repository, Work.TYPING)
+        began = time.perf_counter()
+        completion = await suggest(session, repository.snapshot(), path, int(offset))
+        seconds = time.perf_counter() - began
+        usage = completion.usage or Usage()
+        prompt = completion.prompt
+        trunk = sum(segment.tokens for segment in prompt.segments[: prompt.trunk_segments])
+        said = _Asked(usage.prompt_tokens, trunk, usage.evaluated_tokens, seconds)
+        print(json.dumps(asdict(said)), flush=True)
+    await runtime.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(_be_a_window())

@@ -1,0 +1,107 @@
+"""Files that pass every check and end llama.cpp in an assertion: a sentence, few deaths, and it heals."""
+
+# ruff: noqa: ASYNC240 (a test may block its own loop)
+
+from __future__ import annotations
+
+import os
+import signal
+import struct
+import sys
+from pathlib import Path
+
+import pytest
+
+from glm_lsp.core.errors import EngineDied, EngineUnavailable
+from glm_lsp.core.profiles import ModelProfile
+from glm_lsp.core.settings import Settings
+from glm_lsp.engines import embedded, rendezvous
+from glm_lsp.engines.embedded import EmbeddedEngine
+from glm_lsp.engines.rendezvous import MAIN, place
+from tests.engines.living import gone, until, workers
+from tests.engines.test_embedded import ask, check, collect, endless
+
+pytestmark = [
+    pytest.mark.embedded,
+    pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc"),
+    pytest.mark.usefixtures("llama", "runtime"),
+]
+
+
+ASSERTION = r"an assertion in llama\.cpp failed"
+
+
+def malformed(nano: ModelProfile, path: Path, key: str, value: int) -> Path:
+    """The bundled model with one number of its metadata changed."""
+    data = bytearray(Path(nano.gguf_path).read_bytes())
+    name = f"{nano.architecture}.{key}".encode()
+    at = data.index(struct.pack("<Q", len(name)) + name) + 8 + len(name) + 4
+    struct.pack_into("<I", data, at, value)
+    path.write_bytes(data)
+    return path
+
+
+def engine_of(nano: ModelProfile, path: Path) -> EmbeddedEngine:
+    settings = Settings({"model.threads": 1, "worker.drafts": False, "model.path": str(path)})
+    return EmbeddedEngine(settings, nano)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("expert_used_count", 0, r"GGML_ASSERT\(n_expert_used_max > 0\) failed"),
+        ("block_count", 0, r"GGML_ASSERT\(hparams\.n_layer_all > 0"),
+        ("attention.key_length", 3, r"GGML_ASSERT\(a->ne\[0\] == b->ne\[0\]\) failed"),
+    ],
+)
+async def test_an_assertion_while_it_loads_is_one_sentence(
+    key: str, value: int, said: str, nano: ModelProfile, tmp_path: Path
+) -> None:
+    engine = engine_of(nano, malformed(nano, tmp_path / "bad.gguf", key, value))
+    with pytest.raises(
+        EngineDied,
+        match=rf"While it loaded the model: .* SIGABRT \(an assertion in llama.cpp failed\).*{said}",
+    ) as caught:
+        await collect(engine, ask())
+    assert "\n" not in str(caught.value)
+    await engine.close()
+    await until(lambda: not workers(place(MAIN)))
+
+
+async def test_deaths_are_bounded_and_a_mended_file_heals(
+    nano: ModelProfile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "_BACK_OFF_S", 0.0)
+    path = malformed(nano, tmp_path / "model.gguf", "expert_used_count", 0)
+    engine = engine_of(nano, path)
+    for _ in range(5):
+        with pytest.raises(EngineDied, match=ASSERTION):
+            await collect(engine, ask())
+    await until(lambda: not workers(place(MAIN)))
+    for _ in range(20):
+        with pytest.raises(EngineUnavailable, match="died 5 times without an answer; it is tried again in"):
+            await collect(engine, ask())
+        assert workers(place(MAIN)) == []
+    path.write_bytes(Path(nano.gguf_path).read_bytes())
+    monkeypatch.setattr(embedded, "_REST_S", 0.0)
+    check(await collect(engine, ask()))
+    assert engine._deaths == 0
+    await engine.close()
+
+
+async def test_an_end_as_for_lack_of_memory_names_the_remedy(nano: ModelProfile) -> None:
+    engine = engine_of(nano, Path(nano.gguf_path))
+    stream = engine.generate(endless())
+    await anext(stream)
+    keeper, pid = rendezvous.named(place(MAIN))
+    assert keeper != pid == engine.worker_pid
+    os.kill(pid, signal.SIGKILL)
+    remedy = (
+        r"starts it again\. If memory ran out, lower model\.kv_tokens or model\.context_tokens, or end other"
+    )
+    with pytest.raises(EngineDied, match=rf"SIGKILL \(from outside, or by the system .*\)\. .*{remedy}"):
+        async for _ in stream:
+            pass
+    await gone(pid)
+    check(await collect(engine, ask()))
+    await engine.close()
