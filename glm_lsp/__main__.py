@@ -6,6 +6,7 @@ module of a verb is imported when it is called.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -44,6 +45,7 @@ def overview() -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit code; only `--help` and wrong arguments leave by SystemExit."""
+    _open_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     first = arguments[0] if arguments else ""
     if first in ("-h", "--help"):
@@ -64,13 +66,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     return door.run(VERBS[first][0], first, arguments[1:])
 
 
+def _open_streams() -> None:
+    """What our caller has closed is empty and takes everything; no socket or file gets its number later."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # The lowest number that is free, which is the one of this stream.
+            handle = os.open(os.devnull, os.O_RDWR)
+            os.set_inheritable(handle, True)
+            setattr(sys, name, open(handle, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
+
+
 def _say(text: str) -> int:
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
     except OSError as error:
-        import os  # noqa: PLC0415 (only for a mistake)
-
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would complain once more
         sys.stderr.write(f"glm-lsp: The text could not be written to stdout: {error.strerror or error}.\n")
         return 2

@@ -10,6 +10,7 @@ import platform
 import re
 import shutil
 import sys
+import tempfile
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -20,7 +21,7 @@ from glm_lsp.cli import door, place, report, shapes
 from glm_lsp.cli.engines import routes_table
 from glm_lsp.cli.engines import shape as route_shape
 from glm_lsp.cli.exits import Exit, worst
-from glm_lsp.core.errors import ConfigError, ConflictError
+from glm_lsp.core.errors import ConfigError, ConflictError, EngineUnavailable
 from glm_lsp.core.settings import Settings
 from glm_lsp.workspace import config
 
@@ -62,6 +63,7 @@ def run(args: argparse.Namespace) -> int:
     interrupted = _put_right(place.root_of(Path()))
     model, machine = model_facts(settings, router), machine_facts()
     typing = model_facts(settings, router, small=True) if settings.text("typing_model.path") else {}
+    places = directories()
     problems = (*settings.problems, *config.problems_in(place.root_of(Path())))
     if args.format == "json":
         report.print_json(
@@ -77,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
                 "routes": [route_shape(route) for route in routes],
                 "model": model,
                 **({"typing_model": typing} if typing else {}),
+                "directories": places,
                 "settings_file": str(config.settings_file()),
                 "interrupted_write": interrupted,
                 "problems": [shapes.problem(p) for p in problems],
@@ -84,6 +87,8 @@ def run(args: argparse.Namespace) -> int:
         )
     else:
         _show(found, routes, (model, typing), machine)
+        for fault in (place["error"] for place in places if "error" in place):
+            sys.stderr.write(f"glm-lsp: {report.safe(fault)}\n")
         if interrupted:
             sys.stderr.write(f"glm-lsp: {report.safe(interrupted)}\n")
         report.problems(problems[len(settings.problems) :])
@@ -91,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
         [
             Exit.OK if all(route.available for route in routes) else Exit.ENGINE,
             Exit.USAGE if settings.problems else Exit.OK,
+            Exit.ENGINE if any("error" in place for place in places) else Exit.OK,
             Exit.ENGINE if "error" in (*model, *typing) else Exit.OK,
             Exit.USAGE if any(f.remedy for f in found if f.name in REQUIRED) else Exit.OK,
         ]
@@ -192,6 +198,40 @@ def _file_facts(path: Path) -> dict[str, Any]:
         "vocabulary": facts.vocabulary,
         "trained_context_tokens": facts.trained_context_tokens,
     }
+
+
+def directories() -> list[dict[str, str]]:
+    """Where workers are met and where caches lie; `error` is a sentence where that cannot be used."""
+    from glm_lsp.disk import store  # noqa: PLC0415
+    from glm_lsp.engines import rendezvous  # noqa: PLC0415
+
+    runtime: dict[str, str] = {"name": "runtime"}
+    try:
+        runtime["path"] = str(rendezvous.place(rendezvous.MAIN).directory)
+    except EngineUnavailable as error:
+        runtime["error"] = str(error)
+    directory = store.default_directory()
+    cache = {"name": "cache", "path": str(directory)}
+    if reason := _unusable(directory):
+        cache["error"] = (
+            f"The cache directory {directory} cannot be used ({reason}), so nothing that was read or indexed "
+            f"is kept; set {store.CACHE_VARIABLE} to a directory of your own."
+        )
+    return [runtime, cache]
+
+
+def _unusable(directory: Path) -> str:
+    """Why nothing can be kept in a directory, which is made if need be; empty where it can."""
+    from glm_lsp.disk.store import Refused, private_directory  # noqa: PLC0415
+
+    try:
+        private_directory(directory)
+        with tempfile.TemporaryFile(dir=directory):
+            return ""
+    except OSError as error:
+        return error.strerror or str(error)
+    except Refused as error:
+        return str(error)
 
 
 def machine_facts() -> dict[str, Any]:

@@ -76,10 +76,11 @@ async def _stop(slots: tuple[str, ...], *, force: bool) -> list[dict[str, Any]]:
         try:
             refusal = await connection.stop(at, force=force)
         except EngineError as error:
-            hung = force and isinstance(error, EngineStalled)
-            if hung and (killed := await holders.end(at)) and not rendezvous.held(at):
+            # Whatever it says or does not say: only a worker of ours is ended by this.
+            if force and (killed := await holders.end(at)) and not rendezvous.held(at):
                 who = " and ".join(map(str, killed))
-                message = f"The worker of slot '{slot}' did not answer; SIGKILL has ended it (process {who})."
+                why = "did not answer" if isinstance(error, EngineStalled) else "did not end when asked"
+                message = f"The worker of slot '{slot}' {why}; SIGKILL has ended it (process {who})."
                 found.append({"slot": slot, "code": Exit.OK, "message": message})
                 continue
             found.append({"slot": slot, "code": Exit.ENGINE, "message": str(error)})

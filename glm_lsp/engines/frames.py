@@ -297,11 +297,13 @@ _greetings = msgspec.msgpack.Decoder(Greeting)
 
 
 def encode(message: Request | Reply) -> bytes:
-    """Return the frame of a message. Raises FrameError if it is too long or its text is not Unicode."""
+    """Return the frame of a message. Raises FrameError if that cannot be sent: too long, no Unicode …"""
     try:
         body = _encoder.encode(message)
     except UnicodeEncodeError as error:
         raise FrameError("The text holds half of a surrogate pair, which is not Unicode.") from error
+    except OverflowError as error:
+        raise FrameError("A number in it, such as the seed, has more than 64 bits.") from error
     if len(body) > FRAME_LIMIT:
         raise FrameError(
             f"A message of {len(body):,} bytes is longer than the {FRAME_LIMIT:,} that fit a frame."

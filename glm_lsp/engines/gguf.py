@@ -169,7 +169,8 @@ def part_paths(head: GgufHead) -> tuple[Path, ...]:
     )
     if int(match["number"]) != 1:
         raise ModelFileError(
-            f"Set model.path to the first part of the model, {paths[0].name}, not to {head.path.name}."
+            f"The model file {head.path} is part {int(match['number'])} of {count}. Set model.path to the "
+            f"first part of the model, {paths[0].name}."
         )
     if missing := [p.name for p in paths if not p.is_file()]:
         shown = ", ".join(missing[:8]) + (f" and {len(missing) - 8} more" if len(missing) > 8 else "")

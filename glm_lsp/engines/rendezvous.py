@@ -114,11 +114,16 @@ def place(slot: str) -> Place:
 def _runtime_directory() -> Path:
     if chosen := os.environ.get(RUNTIME_VARIABLE):
         return Path(chosen).absolute()
-    if not _WINDOWS and not os.environ.get("XDG_RUNTIME_DIR"):
-        found = platformdirs.user_runtime_path()
-        if not found.is_dir() or found.stat().st_uid != os.geteuid():
-            return Path(tempfile.gettempdir()) / f"glm-lsp-{os.geteuid()}"
-    return platformdirs.user_runtime_path("glm-lsp", appauthor=False)
+    if sys.platform == "win32":
+        return platformdirs.user_runtime_path("glm-lsp", appauthor=False)
+    # Elsewhere platformdirs warns on stderr of a directory of its own choice, which is not the one we use.
+    user = os.geteuid()
+    for parent in (os.environ.get("XDG_RUNTIME_DIR", ""), f"/run/user/{user}", f"/var/run/user/{user}"):
+        with contextlib.suppress(OSError, ValueError):
+            status = Path(parent).stat()
+            if Path(parent).is_absolute() and stat.S_ISDIR(status.st_mode) and status.st_uid == user:
+                return Path(parent) / "glm-lsp"
+    return Path(tempfile.gettempdir()).absolute() / f"glm-lsp-{user}"
 
 
 def _private(directory: Path) -> None:

@@ -97,7 +97,7 @@ async def consult(
     if tail > trunk.room:
         raise BudgetError(
             f"{place.path}: the question takes {tail:,} tokens, and {trunk.room:,} are left for it. "
-            "Narrow the selection, or raise context.budget_tokens or the engine's context."
+            f"Narrow the selection, or {session.raise_what(snapshot, trunk.budget_tokens)}."
         )
     segments = [Segment(Role.USER, question.instruction, count(question.instruction))]
     if question.prefill and engine.facts.prefill and not (question.opening and reasoning):

@@ -7,12 +7,13 @@ nothing that may follow can change what is offered, the engine is stopped.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from glm_lsp.core import layout, pack, runs, trim
-from glm_lsp.core.errors import BudgetError, PolicyError
+from glm_lsp.core.errors import NOTICES, BudgetError, EngineDied, PolicyError
 from glm_lsp.core.gap import Gap
 from glm_lsp.core.generation import (
     Finish,
@@ -30,6 +31,8 @@ from glm_lsp.core.secrets import MARKER, being_typed
 from glm_lsp.core.snapshot import Snapshot
 from glm_lsp.core.values import Block, BlockKind, Budget, Document, Span, Suggestion
 from glm_lsp.features.session import Session, Trunk, check_offset
+
+_notices = logging.getLogger(NOTICES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,11 @@ async def suggest(session: Session, snapshot: Snapshot, path: str, offset: int) 
         prefilled=bool(prompt.prefill),
         fence=cursor.stop if prompt.form is Form.CHAT else "",
     )
-    answer, usage, ended = await _answer(session, request, gap)
+    try:
+        answer, usage, ended = await _answer(session, request, gap)
+    except EngineDied as error:
+        _notices.warning("The engine ended in the middle, and is asked once more: %s", error)
+        answer, usage, ended = await _answer(session, request, gap)
     text = trim.trim(answer, gap, ended=ended)
     if not text:
         reason = (
@@ -177,10 +184,11 @@ class _Cursor:
             shown = self._most(most, suffix_lines, trunk.room)
             if shown >= 0:
                 return self.line - shown, suffix_lines
+        remedy = self.session.raise_what(self.snapshot, trunk.budget_tokens)
         needed = trunk.tokens + self._tokens(self.line, 0)
         raise BudgetError(
             f"Line {self.line + 1} of {self.document.path} does not fit: with what must stand around it the "
-            f"prompt has {needed} tokens, and the budget is {trunk.budget_tokens}. Raise the budget."
+            f"prompt has {needed} tokens, and the budget is {trunk.budget_tokens}; {remedy}."
         )
 
     def _most(self, most: int, suffix_lines: int, room: int) -> int:

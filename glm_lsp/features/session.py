@@ -124,8 +124,22 @@ class Session:
 
     def budget_tokens(self, snapshot: Snapshot, budget: Budget) -> int:
         """Tokens that a prompt may have: the setting's or the profile's, within what `budget` leaves."""
-        wanted = snapshot.settings.integer("context.budget_tokens") or self.profile.prompt_tokens
-        return min(wanted, budget.prompt_tokens)
+        return min(self._wanted_tokens(snapshot), budget.prompt_tokens)
+
+    def _wanted_tokens(self, snapshot: Snapshot) -> int:
+        return snapshot.settings.integer("context.budget_tokens") or self.profile.prompt_tokens
+
+    def raise_what(self, snapshot: Snapshot, budget_tokens: int) -> str:
+        """Where a prompt does not fit into `budget_tokens`: what to raise, as the end of a sentence."""
+        if budget_tokens >= self._wanted_tokens(snapshot):
+            return "raise context.budget_tokens or --budget"
+        if not self.engine.facts.local:
+            limit = "remote.context_tokens"
+        elif snapshot.settings.text("typing_model.path"):
+            limit = "model.context_tokens (for typing: typing_model.context_tokens)"
+        else:
+            limit = "model.context_tokens"
+        return f"raise {limit}, or --budget where it is given"
 
     async def document(self, snapshot: Snapshot, path: str) -> Document:
         """The file as it is in the editor, else on disk. Raises PolicyError or UsageError with the reason."""

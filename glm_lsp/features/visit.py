@@ -90,9 +90,10 @@ class Visit:
     async def begin(self, epoch: int) -> Ledger:
         """A new epoch around this place."""
         if self.fixed > self.budget:
+            remedy = self.session.raise_what(self.snapshot, self.budget)
             raise BudgetError(
-                f"A prompt budget of {self.budget} tokens is too small: the system text has {self.fixed}. "
-                "Raise context.budget_tokens or --budget."
+                f"A prompt budget of {self.budget} tokens is too small: the system text has {self.fixed}; "
+                f"{remedy}."
             )
         graph, count = await self.session.graph(self.snapshot), self.count
         empty = ledgers.begin(epoch, self.budget, self.system, blocks=(), files={}, count=count)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -182,3 +184,32 @@ def test_names_cannot_make_the_terminal_do_things(shop: Path, cli: Cli) -> None:
     ran = cli("index", shop)
     assert not set("\x1b\x07\u202e") & set(ran.out)
     assert "two\nlines" not in ran.out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes file descriptors as a shell does")
+@pytest.mark.parametrize("closed", [(1,), (2,), (0, 1, 2)], ids=["stdout", "stderr", "all"])
+def test_streams_that_are_closed_are_no_failure(closed: tuple[int, ...], cli: Cli, runtime: Path) -> None:
+    shut = (
+        "import os, sys\n"
+        f"for number in {closed}: os.close(number)\n"
+        "os.execv(sys.executable, [sys.executable, '-m', 'glm_lsp', *sys.argv[1:]])\n"
+    )
+    for arguments, code in ((("worker", "status"), 0), (("--version",), 0), (("nothing",), 2)):
+        ran = cli(*arguments, code=shut)
+        assert ran.code == code
+        assert "AttributeError" not in ran.err
+        assert 1 in closed or code or ran.out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nothing can be made in /proc")
+def test_doctor_names_directories_that_cannot_be_used(cli: Cli) -> None:
+    environ = {"GLM_LSP_RUNTIME": "/proc/nope", "GLM_LSP_CACHE": "/proc/nope"}
+    ran = cli("doctor", "--format", "json", environ=environ)
+    assert ran.code == 7
+    runtime, cache = (place["error"] for place in ran.json["directories"])
+    assert "The runtime directory /proc/nope cannot be made" in runtime
+    assert "set GLM_LSP_RUNTIME to a directory of your own" in runtime
+    assert "The cache directory /proc/nope cannot be used" in cache
+    assert "set GLM_LSP_CACHE to a directory of your own" in cache
+    shown = cli("doctor", environ=environ)
+    assert shown.code == 7 and runtime in shown.err and cache in shown.err

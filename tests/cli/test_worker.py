@@ -163,6 +163,29 @@ def test_a_worker_that_hangs_is_named_and_ended_by_force(
     assert asyncio.run(connection.stop(place(MAIN))) is None
 
 
+@pytest.mark.embedded
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at processes through /proc")
+def test_force_ends_a_worker_of_ours_that_refuses_whoever_comes(
+    runtime: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
+
+    async def started() -> int:
+        async with client() as worker:
+            assert await worker.ready(STALL_S) is None
+            return worker.pid
+
+    pid = asyncio.run(started())
+    place(MAIN).token.write_text("another")
+    assert main(["worker", "stop"]) == 7
+    assert "a token that is not its own" in " ".join(capsys.readouterr().out.split())
+    assert exists(pid)
+    assert main(["worker", "stop", "--force"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert said == f"The worker of slot 'main' did not end when asked; SIGKILL has ended it (process {pid})."
+    assert not exists(pid)
+
+
 STATUS = Status(
     pid=1,
     version="1",

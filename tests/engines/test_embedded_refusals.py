@@ -117,8 +117,9 @@ async def test_without_llama_cpp_it_says_what_to_install(
         (ask(grammar="root ::= ("), UsageError, "grammar"),
         (ask(temperature=-1.0), UsageError, "Sampling needs"),
         (ask(prefill="", user="\ud800"), UsageError, "not Unicode"),
+        (ask(seed=1 << 64), UsageError, "more than 64 bits"),
     ],
-    ids=["long", "grammar", "temperature", "surrogate"],
+    ids=["long", "grammar", "temperature", "surrogate", "seed"],
 )
 async def test_a_request_that_cannot_be_served_harms_nobody(
     engine: EmbeddedEngine, request_: GenerateRequest, error: type[EngineError], message: str

@@ -158,3 +158,9 @@ def test_this_versions_greeting_is_one_of_any_version() -> None:
 def test_what_is_no_greeting_is_refused(body: bytes) -> None:
     with pytest.raises(FrameError, match="no greeting"):
         frames.greeting(body)
+
+
+@pytest.mark.parametrize("seed", [1 << 64, -(1 << 63) - 1])
+def test_a_number_of_more_than_64_bits_is_not_sent(seed: int) -> None:
+    with pytest.raises(FrameError, match="more than 64 bits"):
+        encode(Generate(1, (("x", False),), 1, seed=seed))

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from glm_lsp.core.errors import EngineStalled
+from glm_lsp.core.errors import EngineStalled, EngineUnavailable
 from glm_lsp.engines import connection, rendezvous
 from glm_lsp.engines.connection import Connection
 from glm_lsp.engines.failures import error_of
 from glm_lsp.engines.frames import Done, Failed, Generate, Ready, Reply, Text
 from glm_lsp.engines.rendezvous import MAIN, place
 from glm_lsp.engines.worker import clients
+from glm_lsp.engines.worker import listener as worker_listener
 from glm_lsp.engines.worker.clients import Send
 from glm_lsp.engines.worker.listener import Listener
 from tests.engines.living import load_of, until
@@ -158,3 +159,20 @@ async def test_a_call_that_does_not_come_back_ends_the_worker_with_a_sentence() 
         raise error_of(refusal)
     assert await process.wait() == 1
     await made.close()
+
+
+async def test_visitors_take_nobodys_place_and_are_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker_listener, "MOST_CLIENTS", 2)
+    monkeypatch.setattr(worker_listener, "MOST_VISITORS", 3)
+    with opened(Parrot(lambda _: [])) as listener:
+        async with visiting(listener), visiting(listener):
+            with pytest.raises(EngineUnavailable, match="has 2 clients already"):
+                await connection.reach(place(MAIN), load_of(stall_s=60.0), "third", 60.0)
+            first, *others = [await connection._visit(place(MAIN)) for _ in range(4)]
+            assert first is not None
+            await until(lambda: not first.alive)
+            for visitor in (first, *others):
+                assert visitor is not None
+                assert visitor is first or (await visitor.ask()).clients
+                await visitor.close()
+            assert await connection.ask(place(MAIN)) is not None

@@ -171,7 +171,7 @@ def test_missing_parts_are_named(tmp_path: Path) -> None:
 
 def test_not_the_first_part(tmp_path: Path) -> None:
     _, second = (part(tmp_path, n, 2) for n in (1, 2))
-    check(second, "first part of the model, big-00001-of-00002.gguf")
+    check(second, "is part 2 of 2. Set model.path to the first part of the model, big-00001-of-00002.gguf")
 
 
 def test_a_renamed_part(tmp_path: Path) -> None:

@@ -36,6 +36,27 @@ def test_the_directory_is_made_for_us_alone(runtime: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("parent", [None, "missing", "relative"])
+def test_without_a_directory_of_the_session_it_is_a_temporary_one_without_a_warning(
+    parent: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(RUNTIME_VARIABLE, raising=False)
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    if parent is not None:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", parent if parent == "relative" else str(tmp_path / parent))
+    monkeypatch.setattr(rendezvous.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(rendezvous.os, "geteuid", lambda: 4_000_000)  # who has no /run/user
+    assert rendezvous._runtime_directory() == tmp_path / "glm-lsp-4000000"
+
+
+def test_the_directory_of_the_session_is_used_where_it_is_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(RUNTIME_VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    assert rendezvous._runtime_directory() == tmp_path / "glm-lsp"
+
+
 def linked(runtime: Path) -> None:
     (runtime.parent / "elsewhere").mkdir(mode=0o700)
     runtime.symlink_to(runtime.parent / "elsewhere")

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from glm_lsp.core.errors import BudgetError, PolicyError, UsageError
-from glm_lsp.core.generation import Form, Role, Thinking, Work
+from glm_lsp.core.errors import BudgetError, EngineDied, PolicyError, UsageError
+from glm_lsp.core.generation import EngineFacts, Form, GenerateRequest, Role, Thinking, Work
 from glm_lsp.core.layout import FENCE, LOG_TITLE
 from glm_lsp.core.pack import prompt_tokens
 from glm_lsp.core.values import BlockKind
@@ -336,3 +336,41 @@ async def test_overlapping_requests_are_all_answered() -> None:
     places = [(path, offset), ("shop/model.py", 30), ("shop/price.py", 0), (path, offset)]
     done = await asyncio.gather(*(suggest(kept, snapshot(files), p, o) for p, o in places))
     assert [d.prompt.tokens <= d.prompt.budget_tokens for d in done] == [True] * 4
+
+
+@pytest.mark.parametrize(
+    ("facts", "settings", "remedy"),
+    [
+        (replace(FACTS, context_tokens=200), {}, "; raise model.context_tokens,"),
+        (replace(FACTS, context_tokens=200, local=False), {}, "; raise remote.context_tokens,"),
+        (FACTS, {"context.budget_tokens": 10}, "; raise context.budget_tokens or --budget."),
+    ],
+    ids=["context", "remote", "budget"],
+)
+async def test_what_is_too_small_is_named(
+    facts: EngineFacts, settings: dict[str, object], remedy: str
+) -> None:
+    files, path, offset = placed({"a.py": "x = " + "a + " * 200 + "▮\n"})
+    settings = {"completion.max_tokens": 100} | settings
+    with pytest.raises(BudgetError) as raised:
+        await suggest(
+            session(files, ScriptedEngine("", facts=facts)), snapshot(files, settings=settings), path, offset
+        )
+    assert remedy in str(raised.value)
+
+
+async def test_an_engine_that_died_is_asked_once_more(caplog: pytest.LogCaptureFixture) -> None:
+    files, path, offset = placed(SHOP)
+
+    def answer(_: GenerateRequest) -> str:
+        if len(engine.requests) == 1:
+            raise EngineDied("The worker ended.")
+        return "100)"
+
+    engine = ScriptedEngine(answer)
+    completion = await suggest(session(files, engine), snapshot(files), path, offset)
+    assert completion.suggestion is not None and len(engine.requests) == 2
+    assert "is asked once more" in caplog.text
+    with pytest.raises(EngineDied):
+        gone = ScriptedEngine("", fail=EngineDied("The worker ended."))
+        await suggest(session(files, gone), snapshot(files), path, offset)

@@ -66,9 +66,14 @@ class Answer:
             return self._chooser.choose(logits)
         if self._thinking and self.reasoning_tokens >= self._request.reasoning_tokens:
             return self._think_end()
-        self.output_tokens += 1
         if self._thinking:
-            return self._chooser.choose(logits)
+            token = self._chooser.choose(logits)
+            if self._grammar is not None and token in self._vocabulary.last:
+                # Nothing has been answered yet, and the request says what an answer is.
+                return self._think_end()
+            self.output_tokens += 1
+            return token
+        self.output_tokens += 1
         if self._grammar is not None:
             return self._chooser.within(logits, self._grammar, self._vocabulary.outside_grammars)
         if self._heal:

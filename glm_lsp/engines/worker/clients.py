@@ -12,6 +12,8 @@ from typing import Protocol
 from glm_lsp.engines.frames import Generate, Load, Reply, Text, encode
 
 MOST_CLIENTS = 256
+MOST_VISITORS = 64
+"""Beside the clients. For one more the oldest is dropped: whoever asks or stops is never refused."""
 MOST_PENDING_BYTES = 64 << 20
 """A client that leaves more unread is dropped."""
 GATHERED_S = 0.02

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
 
+import msgspec
 import numpy as np
 
 from glm_lsp.core.errors import EngineDied, PromptTooLong
@@ -95,6 +96,8 @@ class Generation:
         self._cached = self._restored = self._again = self._interrupted = 0
         self._drafted = self._accepted = self._near_ties = 0
         self._prefill_s = self._decode_s = 0.0
+        self._uneven = False
+        """Interruptions have changed the sizes of the calls, and so perhaps the last bits."""
         self._forecast_s = -1.0
         batch = machine.context.batch_tokens
         self._pieces = Pieces(batch, lambda size: machine.figures.piece_s(self.done, size))
@@ -198,6 +201,12 @@ class Generation:
             self._forecast_s = -1.0
         self._reached = max(self._reached, lease.sequence.count)
 
+    def spent(self) -> Done:
+        """What was done for it so far, however it ends."""
+        return msgspec.structs.replace(
+            self._finish(Finish.LENGTH), prompt_tokens=min(self._reached, self.total)
+        )
+
     def cancel(self) -> Cancelled:
         """How it ends if it is not wanted any more."""
         return Cancelled(self._request.id, self._answer.output_tokens)
@@ -233,7 +242,8 @@ class Generation:
     def _read(self, lease: Lease, target: int) -> Done | None:
         """Evaluate one batch, up to a multiple of the batch size, or a piece of one that was interrupted.
 
-        So an evaluation that is taken up again gives the bits of one that was not; see `Pieces`.
+        Where pieces are not too small, an evaluation that is taken up again gives the bits of one that was
+        not; see `Pieces`.
         """
         machine, sequence = self._machine, lease.sequence
         start, size = sequence.count, machine.context.batch_tokens
@@ -256,6 +266,7 @@ class Generation:
             self._reached = max(self._reached, sequence.count)
         if mtp is not None and shown is Shown.ALL:
             mtp.saw(start, end - start)
+        self._uneven = self._uneven or (self._interrupted > 0 and not self._pieces.even(start, end, target))
         machine.figures.read(start, end - start, seconds)
         machine.pool.keep_trunk(lease)
         if self.writing:
@@ -356,7 +367,10 @@ class Generation:
             token = self._answer.next(row)
             # What was read in a drafted batch stays in the cache: its last bits are in all that follows.
             # Where the model's states are kept, other kernels have led to the first choice too.
-            drafted = len(draft) or self._drafted or (self._mtp is not None and not self.writing)
+            # So it is where interruptions have made small pieces of a prompt.
+            drafted = (
+                len(draft) or self._drafted or self._uneven or (self._mtp is not None and not self.writing)
+            )
             if drafted and self._answer.doubtful(row, token, self._machine.costs.noise_at(self._end)):
                 self._near_ties += 1
             self._ids[self._end] = token

@@ -43,7 +43,7 @@ from glm_lsp.engines.frames import (
 )
 from glm_lsp.engines.rendezvous import Obituary, Place
 from glm_lsp.engines.worker import conflict
-from glm_lsp.engines.worker.clients import MOST_CLIENTS, Client, Desk, Outbox, say
+from glm_lsp.engines.worker.clients import MOST_CLIENTS, MOST_VISITORS, Client, Desk, Outbox, say
 from glm_lsp.engines.worker.keeper import AGAIN, FAREWELL
 from glm_lsp.engines.worker.pulse import Pulse
 
@@ -224,7 +224,7 @@ class Listener:
         ):
             await self._give_way(writer, differing)
             return None, []
-        if len(self._clients) >= MOST_CLIENTS:
+        if hello.load is not None and len(self._served()) >= MOST_CLIENTS:
             await self._refuse(
                 writer, Refused(f"The worker has {MOST_CLIENTS} clients already; close some windows.")
             )
@@ -237,6 +237,7 @@ class Listener:
         client.send(encode(Welcome(os.getpid(), __version__)))
         self._clients[client.number] = client
         if client.load is None:
+            self._make_way()
             return
         self._times.empty_since = None
         # Its patience may be shorter than the last one's, and is the keeper's from now on.
@@ -246,6 +247,13 @@ class Listener:
             self._model = conflict.Loaded.now(client.load)
             self._wanted.set()
         client.send(encode(Loading(self._fraction) if self._ready is None else self._ready))
+
+    def _make_way(self) -> None:
+        """Drop the visitors who came first, where there are too many."""
+        visitors = [client for client in self._clients.values() if client.load is None]
+        for visitor in visitors[:-MOST_VISITORS]:
+            visitor.writer.transport.abort()
+            self._gone(visitor)
 
     async def _give_way(self, writer: asyncio.StreamWriter, differing: str) -> None:
         """Refuse a client that needs another worker, and end where nobody else needs this one."""

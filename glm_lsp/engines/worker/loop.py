@@ -135,7 +135,6 @@ class Loop:
                 arrivals = self._machine.pool.arrivals
                 outcome = self._do(job, generation)
                 if isinstance(outcome, Done):
-                    self._machine.figures.totals.add(outcome)
                     self._end(job)
                     job.send(outcome)
                     return
@@ -187,6 +186,8 @@ class Loop:
 
     def _end(self, job: Job) -> None:
         if isinstance(job.work, Generation):
+            # Editors cancel most of what they ask for, and have it read all the same.
+            self._machine.figures.totals.add(job.work.spent())
             job.work.close()
         self._scheduler.finish(job)
 

@@ -5,9 +5,12 @@ the last interruptions, by what was measured here. Who has had longer than that 
 for as long again. Whatever the forecasts are worth, at most `MOST_IN_A_ROW` calls in a row are lost: the one
 after is waited for.
 
-Pieces end on multiples of a power of two, counted from the batch's beginning, and never beyond its end. Above
-63 tokens their bits are those of whole batches (measured: on the CPU, by llama-cpp-python 0.3.36);
-smaller ones are computed by other kernels, whose last bits differ as those of drafted batches do.
+Pieces end on multiples of a power of two, counted from the batch's beginning, and never beyond its end. From
+`EVEN` tokens on their bits are those of whole batches (measured: on the CPU, by llama-cpp-python 0.3.36);
+smaller ones are computed by other kernels, whose last bits differ as those of drafted batches do. On a slow
+machine 64 tokens of a mixture of experts take seconds, for which nobody who types should wait: so smaller
+ones are made where they must be, and whoever was read so counts near ties as if there had been drafts
+(`Generation`).
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from collections.abc import Callable
 INTERRUPTED_S = 0.3
 """A call that is expected to keep something more urgent waiting for longer still is interrupted."""
 MOST_IN_A_ROW = 3
+EVEN = 64
 _CAUTION = 0.8
 
 
@@ -56,7 +60,15 @@ class Pieces:
         most = self.most
         base = start - start % self._batch
         inside = (start - base) // most * most + most
-        return min(base + min(inside, self._batch), target)
+        whole = min(base + self._batch, target)
+        end = min(base + inside, whole)
+        # No needlessly small rest.
+        return whole if most >= EVEN > whole - end else end
+
+    def even(self, start: int, end: int, target: int) -> bool:
+        """Whether this piece has the bits that it has where nobody interrupts."""
+        undisturbed = start % self._batch == 0 and end == min(start + self._batch, target)
+        return undisturbed or end - start >= EVEN
 
     def interrupted(self, size: int, spent_s: float) -> None:
         """A call of `size` tokens is lost, and the time that it had."""

@@ -28,6 +28,8 @@ AGAIN_S = 600.0
 """After a failed write nothing is written for so long: a full disk does not become empty by trying."""
 NEAR_SHARE = 2 / 3
 """Two prompts that have so much of the longer one in common are kept once: as the newer one."""
+_ROOM = "Free some space, or lower worker.saved_kv_gb."
+_ELSE = "Set GLM_LSP_CACHE to a directory of yours, or worker.saved_kv_gb to 0; then stop the worker once."
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LEFT_FREE_BYTES = 256 << 20
 _MOST_WAITING = 2
@@ -305,7 +307,7 @@ class SavedKv:
             with contextlib.suppress(OSError):
                 os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
         with (
-            self._attempt("The directory of saved prompts"),
+            self._attempt("What is read"),
             shelf.opened(self.directory, make=True) as directory,
         ):
             with shelf.locked(directory):
@@ -338,20 +340,29 @@ class SavedKv:
             return
         except shelf.NoRoom as full:
             if full.disk:
-                self._failed("room", f"{what} was not saved: the disk with {self.directory} is nearly full.")
+                reason = f"the disk with {self.directory} is nearly full"
+                self._failed("room", f"{what} was not saved: {reason}. {_ROOM}")
         except Refused as error:
-            self._failed("directory", f"{what} was not saved: {self.directory} is not used, {error}.")
-        except FileNotFoundError:
-            # Removed under us, or never made; the next save makes it.
-            return
+            self._failed("directory", f"{what} cannot be saved: {self.directory} is unused, {error}. {_ELSE}")
+        except FileNotFoundError as error:
+            # Removed under us the next save makes it anew, if it can be made.
+            if os.name == "posix" and not self._makes():
+                self._unwritable(what, error)
         except OSError as error:
             if error.errno in _FULL:
-                reason = (
-                    f"the disk with {self.directory} is full. Free some space, or lower worker.saved_kv_gb"
-                )
+                reason = f"the disk with {self.directory} is full"
+                self._failed(f"write {error.errno}", f"{what} was not saved: {reason}. {_ROOM}")
             else:
-                reason = f"{error.strerror or error}, in {self.directory}"
-            self._failed(f"write {error.errno}", f"{what} was not saved: {reason}.")
+                self._unwritable(what, error)
+
+    def _makes(self) -> bool:
+        with contextlib.suppress(OSError, Refused), shelf.opened(self.directory, make=True):
+            return True
+        return False
+
+    def _unwritable(self, what: str, error: OSError) -> None:
+        reason = f"the directory {self.directory} cannot be written to ({error.strerror or error})"
+        self._failed(f"write {error.errno}", f"{what} cannot be saved: {reason}. {_ELSE}")
 
     def _failed(self, subject: str, sentence: str) -> None:
         self._not_before = time.monotonic() + AGAIN_S

@@ -251,6 +251,16 @@ class TestThinking:
         assert done.output_tokens >= done.reasoning_tokens
         assert bool(bench.reasoning()) == (budget > 0)
 
+    @pytest.mark.parametrize("user", [SOURCE, "Say yes or no.", ""])
+    def test_a_model_that_ends_in_its_reasoning_answers_under_the_grammar(
+        self, bench: Bench, user: str
+    ) -> None:
+        options = {"thinking": True, "reasoning_tokens": 200, "grammar": 'root ::= "yes" | "no"'}
+        text, done = bench.answer("", user=user, think="<think>", max_tokens=6, **options)
+        assert text in ("yes", "no")
+        assert done.reasoning_tokens <= 200
+        assert bench.tokens.count(bench.vocabulary.think_end) == 1
+
     def test_reasoning_that_is_off_stays_off(self, bench: Bench) -> None:
         bench.answer()
         assert bench.reasoning() == ""

@@ -170,6 +170,18 @@ def test_cancelling_stops_the_running_one_and_leaves_the_others(desk: Desk) -> N
     assert isinstance(desk.end(other), Done)
 
 
+def test_what_was_done_for_cancelled_requests_is_counted(room: Room, desk: Desk) -> None:
+    totals = room.machine.figures.totals
+    prompt, output = totals.prompt, totals.output
+    key = desk.ask(request(1, max_tokens=200))
+    desk.writing(key)
+    desk.scheduler.cancel(1, 1)
+    assert isinstance(desk.end(key), Cancelled)
+    work = desk.works[key]
+    assert totals.prompt == prompt + work.total
+    assert 3 <= totals.output - output < 200
+
+
 def test_a_client_that_is_gone_leaves_nothing_behind(desk: Desk) -> None:
     long = desk.ask(request(1, REFACTOR, max_tokens=900))
     desk.ask(request(2, IDLE, max_tokens=900))
@@ -210,7 +222,8 @@ def test_the_status_shows_who_waits_for_what(desk: Desk) -> None:
     assert status.jobs == ()
     assert status.trunks
     assert status.prompt_tokens > status.reused_tokens > 0
-    assert status.output_tokens == 24
+    # What was cancelled counts as well.
+    assert status.output_tokens > 24
     assert status.speeds[0].prefill > 0
     assert status.speeds[0].decode > 0
 

@@ -118,3 +118,24 @@ def test_whatever_the_gaps_each_token_is_read_once_and_no_piece_crosses_a_batch(
     for start, end in itertools.pairwise((0, *typist.ends)):
         assert start < end
         assert (end - 1) // batch == start // batch
+
+
+@given(start=st.integers(0, 3).map(lambda n: BATCH * n), rest=st.integers(1, 700))
+def test_no_small_rest_is_left_by_pieces_that_need_not_be_small(start: int, rest: int) -> None:
+    pieces = Pieces(BATCH, lambda size: 9.0 if size > 64 else 0.001)
+    pieces.interrupted(BATCH, 1.0)
+    target = start + rest
+    assert pieces.most == 64
+    while start < target:
+        end = pieces.end(start, target)
+        assert end - start >= 64 or (start % BATCH == 0 and end == target)
+        assert pieces.even(start, end, target)
+        start = end
+
+
+def test_small_pieces_are_known_as_such() -> None:
+    pieces = Pieces(BATCH, lambda _: 0.0)
+    assert not pieces.even(0, 32, 1000)
+    assert not pieces.even(256, 263, 300)
+    assert pieces.even(256, 263, 263)
+    assert pieces.even(0, 256, 1000)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
+import sys
 import threading
 import time
 from pathlib import Path
@@ -120,7 +122,8 @@ def test_some_of_the_disk_stays_free(tmp_path: Path, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(shelf, "FREE_KEPT_SHARE", 2.0)
         put(saved, tokens(10, 1), state(10))
         assert len(files(tmp_path)) == 1
-        assert ["nearly full" in sentence for sentence in said] == [True]
+        (sentence,) = said
+        assert "nearly full. Free some space, or lower worker.saved_kv_gb." in sentence
         assert not saved.wanted(tokens(10, 2)), "it is not tried again and again"
 
 
@@ -233,3 +236,21 @@ def test_the_longest_prefix_is_found_whatever_the_runs(runs: list[list[int]], wa
         longest = [len(run) for run, size in zip(whole, common, strict=True) if size == length]
         assert common[int(name)] == length
         assert len(whole[int(name)]) == min(longest)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="nothing can be made in /proc")
+def test_a_directory_that_cannot_be_made_is_a_sentence() -> None:
+    with saving(Path("/proc/nope/kv")) as (saved, said):
+        put(saved, tokens(10), state(10))
+    (sentence,) = said
+    assert "the directory /proc/nope/kv cannot be written to (No such file or directory)." in sentence
+    assert "Set GLM_LSP_CACHE to a directory of yours, or worker.saved_kv_gb to 0" in sentence
+
+
+def test_a_directory_that_was_removed_is_made_anew(tmp_path: Path) -> None:
+    with saving(tmp_path / "kv") as (saved, said):
+        put(saved, tokens(10), state(10))
+        shutil.rmtree(tmp_path / "kv")
+        assert put(saved, tokens(10, 1), state(10))
+        assert len(files(tmp_path / "kv")) == 1
+    assert said == []
