@@ -168,6 +168,9 @@ class Figures:
         if whole == start:
             return end_s
         whole_s = self.reading.seconds(start, whole)
+        if whole_s < 0:
+            # Whoever was interrupted in each batch so far was read in pieces.
+            whole_s = self._in_pieces_s(start, whole)
         return -1.0 if min(whole_s, end_s) < 0 else whole_s + end_s
 
     def evaluate_s(self, start: int, end: int) -> float:
@@ -204,6 +207,14 @@ class Figures:
 
     def _of_size(self, count: int) -> Short:
         return self.short[min(count.bit_length(), _CLASSES) - 1]
+
+    def _in_pieces_s(self, start: int, end: int) -> float:
+        """At the speed of the largest calls that are no whole batches; single steps say nothing of it."""
+        known = [short for short in self.short[1:] if short.sizes.seconds]
+        if not known:
+            return -1.0
+        size, seconds = known[-1].point(start)
+        return (end - start) / size * seconds
 
     def _batch_s(self, start: int, count: int) -> float:
         if not count:

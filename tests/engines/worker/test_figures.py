@@ -77,6 +77,17 @@ def test_short_batches_do_not_spoil_the_speed_of_long_ones() -> None:
     assert 0.5 < figures.prefill_s(3000, 3010) < 1.0 < figures.prefill_s(3000, 3120) < before / 16
 
 
+def test_who_was_read_in_pieces_only_is_foretold_by_them() -> None:
+    figures = Figures(BATCH)
+    figures.wrote(0, 1, 0.1)
+    assert figures.prefill_s(0, 4 * BATCH) == -1.0
+    figures.read(0, 16, 0.3)
+    figures.read(16, 32, 0.4)
+    assert figures.prefill_s(0, 4 * BATCH) == pytest.approx(4 * BATCH / 32 * 0.4)
+    read(figures, 0, 4096)
+    assert figures.prefill_s(0, 4096) == pytest.approx(figures.reading.seconds(0, 4096))
+
+
 def test_a_call_of_any_size_is_foretold_from_smaller_and_larger_ones() -> None:
     figures = Figures(BATCH)
     figures.wrote(0, 1, 0.1)
