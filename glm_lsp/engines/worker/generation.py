@@ -330,19 +330,20 @@ class Generation:
                 called = time.perf_counter()
                 if called - started > RUN_S:
                     break
+            lost_s = 0.0
+            called = time.perf_counter()
         except Interrupted:
-            self._steps.interrupted(1, time.perf_counter() - called)
             if self._end == base:
                 raise
-            done = None
+            done, lost_s = None, time.perf_counter() - called
             context.resume()
-        else:
-            called = time.perf_counter()
         finally:
             self._reached = max(self._reached, sequence.count)
-        if self._end > base:
-            self._steps.finished(called - started)
-            self._machine.figures.wrote_singly(base, self._end - base, called - started)
+        self._steps.finished(called - started)
+        self._machine.figures.wrote_singly(base, self._end - base, called - started)
+        if lost_s:
+            # After what was written: that it got on is no reason to forget the loss.
+            self._steps.interrupted(1, lost_s)
         return done
 
     def _draft(self, most: int) -> Ids:

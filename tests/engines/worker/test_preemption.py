@@ -183,6 +183,22 @@ class TestRuns:
         done = generation.finish()
         assert (generation.text, done.evaluated_again, done.output_tokens) == (expected, 0, 30)
 
+    @pytest.mark.parametrize("written", [0, 3])
+    def test_an_interruption_of_a_run_is_counted_once(self, room: Room, written: int) -> None:
+        generation = self.begun(room)
+        before = len(generation.ids)
+
+        def stirred() -> bool:
+            if len(generation.ids) == before + written:
+                room.machine.context.interrupt()
+            return False
+
+        if not written:
+            room.machine.context.interrupt()
+        assert generation.step(stirred) is None
+        assert (len(generation.ids) - before, generation._steps._lost) == (written, 1)
+        generation.close()
+
     def test_a_run_ends_with_the_answer_and_with_the_time(
         self, room: Room, monkeypatch: pytest.MonkeyPatch
     ) -> None:
