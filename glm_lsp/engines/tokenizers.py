@@ -2,8 +2,8 @@
 
 `GgufTokenizer` is built from a model file's own vocabulary and equals llama.cpp's, except that the text of a
 special token is never taken for the token itself, not even for those that a file declares as ordinary
-additions: text of a repository cannot forge structure. `ApproximateTokenizer` is a bound for engines that do
-not say.
+additions: text of a repository cannot forge structure. `from_file` takes a `tokenizer.json` as well.
+`ApproximateTokenizer` (see `bounds`) is for engines that do not say.
 """
 
 from __future__ import annotations
@@ -12,78 +12,86 @@ import importlib
 import re
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-from glm_lsp.core.errors import ModelFileError
+import msgspec
+
+from glm_lsp.core.errors import ModelFileError, UsageError
 from glm_lsp.core.generation import Tokenizer
-from glm_lsp.engines.gguf import GgufHead, read_head
+from glm_lsp.engines.bounds import ApproximateTokenizer
+from glm_lsp.engines.gguf import GgufHead, read_head, unusable
+from glm_lsp.engines.pretypes import PRE_TYPES, PreType
 
-_CONTRACTIONS = r"(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])"
-_REST = r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-_THREE_DIGITS = rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}{{1,3}}|{_REST}"
-_ONE_DIGIT = rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}|{_REST}"
-
-
-@dataclass(frozen=True, slots=True)
-class PreType:
-    """How text is split into words, and whether a word that is a token needs no merges."""
-
-    pattern: str
-    ignore_merges: bool
-
-
-PRE_TYPES = {
-    "glm4": PreType(_THREE_DIGITS, ignore_merges=True),
-    "glm5": PreType(_THREE_DIGITS, ignore_merges=True),
-    "chatglm-bpe": PreType(_THREE_DIGITS, ignore_merges=False),
-    "llama-bpe": PreType(_THREE_DIGITS, ignore_merges=True),
-    "qwen2": PreType(_ONE_DIGIT, ignore_merges=False),
-}
-"""By the file's `tokenizer.ggml.pre`."""
+__all__ = ["PRE_TYPES", "ApproximateTokenizer", "BpeTokenizer", "GgufTokenizer", "from_file"]
 
 NORMAL = 1
 """Token type of what the merges make; all others are special tokens or the file's own additions."""
-_KEPT = 65_536
+_KEPT_CHARS = 32 << 20
+"""Of texts whose counts are remembered."""
+_LARGEST_JSON = 128 << 20
+_LINES = re.compile(r"(?<=\n)(?=[ \t]*[!-~])")
+"""Where a line begins a word, whatever stands above it: see `PreType.by_line`."""
 
 
-class GgufTokenizer(Tokenizer):
-    """The tokenizer of a model file, safe for several threads. Raises ModelFileError if it cannot be built.
+def from_file(path: str | Path) -> BpeTokenizer:
+    """The tokenizer in a GGUF file (one with a vocabulary only will do) or a Hugging Face `tokenizer.json`.
 
-    Building it takes about a second of processor time for a vocabulary of 155,000: do it in a thread.
+    Raises UsageError, a sentence that says what is wrong with the file.
     """
+    path = Path(path)
+    if why := unusable(path):
+        raise UsageError(f"The tokenizer file {path} {why}; name a GGUF file or a tokenizer.json.")
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+        if start.startswith(b"GGUF"):
+            return GgufTokenizer(path)
+        if not start.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"{"):
+            raise UsageError(
+                f"The tokenizer file {path} is neither a GGUF file nor a tokenizer.json; name one of these."
+            )
+        if path.stat().st_size > _LARGEST_JSON:
+            raise UsageError(f"The tokenizer file {path} is larger than {_LARGEST_JSON >> 20} MiB.")
+        return _from_json(path, path.read_bytes())
+    except OSError as error:
+        raise UsageError(f"The tokenizer file {path} cannot be read: {error.strerror or error}.") from error
+    except ModelFileError as error:
+        raise UsageError(str(error)) from error
 
-    def __init__(self, path: str | Path) -> None:
-        head = read_head(Path(path))
-        self._bpe = _build(head)
+
+class BpeTokenizer(Tokenizer):
+    """A byte-level BPE vocabulary, safe for several threads. No text is ever taken for a special token."""
+
+    def __init__(self, bpe: Any, *, by_line: bool = False) -> None:
+        self._bpe = bpe
+        self._by_line = by_line
         self._counts: OrderedDict[str, int] = OrderedDict()
+        self._chars = 0
         self._lock = threading.Lock()
-        texts = head.texts("tokenizer.ggml.tokens")
-        types = head.integers("tokenizer.ggml.token_type")
-        self.size = len(texts)
-        self.special = {t: i for i, t in enumerate(texts) if i < len(types) and types[i] != NORMAL}
-        """Ids of the tokens that text never becomes, by their text."""
 
     @property
     def exact(self) -> bool:
         return True
 
     def count(self, text: str) -> int:
+        """Tokens of `text`. What has been counted is remembered, by text and by line."""
         with self._lock:
             if text in self._counts:
                 self._counts.move_to_end(text)
                 return self._counts[text]
-        count = len(self.encode(text))
-        with self._lock:
-            self._counts[text] = count
-            if len(self._counts) > _KEPT:
-                self._counts.popitem(last=False)
+        count = sum(map(self._counted, _LINES.split(text))) if self._by_line else self._counted(text)
+        self._keep(text, count)
         return count
 
     def encode(self, text: str) -> list[int]:
         """Return the token ids of `text`, special tokens not recognised."""
         return cast("list[int]", self._encoding(text).ids)
+
+    def pieces(self, text: str) -> list[bytes]:
+        """Return the bytes of each token of `text`; joined they are its UTF-8."""
+        return [self._bytes_of(token) for token in cast("list[str]", self._encoding(text).tokens)]
 
     def split_word(self, text: str) -> tuple[list[int], str]:
         """Return the ids of `text` without its last word, and that word. Merges never cross words."""
@@ -94,65 +102,68 @@ class GgufTokenizer(Tokenizer):
         before = words.index(words[-1])
         return ids[:before], text[int(encoding.offsets[before][0]) :]
 
+    def _counted(self, text: str) -> int:
+        # No lock: a dictionary is read whole, and what is missing is only counted once more.
+        count = self._counts.get(text)
+        if count is None:
+            count = len(self.encode(text))
+            self._keep(text, count)
+        return count
+
+    def _keep(self, text: str, count: int) -> None:
+        with self._lock:
+            if text not in self._counts:
+                self._chars += len(text)
+            self._counts[text] = count
+            while self._chars > _KEPT_CHARS:
+                self._chars -= len(self._counts.popitem(last=False)[0])
+
     def _encoding(self, text: str) -> Any:
-        return self._bpe.encode(text, add_special_tokens=False)
+        try:
+            return self._bpe.encode(text, add_special_tokens=False)
+        except (TypeError, UnicodeEncodeError):  # half a pair: no text that can be sent holds one
+            whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            return self._bpe.encode(whole, add_special_tokens=False)
+
+    @cached_property
+    def _letters(self) -> dict[str, int]:
+        """The byte that each letter of a byte-level vocabulary stands for."""
+        return {letter: byte for byte, letter in enumerate(_alphabet())}
+
+    def _bytes_of(self, token: str) -> bytes:
+        return bytes(self._letters[letter] for letter in token)
 
 
-class ApproximateTokenizer(Tokenizer):
-    """A bound from the look of the text, for engines whose tokenizer is not at hand.
+class GgufTokenizer(BpeTokenizer):
+    """The tokenizer of a model file. Raises ModelFileError if it cannot be built.
 
-    The weights are fitted on the standard library's source against the bundled model's vocabulary of 8,192
-    tokens; larger ones need fewer. On average a quarter too much is counted; of 1,700 files two (tables
-    of signs) are counted low, by 2 and 9 %. `observe` raises the bound where an engine reports more.
+    Building it takes about a second of processor time for a vocabulary of 155,000: do it in a thread.
     """
 
-    def __init__(self) -> None:
-        self._scale = 1.0
-
-    @property
-    def exact(self) -> bool:
-        return False
-
-    def count(self, text: str) -> int:
-        if not text:
-            return 0
-        tokens = 2.0
-        for match in _RUN.finditer(text):
-            size = match.end() - match.start()
-            match match.lastgroup:
-                case "part":
-                    tokens += 1.1 + 0.2 * max(size - 4, 0)
-                case "digits":
-                    tokens += 1.5 * size
-                case "symbols":
-                    tokens += 0.5 + 0.72 * (size - 1)
-                case "other":
-                    tokens += len(match.group().encode("utf-8", "replace"))
-                case _:
-                    tokens += 3.1
-        return int(tokens * self._scale) + 1
-
-    def observe(self, text_tokens: int, reported: int) -> None:
-        """An engine reported `reported` tokens for text counted as `text_tokens`: learn upward only."""
-        if text_tokens > 0 and reported > text_tokens:
-            self._scale = min(self._scale * reported / text_tokens, _MOST_SCALE)
+    def __init__(self, path: str | Path) -> None:
+        head = read_head(Path(path))
+        kind = _kind(head)
+        super().__init__(_build(head, kind), by_line=kind.by_line)
+        texts = head.texts("tokenizer.ggml.tokens")
+        types = head.integers("tokenizer.ggml.token_type")
+        self.size = len(texts)
+        self.special = {t: i for i, t in enumerate(texts) if i < len(types) and types[i] != NORMAL}
+        """Ids of the tokens that text never becomes, by their text."""
 
 
-_MOST_SCALE = 4.0
-"""More than this no vocabulary needs; a server that reports more is wrong."""
-_RUN = re.compile(
-    r"(?P<part>[A-Z]?[a-z]+|[A-Z]+)|(?P<digits>[0-9]+)|(?P<other>[^\x00-\x7f]+)"
-    r"|(?P<symbols>[!-/:-@\[-`{-~\x00-\x08\x0e-\x1f\x7f]+)|(?P<space>[\n\r\v\f]\s*|[ \t]{2,})"
-)
-
-
-def _build(head: GgufHead) -> Any:
+def _kind(head: GgufHead) -> PreType:
     model, pre = head.text("tokenizer.ggml.model"), head.text("tokenizer.ggml.pre")
+    if not model and not head.texts("tokenizer.ggml.tokens"):
+        raise ModelFileError(f"The model file {head.path} holds no vocabulary; name the model's first part.")
     if model != "gpt2" or pre not in PRE_TYPES:
         raise ModelFileError(
             f"The model file {head.path} has a tokenizer of kind '{model}' with pre-tokenizer '{pre}'; "
             f"known are byte-level BPE ('gpt2') with {', '.join(PRE_TYPES)}."
         )
+    return PRE_TYPES[pre]
+
+
+def _build(head: GgufHead, kind: PreType) -> Any:
     texts = head.texts("tokenizer.ggml.tokens")
     types = head.integers("tokenizer.ggml.token_type")
     if not texts or len(types) != len(texts):
@@ -160,18 +171,77 @@ def _build(head: GgufHead) -> Any:
     vocabulary = {t: i for i, t in enumerate(texts) if types[i] == NORMAL}
     merges = [_halves(m) for m in head.texts("tokenizer.ggml.merges")]
     known = [m for m in merges if m[0] in vocabulary and m[1] in vocabulary and m[0] + m[1] in vocabulary]
-    # By name: this module has the library's own, and its classes carry no types.
-    library: Any = importlib.import_module("tokenizers")
-    levels: Any = library.pre_tokenizers.ByteLevel
-    if missing := sum(c not in vocabulary for c in levels.alphabet()):
-        raise ModelFileError(f"The vocabulary of {head.path} lacks {missing} of the 256 byte tokens.")
-    kind = PRE_TYPES[pre]
-    model = library.models.BPE(vocab=vocabulary, merges=known, ignore_merges=kind.ignore_merges)
-    bpe = library.Tokenizer(model)
-    words = library.pre_tokenizers.Split(library.Regex(kind.pattern), behavior="isolated")
-    as_bytes = levels(add_prefix_space=False, use_regex=False)
-    bpe.pre_tokenizer = library.pre_tokenizers.Sequence([words, as_bytes])
+    if missing := _missing(vocabulary):
+        raise ModelFileError(f"The vocabulary of {head.path} lacks {missing} of the 243 bytes of UTF-8.")
+    library = _library()
+    cutters = library.pre_tokenizers
+    bpe = library.Tokenizer(
+        library.models.BPE(vocab=vocabulary, merges=known, ignore_merges=kind.ignore_merges)
+    )
+    words = [cutters.Split(library.Regex(pattern), behavior="isolated") for pattern in kind.patterns]
+    as_bytes = cutters.ByteLevel(add_prefix_space=False, use_regex=False)
+    bpe.pre_tokenizer = cutters.Sequence([*words, as_bytes])
     return bpe
+
+
+def _from_json(path: Path, data: bytes) -> BpeTokenizer:
+    """As the file says, but for what would take text for tokens, change it or add to it.
+
+    Added tokens, a normaliser, a template around the text, truncation and padding are left out: a prompt is
+    bytes, and each of them counts.
+    """
+    said = f"The tokenizer file {path}"
+    try:
+        content = cast("dict[str, Any]", msgspec.json.decode(data.removeprefix(b"\xef\xbb\xbf")))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UsageError(f"{said} is no JSON ({error}); fetch it again.") from None
+    model = content.get("model")
+    if not isinstance(model, dict):
+        raise UsageError(
+            f"{said} holds no vocabulary: it has no 'model'. Name the tokenizer.json of a model."
+        )
+    model = cast("dict[str, Any]", model)
+    vocabulary = model.get("vocab")
+    if model.get("type", "BPE") != "BPE" or not isinstance(vocabulary, dict) or not vocabulary:
+        raise UsageError(f"{said} holds no BPE vocabulary ('{model.get('type', '')}'); only these are known.")
+    if missing := _missing(cast("dict[str, int]", vocabulary)):
+        raise UsageError(
+            f"{said} is no byte-level BPE: its vocabulary lacks {missing} of the 243 bytes of UTF-8."
+        )
+    whole = {"version": "1.0", "model": model, "pre_tokenizer": content.get("pre_tokenizer")}
+    whole |= {"truncation": None, "padding": None, "added_tokens": [], "normalizer": None}
+    whole |= {"post_processor": None, "decoder": None}
+    try:
+        found = BpeTokenizer(_library().Tokenizer.from_buffer(msgspec.json.encode(whole)))
+        back = b"".join(found.pieces(_PROBE))
+    except Exception as error:
+        raise UsageError(f"{said} cannot be used: {error}.") from None
+    if back != _PROBE.encode():
+        raise UsageError(f"{said} changes the text that it cuts; only byte-level BPE is known.")
+    return found
+
+
+def _missing(vocabulary: dict[str, int]) -> int:
+    """How many of the bytes that UTF-8 is made of the vocabulary has no token for."""
+    return sum(letter not in vocabulary for byte, letter in enumerate(_alphabet()) if byte not in _NEVER)
+
+
+_PROBE = "a  é\r\n\t数🎉 1x"
+_NEVER = frozenset((0xC0, 0xC1, *range(0xF5, 0x100)))
+"""No UTF-8 holds these, and some vocabularies have none of them."""
+
+
+def _alphabet() -> list[str]:
+    """The letter that stands for each byte in byte-level vocabularies: itself where it can be seen."""
+    seen = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    unseen = [byte for byte in range(256) if byte not in set(seen)]
+    letters = {byte: chr(byte) for byte in seen}
+    return [letters.get(byte) or chr(256 + unseen.index(byte)) for byte in range(256)]
+
+
+def _library() -> Any:
+    # By name: this module has the library's own, and its classes carry no types.
+    return importlib.import_module("tokenizers")
 
 
 def _halves(merge: str) -> tuple[str, str]:
