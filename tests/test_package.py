@@ -53,6 +53,12 @@ def test_the_wheel_holds_model_prompts_settings_and_schema_and_no_tests(wheel: P
     others = {name.split("/")[0] for name in names} - {"glm_lsp"}
     assert all(name.endswith(".dist-info") for name in others)
     assert not [name for name in names if "/tests/" in name or name.endswith((".pt", ".tmp", ".pyc"))]
+    licences = {name.partition("/licenses/")[2] for name in names if ".dist-info/licenses/" in name}
+    assert {
+        "LICENSE",
+        "config/secrets/licences/NOTICE.txt",
+        "config/secrets/licences/Apache-2.0.txt",
+    } == licences
     assert wheel.stat().st_size < MOST_BYTES
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib import resources
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -242,6 +244,13 @@ def test_nothing_that_could_ask_anybody_is_loaded() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(json.loads(done.stdout))
     assert not loaded & {"socket", "ssl", "http.client", "httpx", "urllib.request", "requests", "subprocess"}
+
+
+def test_whose_rules_these_are_and_under_what_licence_is_enclosed() -> None:
+    notice = (Path(__file__).parents[2] / "config/secrets/licences/NOTICE.txt").read_text()
+    shapes = json.loads(resources.files("glm_lsp.core.secrets").joinpath("shapes.json").read_text())
+    for origin in {rule["id"].partition(".")[0] for rule in shapes["rules"]}:
+        assert f"begin with `{origin}.`" in notice
 
 
 def test_every_shape_says_where_it_comes_from_and_how_far_it_reaches() -> None:
