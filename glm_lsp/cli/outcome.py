@@ -69,7 +69,7 @@ class Outcome:
 
 def tell(repository: Repository, outcome: Outcome, seconds: float) -> None:
     """Say what came of it, and how to go on where something is left."""
-    from glm_lsp.workspace.apply import unified_diff  # noqa: PLC0415
+    from glm_lsp.workspace.apply import patches  # noqa: PLC0415
 
     units = outcome.units
     written = outcome.report.written if outcome.report else ()
@@ -79,7 +79,8 @@ def tell(repository: Repository, outcome: Outcome, seconds: float) -> None:
         recovered(outcome.report.recovered)
     if outcome.report and outcome.report.rolled_back:
         units.say(outcome.report.reason)
-    diffs = {} if written else {c.path: unified_diff(repository.root, [c]) for c in outcome.changes}
+    diffs = {} if written else patches(repository.root, outcome.changes)
+    notes = {path: diff.note for path, diff in diffs.items() if diff.note}
     if units.jsonl:
         for note in outcome.plan.notes:
             event("note", path=note.path, text=note.text)
@@ -91,7 +92,8 @@ def tell(repository: Repository, outcome: Outcome, seconds: float) -> None:
                 path=change.path,
                 edits=len(change.edits),
                 written=change.path in written,
-                diff=diffs.get(change.path, ""),
+                diff=diffs[change.path].text if change.path in diffs else "",
+                diff_note=notes.get(change.path, ""),
             )
         event(
             "summary",
@@ -115,8 +117,10 @@ def tell(repository: Repository, outcome: Outcome, seconds: float) -> None:
         if refusal.kind is not RefusalKind.SPENT:  # the conclusion says it once for all of them
             units.say(_named(refusal))
     if outcome.mode == "diff":
-        for diff in diffs.values():
-            sys.stdout.write(_printable(diff))
+        for path, diff in diffs.items():
+            sys.stdout.write(_printable(diff.text))
+            if diff.note:
+                units.say(f"{report.line(path)}: {diff.note}.")
     elif not (outcome.report and outcome.report.rolled_back):
         verb = "changed" if outcome.mode == "write" else "would change"
         for change in outcome.changes:

@@ -15,14 +15,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import unified_diff as diff_lines
 from pathlib import Path
 
 from glm_lsp.core import text
 from glm_lsp.core.edits import apply_edits
 from glm_lsp.core.errors import ConflictError, PolicyError
+from glm_lsp.core.patch import Patch, patch
 from glm_lsp.core.paths import shown_path
-from glm_lsp.core.secrets import masked
 from glm_lsp.core.values import Change, Document
 from glm_lsp.disk import atomic
 from glm_lsp.workspace.files import Unreadable, as_text, check_name
@@ -206,34 +205,23 @@ def moved(root: Path, changes: Sequence[Change]) -> frozenset[str]:
 
 
 def unified_diff(source: Path | Mapping[str, Document], changes: Sequence[Change]) -> str:
-    """The changes as `git apply` takes them. `source` is a root, or the documents by path.
+    """The changes as `git apply` takes them; see `patches`."""
+    return "".join(made.text for made in patches(source, changes).values())
 
-    Secrets are masked: a patch whose context shows one does not apply. Otherwise content stands as it is:
-    whoever prints it on a terminal escapes it first. Raises ConflictError for a file that is not the one its
-    change was made for.
+
+def patches(source: Path | Mapping[str, Document], changes: Sequence[Change]) -> dict[str, Patch]:
+    """The changes as `git apply` takes them, by path. `source` is a root, or the documents by path.
+
+    No secret is shown (`core.patch`). Otherwise content stands as it is: whoever prints it on a terminal
+    escapes it first. Raises ConflictError for a file that is not the one its change was made for.
     """
-    parts: list[str] = []
+    made: dict[str, Patch] = {}
     for change in changes:
         if isinstance(source, Path):
             target = _target(source.resolve(), change)
             target.place.close()
             content = target.before.removeprefix(BOM)
-            document = Document(change.path, content, change.base_digest, "")
+            made[change.path] = patch(Document(change.path, content, change.base_digest, ""), change)
         else:
-            document = source[change.path]
-        before = masked(document).data
-        after = apply_edits(before, change.edits)
-        old, new = (data.decode("utf-8").split("\n") for data in (before, after))
-        parts += _file_diff(change.path, _with_ends(old), _with_ends(new))
-    return "".join(parts)
-
-
-def _with_ends(lines: list[str]) -> list[str]:
-    """Lines with their newline; the last one has none where the file has none."""
-    return [*(line + "\n" for line in lines[:-1]), *([lines[-1]] if lines[-1] else [])]
-
-
-def _file_diff(path: str, old: list[str], new: list[str]) -> list[str]:
-    tab = "\t" if " " in path else ""
-    out = diff_lines(old, new, f"a/{path}{tab}", f"b/{path}{tab}", lineterm="\n")
-    return [line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in out]
+            made[change.path] = patch(source[change.path], change)
+    return made
