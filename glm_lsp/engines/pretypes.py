@@ -1,7 +1,9 @@
 """How vocabularies cut text into words before they merge, by the name that a model file gives its way.
 
 Each pattern cuts what the one before left: matches and what stands between them are words of their own. The
-patterns are llama.cpp's, less what only its own regular expressions need.
+patterns are llama.cpp's, less what only its own regular expressions need. By each of them a line that begins
+with blanks and an ASCII graphic character begins a word, whatever stands above it: so the tokens of a
+prompt's segments add up. A way to cut that breaks this rule (GPT-2's) does not belong here.
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ _WITH_MARKS = (
     rf"{_CONTRACTIONS}|[^\r\n\p{{L}}\p{{N}}]?[\p{{L}}\p{{M}}]+|\p{{N}}"
     rf"| ?[^\s\p{{L}}\p{{M}}\p{{N}}]+[\r\n]*|{_SPACE}"
 )
-_GPT_2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 _DEEPSEEK_V3 = (
     r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"""
     rf"| ?[\p{{P}}\p{{S}}]+[\r\n]*|{_SPACE}"
@@ -32,8 +33,6 @@ class PreType:
 
     patterns: tuple[str, ...]
     ignore_merges: bool = False
-    by_line: bool = True
-    """A line that begins with blanks and an ASCII graphic character begins a word, whatever stands above."""
 
 
 PRE_TYPES: Mapping[str, PreType] = {
@@ -46,6 +45,5 @@ PRE_TYPES: Mapping[str, PreType] = {
     "qwen35": PreType((_WITH_MARKS,)),
     "deepseek-v3": PreType((r"\p{N}{1,3}", "[一-龥぀-ゟ゠-ヿ]+", _DEEPSEEK_V3)),
     "deepseek-coder": PreType(("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _CJK, r"\p{N}")),
-    "gpt-2": PreType((_GPT_2,), by_line=False),
 }
 """By the file's `tokenizer.ggml.pre`."""

@@ -32,7 +32,7 @@ _KEPT_CHARS = 32 << 20
 """Of texts whose counts are remembered."""
 _LARGEST_JSON = 128 << 20
 _LINES = re.compile(r"(?<=\n)(?=[ \t]*[!-~])")
-"""Where a line begins a word, whatever stands above it: see `PreType.by_line`."""
+"""Where a line begins a word, whatever stands above it: see `pretypes`."""
 
 
 def from_file(path: str | Path) -> BpeTokenizer:
@@ -143,7 +143,7 @@ class GgufTokenizer(BpeTokenizer):
     def __init__(self, path: str | Path) -> None:
         head = read_head(Path(path))
         kind = _kind(head)
-        super().__init__(_build(head, kind), by_line=kind.by_line)
+        super().__init__(_build(head, kind), by_line=True)
         texts = head.texts("tokenizer.ggml.tokens")
         types = head.integers("tokenizer.ggml.token_type")
         self.size = len(texts)
