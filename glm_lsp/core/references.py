@@ -40,6 +40,11 @@ class References(Sequence[Reference]):
         """The names that are used, without making the references."""
         return frozenset(map(self._names.__getitem__, self._used))
 
+    @property
+    def table(self) -> tuple[str, ...]:
+        """Every name and qualifier that occurs, once: whether a name may be used is seen here at once."""
+        return self._names
+
     def columns(self) -> tuple[tuple[str, ...], list[int], list[int], list[int]]:
         """What it was made of: `names`, `used`, `qualifiers`, `starts`."""
         return self._names, self._used.tolist(), self._qualifiers.tolist(), self._starts.tolist()

@@ -10,8 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from glm_lsp.core.edits import Lines, numbered
-from glm_lsp.core.syntax import outline
+from glm_lsp.core.sites import Part, Site
+from glm_lsp.core.syntax import definitions_at, outline
 from glm_lsp.core.values import (
+    OWNERS,
     Document,
     Refusal,
     RefusalKind,
@@ -22,6 +24,15 @@ from glm_lsp.core.values import (
 )
 
 HEADER_LINES = 40
+WHOLE_SHARE = 0.6
+"""A file of which more than this would be shown is shown as a whole."""
+MOST_SCOPE_LINES = 150
+"""A function up to this long is shown whole around a place in it; of a longer one, lines near the place."""
+NEAR_LINES = 12
+STATEMENT_LINES = 3
+"""Lines shown on either side of a place that stands in no function."""
+GAP_LINES = 3
+"""Ranges with so many lines between them are shown as one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +119,79 @@ def split(
             refusals.append(Refusal(document.path, RefusalKind.BUDGET, reason))
     close()
     return tuple(units), tuple(refusals)
+
+
+def around(
+    document: Document, sites: Sequence[Site], size: Callable[[Unit], int], room: int
+) -> tuple[tuple[Unit, ...], tuple[Refusal, ...]]:
+    """The units of a file of which only some places matter: the functions they stand in, or lines near them,
+    under the file's first lines. None is larger than `room` tokens by `size`; what fits no unit is refused.
+    """
+    known = outline(document.path, document.data, document.language)
+    total = len(Lines.of(document.data))
+    parts = _definitions(known.symbols, None)
+    header = (0, min(parts[0].start_line if parts else STATEMENT_LINES, HEADER_LINES, total))
+    ranges = _merged([header, *(_range(known.symbols, site, total) for site in sites)])
+    shown = sum(end - start for start, end in ranges)
+    everything = whole(document)
+    if shown >= WHOLE_SHARE * total and size(everything) <= room:
+        return (everything,), ()
+    units: list[Unit] = []
+    refusals: list[Refusal] = []
+    open_: list[tuple[int, int]] = []
+    body = [r for r in ranges if r != header]
+    waiting = list(reversed(body)) or [header]
+
+    def made(chosen: Sequence[tuple[int, int]]) -> Unit:
+        merged = tuple(_merged([header, *chosen]))
+        here = sum(any(start <= s.line < end for start, end in chosen) for s in sites)
+        return Unit(document, merged, f"{document.path}: {here} place{'s' if here != 1 else ''}")
+
+    while waiting:
+        part = waiting.pop()
+        if size(made([*open_, part])) <= room:
+            open_.append(part)
+            continue
+        if open_:
+            units.append(made(open_))
+            open_ = []
+        if size(made([part])) <= room:
+            open_.append(part)
+            continue
+        near = [(max(s.line - STATEMENT_LINES, 0), min(s.line + STATEMENT_LINES + 1, total)) for s in sites]
+        finer = _merged([r for r in near if part[0] <= r[0] and r[1] <= part[1]])
+        if finer and finer != [part] and size(made([finer[0]])) <= room:
+            waiting += reversed(finer)
+        else:
+            reason = f"Lines {part[0] + 1} to {part[1]} are too long for one request ({room:,} tokens fit)."
+            refusals.append(Refusal(document.path, RefusalKind.BUDGET, reason))
+    if open_:
+        units.append(made(open_))
+    return tuple(units), tuple(refusals)
+
+
+def _range(symbols: Sequence[Symbol], site: Site, total: int) -> tuple[int, int]:
+    """The lines that a place needs around it."""
+    inside = definitions_at(symbols, site.span.start)
+    functions = [s for s in inside if s.kind not in OWNERS]
+    chosen = functions[0] if functions else None
+    if chosen is None and inside and site.part is Part.DEFINITION and site.scope == inside[-1].qualified:
+        chosen = inside[-1]
+    if chosen is not None and chosen.end_line - chosen.start_line < MOST_SCOPE_LINES:
+        return chosen.start_line, min(chosen.end_line + 1, total)
+    reach = STATEMENT_LINES if chosen is None else NEAR_LINES
+    return max(site.line - reach, 0), min(site.line + reach + 1, total)
+
+
+def _merged(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Ranges in order, those that touch or nearly touch as one, empty ones left out."""
+    found: list[tuple[int, int]] = []
+    for start, end in sorted(r for r in ranges if r[1] > r[0]):
+        if found and start <= found[-1][1] + GAP_LINES:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((start, end))
+    return found
 
 
 def _definitions(symbols: Sequence[Symbol], outer: Symbol | None) -> list[Symbol]:
