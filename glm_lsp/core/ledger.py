@@ -6,8 +6,12 @@ came to be needed. Replaying the log over the source gives the current text of w
 window in which somebody types: the tail shows that, and its edits enter the log when the window moves away.
 So consecutive prompts of an epoch differ in their ends only: an engine evaluates little but what was typed.
 
-A new epoch begins when the log has outgrown `LOG_SHARE` of the budget: up to there everything logged costs
-one evaluation; beyond it the log would take the room of the tail, and much of the head is stale.
+A new epoch begins when the log has outgrown its share of the budget, or earlier where that pays: whoever reads
+a prompt reads the log and what it supersedes with every request, and a new head once (`pays`). Where the head
+still serves, it stays, and only the log is written anew, with what remains of it (`folded`).
+
+A large budget (`LEAN_TOKENS`) tells files rather than windows: where the trunk shows the code around the cursor,
+the tail shows the last lines only, so that a jump costs little.
 """
 
 from __future__ import annotations
@@ -19,14 +23,33 @@ from difflib import SequenceMatcher
 from glm_lsp.core import layout
 from glm_lsp.core.generation import Role, Segment
 from glm_lsp.core.pack import Count, signature_lines
+from glm_lsp.core.shown import Ranges, Shown, with_blocks
 from glm_lsp.core.values import Block, BlockKind, Dropped, Span, Symbol
 
 LOG_SHARE = 0.15
 TAIL_SHARE = 0.4
+LEAN_TOKENS = 8192
+"""From this budget on the log has `LEAN_LOG_SHARE`, and the tail at most `MOST_TAIL_TOKENS`."""
+LEAN_LOG_SHARE = 0.3
+MOST_TAIL_TOKENS = 4096
+READING = 0.001
+"""What a token that an engine has evaluated before costs with each request, beside evaluating it."""
+IDLE_READING = 0.004
+"""The same where nobody waits for the turn."""
 LARGEST_DIFF_LINES = 400
 """A changed stretch longer than this is one hunk: comparing its lines would take too long while typing."""
 LEAST_LINES_BEFORE = 4
 """A window with fewer lines before the cursor is placed anew, where there is more to show."""
+
+
+def log_share(budget_tokens: int) -> int:
+    """Tokens of a budget that the log may take."""
+    return int(budget_tokens * (LEAN_LOG_SHARE if budget_tokens >= LEAN_TOKENS else LOG_SHARE))
+
+
+def tail_share(budget_tokens: int) -> int:
+    """Tokens of a budget that are kept for the tail."""
+    return min(int(budget_tokens * TAIL_SHARE), MOST_TAIL_TOKENS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +70,15 @@ class Window:
     start_line: int
     cursor_line: int
     lines: tuple[str, ...]
+    after: tuple[str, ...] = ()
+    """The suffix: the rest of the cursor's line, then so many lines."""
+    moves: int = 0
+    """How often the tail was evaluated anew while the window stayed."""
+
+    @property
+    def last_line(self) -> int:
+        """The last line that the tail shows."""
+        return self.cursor_line + (len(self.after) - 1 if self.after else layout.SUFFIX_LINES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +96,14 @@ class Ledger:
     outlined: Mapping[str, str] = field(default_factory=dict[str, str])
     """Digest of each outlined file whose signatures the trunk tells as they are."""
     window: Window | None = None
+    shown: Shown = field(default_factory=dict[str, Ranges])
+    """The lines that the trunk tells, as `tracked` numbers them."""
+    base: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    """The files of the head's bodies as they were told there; none where that is not known."""
+    superseded: int = 0
+    """Tokens of lines told that a later entry of the log removes."""
+    requests: int = 0
+    """How many this epoch has served."""
 
     @property
     def segments(self) -> tuple[Segment, ...]:
@@ -80,7 +120,7 @@ class Ledger:
     @property
     def log_room(self) -> int:
         """Tokens that the log may still take in this epoch; negative: it is over."""
-        return int(self.budget_tokens * LOG_SHARE) - self.log_tokens
+        return log_share(self.budget_tokens) - self.log_tokens
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -108,7 +148,43 @@ def begin(
     head = [Segment(Role.SYSTEM, system, count(system))]
     head += [Segment(Role.USER, text, count(text)) for text in texts]
     tracked = {b.path: files[b.path] for b in blocks if b.kind is BlockKind.BODY}
-    return Ledger(epoch, budget_tokens, tuple(head), tuple(blocks), tuple(dropped), tracked=tracked)
+    return Ledger(
+        epoch,
+        budget_tokens,
+        tuple(head),
+        tuple(blocks),
+        tuple(dropped),
+        tracked=tracked,
+        shown=with_blocks({}, blocks),
+        base=tracked,
+    )
+
+
+def folded(ledger: Ledger, epoch: int) -> Ledger | None:
+    """The epoch's head without its log: what has changed since then is to be told again, in one piece.
+
+    None where the head's files as it told them are not known.
+    """
+    if any(b.path not in ledger.base for b in ledger.head_blocks if b.kind is BlockKind.BODY):
+        return None
+    outlined = {b.path: "" for b in ledger.head_blocks if b.kind is BlockKind.SKELETON}
+    return Ledger(
+        epoch,
+        ledger.budget_tokens,
+        ledger.head,
+        ledger.head_blocks,
+        ledger.dropped,
+        tracked=ledger.base,
+        outlined=outlined,
+        shown=with_blocks({}, ledger.head_blocks),
+        base=ledger.base,
+    )
+
+
+def pays(ledger: Ledger, idle: bool = False) -> bool:
+    """Whether a new head costs less than going on with this log, for as many requests as there have been."""
+    waste = (ledger.log_tokens + ledger.superseded) * ledger.requests
+    return waste * (IDLE_READING if idle else READING) > ledger.head_tokens
 
 
 def with_log(ledger: Ledger, blocks: Sequence[Block], count: Count) -> Ledger:
@@ -117,7 +193,12 @@ def with_log(ledger: Ledger, blocks: Sequence[Block], count: Count) -> Ledger:
         return ledger
     titled = () if ledger.log else (Segment(Role.USER, layout.LOG_TITLE, count(layout.LOG_TITLE)),)
     new = tuple(Segment(Role.USER, block.text, block.tokens) for block in blocks)
-    return replace(ledger, log=ledger.log + titled + new, log_blocks=ledger.log_blocks + tuple(blocks))
+    return replace(
+        ledger,
+        log=ledger.log + titled + new,
+        log_blocks=ledger.log_blocks + tuple(blocks),
+        shown=with_blocks(ledger.shown, blocks),
+    )
 
 
 def with_source(ledger: Ledger, block: Block, lines: tuple[str, ...], count: Count) -> Ledger:
@@ -138,19 +219,21 @@ def with_edits(
 ) -> Ledger:
     """Log what changed in a followed file since the trunk last spoke of it.
 
-    With `typing`, changes that touch the window wait there. Hunks are logged from the file's end to its
+    With `typing`, changes that the window shows whole wait there. Hunks are logged from the file's end to its
     start, so that the line numbers of each are true when it is read after those before it.
     """
     told = ledger.tracked.get(path)
-    if told is None or told == lines:
+    if told is None or told is lines or told == lines:
         return ledger
     window = ledger.window if typing and ledger.window and ledger.window.path == path else None
-    first, last = (window.start_line, window.cursor_line + layout.SUFFIX_LINES) if window else (0, -1)
     blocks: list[Block] = []
     now = list(told)
+    superseded = ledger.superseded
     for hunk in reversed(hunks(told, lines)):
-        if hunk.new_start <= last and hunk.new_start + len(hunk.added) >= first:
+        if window and _waits(hunk, window, len(lines)):
             continue
+        if hunk.removed:
+            superseded += count("\n".join(told[hunk.start : hunk.start + hunk.removed]))
         now[hunk.start : hunk.start + hunk.removed] = hunk.added
         text = layout.log_entry(path, hunk.start, hunk.removed, "".join(f"{line}\n" for line in hunk.added))
         end = max(hunk.start, hunk.start + len(hunk.added) - 1)
@@ -170,7 +253,15 @@ def with_edits(
         )
     if not blocks:
         return ledger
-    return replace(with_log(ledger, blocks, count), tracked={**ledger.tracked, path: tuple(now)})
+    tracked = {**ledger.tracked, path: tuple(now)}
+    return replace(with_log(ledger, blocks, count), tracked=tracked, superseded=superseded)
+
+
+def _waits(hunk: Hunk, window: Window, lines: int) -> bool:
+    """Whether the tail shows all of a change, and a line after it that has not changed."""
+    end = hunk.new_start + len(hunk.added)
+    last = window.last_line
+    return hunk.new_start >= window.start_line and (end <= last or last >= lines - 1)
 
 
 def with_signatures(

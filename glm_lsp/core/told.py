@@ -63,5 +63,5 @@ class Told:
             files={p: files.get(p, ()) for p in sources},
             count=count,
         )
-        begun = replace(begun, tracked=files, outlined=dict(self.outlined))
+        begun = replace(begun, tracked=files, outlined=dict(self.outlined), base={})
         return ledgers.with_log(begun, log, count)
