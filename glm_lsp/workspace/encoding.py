@@ -1,20 +1,27 @@
 """Outlines as bytes: between processes, and on disk.
 
-References go in the columns of `core.references`. The path is not part of it: the same bytes are the same
-outline anywhere.
+A record has three parts, so that a part can be had without the others: what is always known of a file
+(`Facts`), its definitions and imports, and its references in the columns of `core.references`. The path is in
+none of them: the same bytes are the same outline anywhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from array import array
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
+from typing import Any
 
 import msgspec
 
+from glm_lsp.core.lazy import Definitions
 from glm_lsp.core.references import References
+from glm_lsp.core.tables import key_of
 from glm_lsp.core.values import Export, FileOutline, HeldBack, Import, Reference, Span, Symbol, SymbolKind
 
-VERSION = 2
+VERSION = 3
+_HEAD_BYTES = 8
 
 
 class _Symbol(msgspec.Struct, array_like=True, frozen=True, gc=False):
@@ -29,53 +36,81 @@ class _Symbol(msgspec.Struct, array_like=True, frozen=True, gc=False):
     lines: tuple[int, int]
 
 
-class _Packed(msgspec.Struct, array_like=True, frozen=True):
+class Facts(msgspec.Struct, array_like=True, frozen=True):
+    """What is known of a file without looking at its definitions and references."""
+
     digest: str
     language: str
     size_bytes: int
     lines: int
     error: str
-    docstring: str
+    symbols: int
+    references: int
+    defined: bytes
+    """`tables.key_of` of each name that is defined, as sorted unsigned 32-bit numbers of this machine."""
+    named: bytes
+    """Likewise each name that is defined or used."""
+    project: list[tuple[str, ...]]
+    held: list[tuple[int, int, str, int]]
+
+
+class _Definitions(msgspec.Struct, array_like=True, frozen=True):
     symbols: list[_Symbol]
     imports: list[tuple[str, str, str, int]]
+    exports: list[tuple[str, str, str]]
+    docstring: str
+
+
+class _Uses(msgspec.Struct, array_like=True, frozen=True):
     names: list[str]
     """Names and qualifiers of references; the columns below hold positions in it."""
     used: list[int]
     qualifiers: list[int]
     steps: list[int]
     """Starts of references, each as the distance from the one before."""
-    exports: list[tuple[str, str, str]]
-    project: list[tuple[str, ...]]
-    held: list[tuple[int, int, str, int]]
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Packed).decode
+_decode_facts = msgspec.msgpack.Decoder(Facts).decode
+_decode_definitions = msgspec.msgpack.Decoder(_Definitions).decode
+_decode_uses = msgspec.msgpack.Decoder(_Uses).decode
 
 
 def pack(outline: FileOutline) -> bytes:
     """The bytes of an outline, without its path."""
     names, used, qualifiers, starts = _columns(outline.references)
-    steps = [b - a for a, b in zip([0, *starts], starts, strict=False)]
-    return _encode(
-        _Packed(
+    defined = {s.name for s in outline.symbols}
+    facts = _encode(
+        Facts(
             digest=outline.digest,
             language=outline.language,
             size_bytes=outline.size_bytes,
             lines=outline.lines,
             error=outline.error,
-            docstring=outline.docstring,
-            symbols=[_pack_symbol(s) for s in outline.symbols],
-            imports=[(i.module, i.name, i.alias, i.level) for i in outline.imports],
-            names=list(names),
-            used=used,
-            qualifiers=qualifiers,
-            steps=steps,
-            exports=[(e.name, e.local, e.module) for e in outline.exports],
+            symbols=len(outline.symbols),
+            references=len(outline.references),
+            defined=_keys(defined),
+            named=_keys(defined.union(map(names.__getitem__, set(used)))),
             project=list(outline.project),
             held=[(h.span.start, h.span.end, h.kind, h.line) for h in outline.held],
         )
     )
+    definitions = _encode(
+        _Definitions(
+            symbols=[_pack_symbol(s) for s in outline.symbols],
+            imports=[(i.module, i.name, i.alias, i.level) for i in outline.imports],
+            exports=[(e.name, e.local, e.module) for e in outline.exports],
+            docstring=outline.docstring,
+        )
+    )
+    steps = [b - a for a, b in zip([0, *starts], starts, strict=False)]
+    uses = _encode(_Uses(list(names), used, qualifiers, steps))
+    head = len(facts).to_bytes(4, "little") + len(definitions).to_bytes(4, "little")
+    return head + facts + definitions + uses
+
+
+def _keys(names: Iterable[str]) -> bytes:
+    return array("I", sorted(set(map(key_of, names)))).tobytes()
 
 
 def _columns(references: Sequence[Reference]) -> tuple[Sequence[str], list[int], list[int], list[int]]:
@@ -87,31 +122,71 @@ def _columns(references: Sequence[Reference]) -> tuple[Sequence[str], list[int],
     return tuple(table), used, qualifiers, [r.span.start for r in references]
 
 
-def unpack(path: str, data: bytes, interned: dict[str, str]) -> FileOutline:
-    """The outline that `pack` made bytes of, for `path`.
+def facts(data: bytes) -> Facts:
+    """The first part of a record. Raises ValueError for bytes that are none."""
+    return _decoded(_decode_facts, _parts(data)[0])
 
-    `interned` holds one copy of each name and is added to. Raises ValueError for any other bytes.
+
+def definitions(data: bytes) -> Definitions:
+    """The second part. Raises ValueError."""
+    packed = _decoded(_decode_definitions, _parts(data)[1])
+    return Definitions(
+        tuple(_unpack_symbol(s) for s in packed.symbols),
+        tuple(Import(*i) for i in packed.imports),
+        tuple(Export(*e) for e in packed.exports),
+        packed.docstring,
+    )
+
+
+def uses(data: bytes) -> References:
+    """The third part. Raises ValueError."""
+    packed = _decoded(_decode_uses, _parts(data)[2])
+    names = tuple(map(sys.intern, packed.names))
+    return References(names, packed.used, packed.qualifiers, list(accumulate(packed.steps)))
+
+
+def unpack(path: str, data: bytes, interned: dict[str, str] | None = None) -> FileOutline:
+    """The outline that `pack` made bytes of, for `path`. Raises ValueError for any other bytes.
+
+    Names are interned by Python; `interned` is not needed any more.
     """
+    first, second = facts(data), definitions(data)
+    return FileOutline(
+        path=path,
+        digest=first.digest,
+        language=first.language,
+        symbols=second.symbols,
+        references=uses(data),
+        imports=second.imports,
+        size_bytes=first.size_bytes,
+        lines=first.lines,
+        error=first.error,
+        docstring=second.docstring,
+        exports=second.exports,
+        project=tuple(first.project),
+        held=held_of(first),
+    )
+
+
+def held_of(first: Facts) -> tuple[HeldBack, ...]:
+    """The places that are held back."""
+    return tuple(HeldBack(Span(start, end), kind, line) for start, end, kind, line in first.held)
+
+
+def _parts(data: bytes) -> tuple[memoryview, memoryview, memoryview]:
+    if len(data) < _HEAD_BYTES:
+        raise ValueError("no outline: too short")
+    first, second = int.from_bytes(data[:4], "little"), int.from_bytes(data[4:8], "little")
+    if _HEAD_BYTES + first + second > len(data):
+        raise ValueError("no outline: cut off")
+    view, middle = memoryview(data), _HEAD_BYTES + first
+    return view[_HEAD_BYTES:middle], view[middle : middle + second], view[middle + second :]
+
+
+def _decoded(decode: Any, part: memoryview) -> Any:
     try:
-        packed = _decode(data)
-        names = [interned.setdefault(name, name) for name in packed.names]
-        references = References(names, packed.used, packed.qualifiers, list(accumulate(packed.steps)))
-        return FileOutline(
-            path=path,
-            digest=packed.digest,
-            language=packed.language,
-            symbols=tuple(_unpack_symbol(s, interned) for s in packed.symbols),
-            references=references,
-            imports=tuple(Import(*i) for i in packed.imports),
-            size_bytes=packed.size_bytes,
-            lines=packed.lines,
-            error=packed.error,
-            docstring=packed.docstring,
-            exports=tuple(Export(*e) for e in packed.exports),
-            project=tuple(packed.project),
-            held=tuple(HeldBack(Span(start, end), kind, line) for start, end, kind, line in packed.held),
-        )
-    except msgspec.MsgspecError as error:
+        return decode(part)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ValueError(f"no outline: {error}") from None
 
 
@@ -129,9 +204,9 @@ def _pack_symbol(symbol: Symbol) -> _Symbol:
     )
 
 
-def _unpack_symbol(packed: _Symbol, interned: dict[str, str]) -> Symbol:
+def _unpack_symbol(packed: _Symbol) -> Symbol:
     return Symbol(
-        interned.setdefault(packed.name, packed.name),
+        sys.intern(packed.name),
         packed.kind,
         Span(*packed.span),
         packed.signature,
