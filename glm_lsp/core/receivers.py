@@ -58,7 +58,7 @@ def before(data: bytes, start: int) -> str | None:
     """Whose member the name at `start` is: `a.b`, `a.b()` for a call, else `OTHER`; None: there is no dot."""
     at = _skip(data, start)
     two = data[max(at - 2, 0) : at]
-    if two in (b"?.", b"!.", b"->", b"::"):
+    if two in (b"?.", b"!.", b"::") or (two == b"->" and at == start):  # Python writes `-> Type`
         at -= 2
     elif two.endswith(b".") and two != b"..":
         at -= 1
@@ -75,15 +75,7 @@ def before(data: bytes, start: int) -> str | None:
     if chain is None:
         return OTHER
     head = _skip(data, chain.start())
-    if data[head - 1 : head] in (b".", b">", b":") and data[head - 2 : head - 1] in (
-        b")",
-        b"]",
-        b"-",
-        b":",
-        b'"',
-    ):
-        return OTHER
-    if data[head - 1 : head] == b".":
+    if data[head - 1 : head] == b"." or data[head - 2 : head] in (b"->", b"::"):
         return OTHER
     text = _JOINTS.sub(b".", chain[0]).decode("utf-8", "replace")
     return text + call
@@ -204,11 +196,14 @@ class Types:
         target = self.graph.resolve(path, name, qualifier, inside)
         if target is None and qualifier:
             owner = self.of(path, qualifier, inside, scope, steps - 1)
-            if owner is None or owner is OUTSIDE:
-                return owner
+            if owner is None:
+                return None
+            if owner is OUTSIDE:  # what others make may be anything, and ours, too; but for a class of theirs
+                return OUTSIDE if name[:1].isupper() else None
             target = self.graph.member(owner, name)
         elif target is None:
-            return OUTSIDE if name in _BUILTIN_TYPES or self.outside(path, name) else None
+            theirs = name[:1].isupper() and self.outside(path, name)
+            return OUTSIDE if name in _BUILTIN_TYPES or theirs else None
         return self._made(target, steps) if target else None
 
     def _attribute(self, owner: Target, name: str, steps: int) -> Target | None:

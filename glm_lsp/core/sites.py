@@ -148,6 +148,10 @@ class _File:
         kind = node.type if node is not None else ""
         words = "comment" in kind or "string" in kind or kind in ("jsx_text", "char_literal", "regex_pattern")
         if words and not (node is not None and self._annotation(node)):
+            if node is not None and self._offered(node, end):
+                if self.graph.exported(self.path, wanted.name) in wanted.targets:
+                    yield self._site(start, end, Part.IMPORT, f"offers {wanted.shown} by name")
+                return
             yield from self._mention(wanted, start, end, in_prose="comment" in kind)
             return
         if node is not None and self._within_import(node):
@@ -279,14 +283,6 @@ class _File:
                     certain=False, likely=False, distance=2,
                 )  # fmt: skip
             return
-        if (
-            quoted
-            and not in_prose
-            and not wanted.member
-            and self.graph.exported(self.path, wanted.name) in wanted.targets
-        ):
-            yield self._site(start, end, Part.IMPORT, f"offers {wanted.shown} by name")
-            return
         code = self.data[end : end + 1] == b"(" or quoted or bool(re.search(r"_|[a-z0-9][A-Z]", wanted.name))
         sure = code and wanted.others == 0 and wanted.name not in BUILTIN_MEMBERS
         if code:
@@ -378,6 +374,17 @@ class _File:
             if here.type in _IMPORTS:
                 return True
             here = here.parent
+        return False
+
+    def _offered(self, node: Node, end: int) -> bool:
+        """Whether a string is an entry of `__all__`."""
+        here: Node | None = node
+        for _ in range(_MOST_CLIMB):
+            if here is not None and here.type in ("assignment", "augmented_assignment"):
+                return (
+                    self.data.startswith(b"__all__", here.start_byte) and self.data[end : end + 1] in b"\"'"
+                )
+            here = here.parent if here is not None else None
         return False
 
     @staticmethod
