@@ -74,13 +74,15 @@ class Runtime:
             if generates:
                 raise
             engine = _AbsentEngine(profile.name, profile.context_tokens, error)
-            return Session(
-                repository, engine, self._counter(work), profile, self._shared(repository, profile, work)
-            )
+            shared = self._shared(repository, profile, work)
+            counter = self._counter(work)
+            return Session(repository, engine, counter, profile, shared, allowed=repository.allowed)
         key = (repository.root, id(engine))
         if key not in self._sessions:
             shared = self._shared(repository, profile, work)
-            self._sessions[key] = Session(repository, engine, tokenizer, profile, shared)
+            self._sessions[key] = Session(
+                repository, engine, tokenizer, profile, shared, allowed=repository.allowed
+            )
         return self._sessions[key]
 
     def _shared(self, repository: Repository, profile: ModelProfile, work: Work) -> Ledgers:
@@ -92,7 +94,11 @@ class Runtime:
         if self._ledgers is None:
             self._ledgers = SharedLedgers(default_directory() / "ledgers", publishes=not self._reads_only)
         small = work is Work.TYPING and bool(self.settings.text("typing_model.path"))
-        facts = {**rules(self.settings, profile), "secrets": rules_version(), "small": small}
+        facts = {
+            **rules(self.settings, profile),
+            "secrets": rules_version(repository.allowed),
+            "small": small,
+        }
         return Offered(self._ledgers, {"root": str(repository.root), **facts})
 
     async def session_soon(self, repository: Repository, work: Work) -> Session:

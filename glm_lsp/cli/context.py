@@ -44,7 +44,7 @@ async def _context(args: argparse.Namespace) -> int:
         await repository.index()
         snapshot = repository.snapshot()
         prompt = await pack_context(session, snapshot, document.path, offset, budget)
-        held = shapes.held_back(snapshot.index, prompt.blocks)
+        held = shapes.held_back(repository.root, snapshot.index, prompt.blocks, settings)
     finally:
         await runtime.close()
     if args.format == "json":
@@ -60,7 +60,7 @@ async def _context(args: argparse.Namespace) -> int:
         )
     else:
         _show(prompt, budget)
-        report.held_back(held)
+        report.held_back(held, len(held), shapes.remedy(held, settings))
     return Exit.OK
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from glm_lsp.cli import door, report
+from glm_lsp.cli import door, report, shapes
 from glm_lsp.cli.exits import Exit
 from glm_lsp.core.errors import UsageError
 
@@ -34,21 +35,27 @@ async def _index(args: argparse.Namespace) -> int:
     if not directory.is_dir():
         what = "is not a directory" if directory.exists() else "does not exist"
         raise UsageError(f"{directory} {what}; name a directory to index.")
-    runtime = Runtime(door.settings(args))
+    settings = door.settings(args)
+    runtime = Runtime(settings)
     try:
         with report.progress("indexing", quiet=args.format == "json") as step:
-            found = await runtime.repository(directory).index(step)
+            repository = runtime.repository(directory)
+            found = await repository.index(step)
     finally:
         await runtime.close()
+    told = found.held_back if args.format == "json" else found.held_back[: report.MOST_HELD]
+    held = shapes.held(repository.root, told, settings)
     if args.format == "json":
-        report.print_json(shape(found))
+        report.print_json(shape(found, held))
     else:
         _show(found, directory)
+        report.held_back(held, len(found.held_back), shapes.remedy(held, settings))
     return Exit.OK
 
 
-def shape(found: IndexReport) -> dict[str, object]:
-    """The JSON of an index report."""
+def shape(found: IndexReport, held: Sequence[dict[str, object]] | None = None) -> dict[str, object]:
+    """The JSON of an index report. `held` tells of what was held back more than the report does."""
+    places = [{"path": h.path, "line": h.line + 1, "kind": h.kind} for h in found.held_back]
     return {
         "files": found.files,
         "symbols": found.symbols,
@@ -56,12 +63,8 @@ def shape(found: IndexReport) -> dict[str, object]:
         "bytes": found.bytes,
         "seconds": round(found.seconds, 4),
         "skipped": [{"path": s.path, "reason": s.reason} for s in found.skipped],
-        "held_back": _held(found),
+        "held_back": places if held is None else list(held),
     }
-
-
-def _held(found: IndexReport) -> list[dict[str, object]]:
-    return [{"path": h.path, "line": h.line + 1, "kind": h.kind} for h in found.held_back]
 
 
 def _show(found: IndexReport, directory: Path) -> None:
@@ -79,4 +82,3 @@ def _show(found: IndexReport, directory: Path) -> None:
         if len(found.skipped) > SHOWN:
             skipped.add_row("…", f"and {len(found.skipped) - SHOWN} more; --format json lists them all")
         console.print(skipped)
-    report.held_back(_held(found))

@@ -79,7 +79,7 @@ def tell(repository: Repository, outcome: Outcome, seconds: float) -> None:
         recovered(outcome.report.recovered)
     if outcome.report and outcome.report.rolled_back:
         units.say(outcome.report.reason)
-    diffs = {} if written else patches(repository.root, outcome.changes)
+    diffs = {} if written else patches(repository.root, outcome.changes, repository.allowed)
     notes = {path: diff.note for path, diff in diffs.items() if diff.note}
     if units.jsonl:
         for note in outcome.plan.notes:

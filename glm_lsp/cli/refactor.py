@@ -97,7 +97,7 @@ async def _refactor(args: argparse.Namespace) -> int:
     from glm_lsp.app import Runtime  # noqa: PLC0415 (mistakes are told before anything heavy is loaded)
     from glm_lsp.cli.checkpoint import Checkpoint, run_key  # noqa: PLC0415
     from glm_lsp.cli.units import Units  # noqa: PLC0415
-    from glm_lsp.core.secrets import censored  # noqa: PLC0415
+    from glm_lsp.core.secrets import SETTING, censored  # noqa: PLC0415
     from glm_lsp.features.ration import Ration  # noqa: PLC0415
     from glm_lsp.features.refactor import propose  # noqa: PLC0415
 
@@ -106,7 +106,7 @@ async def _refactor(args: argparse.Namespace) -> int:
     runtime = Runtime(settings, NAME)
     checkpoint: Checkpoint | None = None
     units = Units(jsonl=args.format == "jsonl")
-    if (task := censored(said)) != said:
+    if (task := censored(said, settings.texts(SETTING))) != said:
         units.say("The task holds what looks like a secret; the model is not told it.")
     try:
         repository = runtime.repository(root)

@@ -101,16 +101,19 @@ def dropped_table(dropped: Sequence[Dropped]) -> Table:
     return made
 
 
-def held_back(places: Sequence[Mapping[str, Any]]) -> None:
-    """List places that no model sees, where there are any."""
+def held_back(places: Sequence[Mapping[str, Any]], count: int, remedy: str) -> None:
+    """List places that no model sees, where there are any, `count` in all, and what to do about one."""
     if not places:
         return
-    made = table(f"held back: {len(places)}", "where", "kind")
+    made = table(f"held back: {count}", "where", "kind", "fingerprint")
     for place in places[:MOST_HELD]:
-        made.add_row(text(f"{line(place['path'])}:{place['line']}"), text(place["kind"]))
-    if len(places) > MOST_HELD:
-        made.add_row("…", f"and {len(places) - MOST_HELD} more; --format json lists them all")
+        where = text(f"{line(place['path'])}:{place['line']}")
+        made.add_row(where, text(place["kind"]), text(place["fingerprint"]))
+    if count > MOST_HELD:
+        made.add_row("…", f"and {count - MOST_HELD} more; --format json lists them all")
     console().print(made)
+    if remedy:
+        sys.stdout.write(f"{safe(remedy)}")
 
 
 def _few(symbols: Sequence[str], most: int = 4) -> str:

@@ -7,7 +7,7 @@ told that context may be missing; `Patch.note` says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 
@@ -36,9 +36,9 @@ class Patch:
     note: str = ""
 
 
-def patch(document: Document, change: Change) -> Patch:
+def patch(document: Document, change: Change, allowed: Collection[str] = ()) -> Patch:
     """The change to a document, masked or not, as it may be shown."""
-    veiled = masked(document)
+    veiled = masked(document, allowed=allowed)
     hidden = {
         line
         for place in veiled.held or ()

@@ -6,7 +6,7 @@ from glm_lsp.core import guard
 from glm_lsp.core.edits import Lines
 from glm_lsp.core.generation import Work
 from glm_lsp.core.paths import objection
-from glm_lsp.core.secrets import censored
+from glm_lsp.core.secrets import SETTING, censored
 from glm_lsp.core.snapshot import Snapshot
 from glm_lsp.core.syntax import enclosing_definition
 from glm_lsp.core.values import Change, Document, EditPlan, Refusal, RefusalKind, Span, TextEdit
@@ -47,7 +47,7 @@ async def perform(
         return EditPlan(offer.title, (change,) if change else (), refusals)
     if offer.kind is OfferKind.CONTINUE:
         return await _continue(session, snapshot, document, offer)
-    task = censored(offer.argument.strip())
+    task = censored(offer.argument.strip(), snapshot.settings.texts(SETTING))
     if offer.kind is OfferKind.FIX:
         line = document.data.count(b"\n", 0, span.start) + 1
         task = f"{prompts.load('fix')}Line {line}: {task}"

@@ -6,10 +6,10 @@ that is quoted back. Pieces that were looked through are remembered, and most of
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import aclosing
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from glm_lsp.core.generation import Chunk, Engine, EngineFacts, GenerateRequest
 from glm_lsp.core.secrets import censored
@@ -20,9 +20,9 @@ REMEMBERED = 4096
 class Gate(Engine):
     """An engine that is told no secrets."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, allowed: Collection[str] = ()) -> None:
         self._engine = engine
-        self._clean = lru_cache(maxsize=REMEMBERED)(censored)
+        self._clean = lru_cache(maxsize=REMEMBERED)(partial(censored, allowed=allowed))
 
     @property
     def facts(self) -> EngineFacts:

@@ -26,7 +26,7 @@ from glm_lsp.core.errors import (
 from glm_lsp.core.generation import Work
 from glm_lsp.core.layout import request_tail
 from glm_lsp.core.paths import objection
-from glm_lsp.core.secrets import censored
+from glm_lsp.core.secrets import SETTING, censored
 from glm_lsp.core.snapshot import Snapshot
 from glm_lsp.core.syntax import errors, language_of, supported
 from glm_lsp.core.values import (
@@ -114,7 +114,7 @@ async def propose(
     recipe = recipe or recipe_for(task)
     if not recipe and not task.strip():
         raise UsageError("The task is empty; say in a sentence what should change.")
-    task = censored(task)
+    task = censored(task, snapshot.settings.texts(SETTING))
     files, refusals = select(snapshot, paths)
     ration = ration or Ration(session.engine, session.tokenizer.count)
     run = _Run(session, snapshot, task, on_unit or (lambda event: None), ration, refusals)

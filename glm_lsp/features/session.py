@@ -63,9 +63,13 @@ class Session:
         tokenizer: Tokenizer,
         profile: ModelProfile,
         shared: Ledgers | None = None,
+        *,
+        allowed: frozenset[str] = frozenset(),
     ) -> None:
+        """`allowed`: fingerprints of what passes the gate (`core.secrets.allow`)."""
         self.sources = sources
-        self._engine = Gate(engine)
+        self._allowed = allowed
+        self._engine = Gate(engine, allowed)
         self.tokenizer = tokenizer
         self.profile = profile
         self._shared = shared
@@ -86,7 +90,7 @@ class Session:
 
     @engine.setter
     def engine(self, engine: Engine) -> None:
-        self._engine = Gate(engine)
+        self._engine = Gate(engine, self._allowed)
 
     async def prepare(self, snapshot: Snapshot, path: str) -> None:
         """Work out ahead, off the event loop, what the next request about a file would wait for."""

@@ -91,7 +91,7 @@ class Folders:
         # Imported late: what it brings along is not needed before `initialize` is answered.
         from glm_lsp.core.secrets import masked  # noqa: PLC0415
 
-        frozen = masked(document.freeze(home.path), open_=True)
+        frozen = masked(document.freeze(home.path), open_=True, allowed=home.repository.allowed)
         self._check(frozen, settings, name_of(uri))
         snapshot = home.repository.snapshot()
         documents = {**snapshot.documents, home.path: frozen}

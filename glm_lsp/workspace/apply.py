@@ -13,7 +13,7 @@ may lie anywhere.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -209,7 +209,9 @@ def unified_diff(source: Path | Mapping[str, Document], changes: Sequence[Change
     return "".join(made.text for made in patches(source, changes).values())
 
 
-def patches(source: Path | Mapping[str, Document], changes: Sequence[Change]) -> dict[str, Patch]:
+def patches(
+    source: Path | Mapping[str, Document], changes: Sequence[Change], allowed: Collection[str] = ()
+) -> dict[str, Patch]:
     """The changes as `git apply` takes them, by path. `source` is a root, or the documents by path.
 
     No secret is shown (`core.patch`). Otherwise content stands as it is: whoever prints it on a terminal
@@ -221,7 +223,7 @@ def patches(source: Path | Mapping[str, Document], changes: Sequence[Change]) ->
             target = _target(source.resolve(), change)
             target.place.close()
             content = target.before.removeprefix(BOM)
-            made[change.path] = patch(Document(change.path, content, change.base_digest, ""), change)
+            made[change.path] = patch(Document(change.path, content, change.base_digest, ""), change, allowed)
         else:
-            made[change.path] = patch(source[change.path], change)
+            made[change.path] = patch(source[change.path], change, allowed)
     return made

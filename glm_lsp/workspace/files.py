@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -191,10 +192,19 @@ def check_name(path: str) -> None:
         raise Unreadable("is binary, by its name")
 
 
-def load(root: Path, path: str, max_bytes: int, *, links: bool = True, look: bool = True) -> Document:
+def load(
+    root: Path,
+    path: str,
+    max_bytes: int,
+    *,
+    links: bool = True,
+    look: bool = True,
+    allowed: Collection[str] = (),
+) -> Document:
     """A file for indexes and prompts, its secrets masked; through a link only with `links`.
 
-    Without `look` it is as it stands, and must be shown to nobody before `core.secrets` has masked it.
+    `allowed`: fingerprints of what is no secret. Without `look` the document is as it stands, and must be
+    shown to nobody before `core.secrets` has masked it.
     Raises Unreadable. Blocks, so call it in a thread or a child.
     """
     check_name(path)
@@ -205,12 +215,12 @@ def load(root: Path, path: str, max_bytes: int, *, links: bool = True, look: boo
         check_name(contents.path)
     data = as_text(contents.data)
     document = Document(path, data, text.digest(data), language_of(path))
-    return shown(document) if look else document
+    return shown(document, allowed) if look else document
 
 
-def shown(document: Document) -> Document:
+def shown(document: Document, allowed: Collection[str] = ()) -> Document:
     """The document as it may be seen. Raises Unreadable for one that must not be."""
-    document = masked(document)
+    document = masked(document, allowed=allowed)
     if document.left_out:
         raise Unreadable(f"is left out: {document.left_out}", RefusalKind.POLICY)
     return document

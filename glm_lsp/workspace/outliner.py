@@ -23,11 +23,11 @@ from typing import BinaryIO
 import msgspec
 
 from glm_lsp.core.secrets import attributed
-from glm_lsp.core.secrets import version as rules_version
 from glm_lsp.core.syntax import Halted, outline, recipe
 from glm_lsp.disk.store import Store
 from glm_lsp.workspace.encoding import VERSION, pack
 from glm_lsp.workspace.files import Unreadable, load, shown
+from glm_lsp.workspace.secrets import rules_version
 
 
 class Job(msgspec.Struct, array_like=True, frozen=True):
@@ -40,6 +40,8 @@ class Job(msgspec.Struct, array_like=True, frozen=True):
     file_cpu_s: float
     """Processor time for one file; after twice as much the process ends itself."""
     memory_bytes: int
+    allowed: list[str] = []
+    """Fingerprints of texts that are no secrets, sorted."""
 
 
 class Batch(msgspec.Struct, array_like=True, frozen=True):
@@ -134,10 +136,10 @@ def _outline(
         document = load(Path(job.root), path, job.max_file_bytes, links=False, look=False)
         if known == document.digest:
             return Same(path)
-        key = _key(job.root, document.language, document.digest)
+        key = _key(job, document.language, document.digest)
         if store is not None and (kept := store.get(key)) is not None:
             return Found(path, kept)
-        document = shown(document)
+        document = shown(document, job.allowed)
         found = outline("", document.data, document.language, halt=lambda: time.process_time() > until)
         packed = pack(attributed(found, document))
         if recipe(document.language):
@@ -153,10 +155,10 @@ def _outline(
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 
 
-def _key(root: str, language: str, digest: str) -> str:
+def _key(job: Job, language: str, digest: str) -> str:
     """Entries of one repository never answer for another one."""
-    home = hashlib.blake2b(root.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
-    return f"outline{VERSION}/{rules_version()}/{recipe(language)}/{home}/{digest}"
+    home = hashlib.blake2b(job.root.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+    return f"outline{VERSION}/{rules_version(job.allowed)}/{recipe(language)}/{home}/{digest}"
 
 
 if __name__ == "__main__":

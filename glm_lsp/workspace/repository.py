@@ -18,6 +18,7 @@ from pathlib import Path
 from tree_sitter import Tree
 
 from glm_lsp.core.errors import ConflictError, UsageError
+from glm_lsp.core.secrets import SETTING as ALLOWED
 from glm_lsp.core.secrets import attributed, masked
 from glm_lsp.core.settings import Settings
 from glm_lsp.core.snapshot import Snapshot
@@ -27,6 +28,7 @@ from glm_lsp.disk.store import default_directory
 from glm_lsp.workspace import git
 from glm_lsp.workspace.discovery import Listing, Skipped, discover
 from glm_lsp.workspace.files import Unreadable, check_name, is_relative, load, refusal
+from glm_lsp.workspace.held import Held
 from glm_lsp.workspace.ignore import Ignore
 from glm_lsp.workspace.indexer import Indexer
 from glm_lsp.workspace.outliner import Job
@@ -39,15 +41,6 @@ FILE_CPU_S = 10.0
 MEMORY_BYTES = 3 << 30
 MOST_WORKERS = 4
 FREEZE_SYMBOLS = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A place of a file that is held back: `line` is 0-based, `kind` says what of; the text is not told."""
-
-    path: str
-    line: int
-    kind: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +76,8 @@ class Repository:
             raise UsageError(f"{root} {what}; name the directory of a project.")
         self.root = root.resolve()
         self._settings = settings
+        self.allowed = frozenset(settings.texts(ALLOWED))
+        """Fingerprints of what is no secret, as the user says."""
         self._ignore = Ignore(self.root, settings.texts("index.exclude"))
         self._listing: Listing | None = None
         self._listed: frozenset[str] = frozenset()
@@ -132,6 +127,7 @@ class Repository:
             max_file_bytes=self._settings.integer("index.max_file_bytes"),
             file_cpu_s=FILE_CPU_S,
             memory_bytes=MEMORY_BYTES,
+            allowed=sorted(self.allowed),
         )
 
     @property
@@ -145,7 +141,7 @@ class Repository:
 
     def update(self, document: Document) -> None:
         """The editor has this text. One that must not be read (a secret, ignored, huge) is left out."""
-        document = masked(document, open_=True)
+        document = masked(document, open_=True, allowed=self.allowed)
         if self._gate(document.path) is not None or not self._fit(document):
             self._open.pop(document.path, None)
             self._drop(document.path)
@@ -248,7 +244,8 @@ class Repository:
             ignored = self._ignore.ignored(path) if listed is None else not listed
             if ignored or self._ignore.excluded(path):
                 raise Unreadable("is ignored (.gitignore or index.exclude)", RefusalKind.POLICY)
-        return load(self.root, path, self._settings.integer("index.max_file_bytes"))
+        most = self._settings.integer("index.max_file_bytes")
+        return load(self.root, path, most, allowed=self.allowed)
 
     def _changed(self, *, outlines: bool = False) -> None:
         self._revision += 1
@@ -363,7 +360,7 @@ class _Run:
         self._symbols += len(found.symbols)
         self._references += len(found.references)
         self._bytes += found.size_bytes
-        self._held += [Held(found.path, place.line, place.kind) for place in found.held]
+        self._held += [Held(found.path, place, found.digest) for place in found.held]
         self._count()
 
     def _count(self) -> None:

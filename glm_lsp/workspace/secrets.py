@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Collection
 from fnmatch import fnmatchcase, translate
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 from glm_lsp.core import secrets
@@ -83,9 +85,14 @@ SOURCE_SUFFIXES = frozenset(
 _ANY = re.compile("|".join(translate("*/" + pattern) for pattern, _ in NAMES))
 
 
-def rules_version() -> str:
-    """Another text for other rules."""
-    rules = repr((NAMES, sorted(SOURCE_SUFFIXES), secrets.version()))
+def rules_version(allowed: Collection[str] = ()) -> str:
+    """Another text for other rules, and for other fingerprints of what is no secret."""
+    return _version(tuple(sorted(allowed)))
+
+
+@lru_cache(maxsize=4)
+def _version(allowed: tuple[str, ...]) -> str:
+    rules = repr((NAMES, sorted(SOURCE_SUFFIXES), secrets.version(), allowed))
     return hashlib.blake2b(rules.encode(), digest_size=8).hexdigest()
 
 

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -186,6 +187,22 @@ def test_a_document_is_masked_once_and_keeps_its_digest() -> None:
     assert (shown.digest, shown.path) == (plain.digest, plain.path)
     assert shown.held == (HeldBack(Span(9, 29), "random value", 0),)
     assert masked(shown) is shown
+
+
+def test_what_is_held_back_once_is_held_back_wherever_it_stands() -> None:
+    text = f'DEFAULT = "{RANDOM}"\ntoken = "{RANDOM}"\n\n# {RANDOM}, x{RANDOM}\n'
+    shown = masked(document(text))
+    assert [p.line for p in shown.held or ()] == [0, 1, 3]
+    assert shown.data.decode().count(RANDOM) == 1  # a part of another word
+
+
+@given(st.lists(st.sampled_from([RANDOM, HEX, "token='", "'", "\n", " ", "x"]), max_size=30))
+@settings(deadline=None)
+def test_places_are_apart_and_in_order_with_their_lines(parts: list[str]) -> None:
+    plain = document("".join(parts))
+    places = masked(plain).held or ()
+    assert all(a.span.end <= b.span.start for a, b in pairwise(places))
+    assert [p.line for p in places] == [plain.data.count(b"\n", 0, p.span.start) for p in places]
 
 
 def test_a_text_that_would_take_too_long_is_left_out_whole() -> None:

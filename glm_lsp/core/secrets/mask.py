@@ -7,10 +7,12 @@ both texts: what is worked out on the masked text applies to the real one.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from glm_lsp.core.secrets.allow import kept
 from glm_lsp.core.secrets.follow import Follower
+from glm_lsp.core.secrets.repeat import everywhere
 from glm_lsp.core.secrets.scan import begins, find
 from glm_lsp.core.values import Document, FileOutline, HeldBack
 
@@ -48,17 +50,18 @@ def mask(data: bytes, places: Sequence[HeldBack]) -> bytes:
     return b"".join((*pieces, data[at:]))
 
 
-def masked(document: Document, *, open_: bool = False) -> Document:
+def masked(document: Document, *, open_: bool = False, allowed: Collection[str] = ()) -> Document:
     """The document as everything but the editor and the disk may see it.
 
     Its digest stays that of the real text, by which the two are told to be the same file in the same state.
-    One that is masked already is itself.
+    One that is masked already is itself. `allowed`: fingerprints of what is no secret.
     """
     if document.held is not None:
         return document
     find_in = _FOLLOWER.find if open_ else find
     found = find_in(document.path, document.data, open_=open_)
-    return replace(document, data=mask(document.data, found.places), held=found.places, left_out=found.whole)
+    places = everywhere(document.data, kept(document.data, found.places, allowed))
+    return replace(document, data=mask(document.data, places), held=places, left_out=found.whole)
 
 
 def being_typed(document: Document, offset: int) -> str:
@@ -77,13 +80,14 @@ def attributed(found: FileOutline, document: Document) -> FileOutline:
     return replace(found, digest=document.digest, held=document.held or ())
 
 
-def censored(text: str) -> str:
+def censored(text: str, allowed: Collection[str] = ()) -> str:
     """Words that come from elsewhere (a task, a checker's message), with secrets in them masked."""
     data = text.encode("utf-8", "surrogatepass")
     found = find("", data)
     if found.whole:
         return f"[held back: {found.whole}]"
-    return mask(data, found.places).decode("utf-8", "surrogatepass") if found.places else text
+    places = everywhere(data, kept(data, found.places, allowed))
+    return mask(data, places).decode("utf-8", "surrogatepass") if places else text
 
 
 def unquoted(text: str, data: bytes, places: Sequence[HeldBack]) -> str:
