@@ -29,7 +29,11 @@ def run(args: argparse.Namespace) -> int:
     if args.format == "json":
         report.print_json({"routes": [shape(route) for route in routes]})
     else:
-        report.console().print(routes_table(routes))
+        console = report.console()
+        console.print(routes_table(routes))
+        for said in dict.fromkeys(route.counting for route in routes):
+            works = ", ".join(str(route.work) for route in routes if route.counting == said)
+            console.print(report.text(f"How tokens are counted for {works}: {said}"))
     return Exit.OK if all(route.available for route in routes) else Exit.ENGINE
 
 
@@ -43,6 +47,7 @@ def shape(route: Route) -> dict[str, Any]:
         "available": route.available,
         "reason": route.reason,
         "remedy": route.remedy,
+        "counting": route.counting,
     }
 
 

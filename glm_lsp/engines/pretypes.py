@@ -8,6 +8,7 @@ prompt's segments add up. A way to cut that breaks this rule (GPT-2's) does not 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -47,3 +48,13 @@ PRE_TYPES: Mapping[str, PreType] = {
     "deepseek-coder": PreType(("[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", _CJK, r"\p{N}")),
 }
 """By the file's `tokenizer.ggml.pre`."""
+LINES = re.compile(r"(?<=\n)(?=[ \t]*[!-~])")
+"""Where a line begins a word, whatever stands above it."""
+
+
+def alphabet() -> list[str]:
+    """The letter that stands for each byte in byte-level vocabularies: itself where it can be seen."""
+    seen = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    unseen = [byte for byte in range(256) if byte not in set(seen)]
+    letters = {byte: chr(byte) for byte in seen}
+    return [letters.get(byte) or chr(256 + unseen.index(byte)) for byte in range(256)]

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from glm_lsp.core import profiles
-from glm_lsp.core.errors import ConfigError, EngineUnavailable
+from glm_lsp.core.errors import ConfigError, EngineUnavailable, UsageError
 from glm_lsp.core.generation import Engine, Tokenizer, Work
 from glm_lsp.core.profiles import ModelProfile
 from glm_lsp.core.settings import Settings
 from glm_lsp.engines import rendezvous
+from glm_lsp.engines.bounds import Learned, Memory, memory
 from glm_lsp.engines.gguf import read_head
 from glm_lsp.engines.rendezvous import MAIN, TYPING
 
@@ -49,6 +50,8 @@ class Route:
     available: bool
     reason: str
     remedy: str
+    counting: str = ""
+    """How tokens are counted for it, and how often that was too few."""
 
 
 class Router:
@@ -116,7 +119,9 @@ class Router:
             remedy, model = self._missing(name), self._model(name)
         except ConfigError as error:
             remedy, model = str(error), ""
-        return Route(work, engine, model, self._stays_here(name), not remedy, reason, remedy)
+        return Route(
+            work, engine, model, self._stays_here(name), not remedy, reason, remedy, self.counting(work)
+        )
 
     def _is_misset(self, name: str) -> bool:
         if name != REMOTE:
@@ -151,21 +156,60 @@ class Router:
         return EmbeddedEngine(self._settings, self._profile(name), slot=slot, client=self._client)
 
     def _remote(self) -> Engine:
-        from glm_lsp.engines.remote import RemoteEngine  # noqa: PLC0415
-        from glm_lsp.engines.tokenizers import ApproximateTokenizer  # noqa: PLC0415
+        from glm_lsp.engines.remote import RemoteEngine, RemoteTokenizer  # noqa: PLC0415
 
         tokenizer = self._tokenizer(REMOTE)
-        observe = tokenizer.observe if isinstance(tokenizer, ApproximateTokenizer) else None
-        return RemoteEngine(self._settings, self._profile(REMOTE), observe)
+        counter = tokenizer if isinstance(tokenizer, RemoteTokenizer) else None
+        return RemoteEngine(self._settings, self._profile(REMOTE), counter)
 
     def _tokenizer(self, name: str) -> Tokenizer:
         with self._making:
             if name not in self._tokenizers:
                 from glm_lsp.engines.tokenizers import ApproximateTokenizer, GgufTokenizer  # noqa: PLC0415
 
-                path = self._gguf(name) if name != REMOTE else ""
-                self._tokenizers[name] = GgufTokenizer(path) if path else ApproximateTokenizer()
+                if name == REMOTE:
+                    self._tokenizers[name] = self._remote_tokenizer()
+                else:
+                    path = self._gguf(name)
+                    self._tokenizers[name] = GgufTokenizer(path) if path else ApproximateTokenizer()
             return self._tokenizers[name]
+
+    def _remote_tokenizer(self) -> Tokenizer:
+        from glm_lsp.engines.remote import RemoteTokenizer, counts_for_us  # noqa: PLC0415
+        from glm_lsp.engines.tokenizers import ApproximateTokenizer, from_file  # noqa: PLC0415
+
+        settings = self._settings
+        if file := settings.text("remote.tokenizer"):
+            try:
+                return RemoteTokenizer(from_file(Path(file).expanduser()))
+            except UsageError as error:
+                raise ConfigError(f"remote.tokenizer: {error}") from error
+        return RemoteTokenizer(ApproximateTokenizer(self._memory()), asks=counts_for_us(settings))
+
+    def _memory(self) -> Memory:
+        """What is known of the remote model's tokens, by server and model."""
+        settings = self._settings
+        server = f"{settings.text('remote.kind')} {settings.text('remote.endpoint').strip().rstrip('/')}"
+        return memory(server, settings.text("remote.model"))
+
+    def counting(self, work: Work) -> str:
+        """How the tokens of a prompt for this work are counted, as a sentence or two. Nothing is built."""
+        name = self._name(work)
+        if name != REMOTE:
+            try:
+                path = self._gguf(name)
+            except ConfigError as error:
+                return str(error)
+            return f"Exact, by the vocabulary in {path}." if path else f"{_UNTAUGHT} {_NO_FILE}"
+        if file := self._settings.text("remote.tokenizer"):
+            return f"Exact, by the vocabulary in {file}."
+        from glm_lsp.engines.remote import counts_for_us  # noqa: PLC0415
+
+        made = self._tokenizers.get(name)
+        learned = getattr(made, "learned", None) or self._memory().recall()
+        asks = f"{_ASKED} " if counts_for_us(self._settings) else ""
+        said = f"{asks}{_taught(learned)} {_EXACT}"
+        return said[0].upper() + said[1:]
 
     def _gguf(self, name: str) -> str:
         setting = "typing_model.path" if name == SMALL else "model.path"
@@ -191,6 +235,24 @@ class Router:
             return match_profile(settings.text("remote.model"), others) or FLAGSHIP
         path = settings.text("model.path")
         return _profile_of(path) if path else BUNDLED
+
+
+_UNTAUGHT = "A bound from the look of the text."
+_NO_FILE = "The model's file, which would count exactly, is not there."
+_EXACT = "Set remote.tokenizer to the model's tokenizer.json or GGUF file to count exactly."
+_ASKED = "The server counts lines that it has seen; for others:"
+
+
+def _taught(learned: Learned) -> str:
+    if not learned.reports:
+        return "a bound from the look of the text, which has learned nothing yet."
+    high = "none of them was higher than the bound" if not learned.misses else (
+        f"{learned.misses:,} of them {'was' if learned.misses == 1 else 'were'} higher than the bound"
+    )  # fmt: skip
+    return (
+        f"a bound from the look of the text, times {learned.share:.2f} after {learned.reports:,} "
+        f"report{'s' if learned.reports > 1 else ''} of the engine; {high}."
+    )
 
 
 def _profile_of(path: str) -> str:

@@ -9,7 +9,6 @@ additions: text of a repository cannot forge structure. `from_file` takes a `tok
 from __future__ import annotations
 
 import importlib
-import re
 import threading
 from collections import OrderedDict
 from functools import cached_property
@@ -22,7 +21,7 @@ from glm_lsp.core.errors import ModelFileError, UsageError
 from glm_lsp.core.generation import Tokenizer
 from glm_lsp.engines.bounds import ApproximateTokenizer
 from glm_lsp.engines.gguf import GgufHead, read_head, unusable
-from glm_lsp.engines.pretypes import PRE_TYPES, PreType
+from glm_lsp.engines.pretypes import LINES, PRE_TYPES, PreType, alphabet
 
 __all__ = ["PRE_TYPES", "ApproximateTokenizer", "BpeTokenizer", "GgufTokenizer", "from_file"]
 
@@ -31,8 +30,6 @@ NORMAL = 1
 _KEPT_CHARS = 32 << 20
 """Of texts whose counts are remembered."""
 _LARGEST_JSON = 128 << 20
-_LINES = re.compile(r"(?<=\n)(?=[ \t]*[!-~])")
-"""Where a line begins a word, whatever stands above it: see `pretypes`."""
 
 
 def from_file(path: str | Path) -> BpeTokenizer:
@@ -81,7 +78,7 @@ class BpeTokenizer(Tokenizer):
             if text in self._counts:
                 self._counts.move_to_end(text)
                 return self._counts[text]
-        count = sum(map(self._counted, _LINES.split(text))) if self._by_line else self._counted(text)
+        count = sum(map(self._counted, LINES.split(text))) if self._by_line else self._counted(text)
         self._keep(text, count)
         return count
 
@@ -128,7 +125,7 @@ class BpeTokenizer(Tokenizer):
     @cached_property
     def _letters(self) -> dict[str, int]:
         """The byte that each letter of a byte-level vocabulary stands for."""
-        return {letter: byte for byte, letter in enumerate(_alphabet())}
+        return {letter: byte for byte, letter in enumerate(alphabet())}
 
     def _bytes_of(self, token: str) -> bytes:
         return bytes(self._letters[letter] for letter in token)
@@ -223,20 +220,12 @@ def _from_json(path: Path, data: bytes) -> BpeTokenizer:
 
 def _missing(vocabulary: dict[str, int]) -> int:
     """How many of the bytes that UTF-8 is made of the vocabulary has no token for."""
-    return sum(letter not in vocabulary for byte, letter in enumerate(_alphabet()) if byte not in _NEVER)
+    return sum(letter not in vocabulary for byte, letter in enumerate(alphabet()) if byte not in _NEVER)
 
 
 _PROBE = "a  é\r\n\t数🎉 1x"
 _NEVER = frozenset((0xC0, 0xC1, *range(0xF5, 0x100)))
 """No UTF-8 holds these, and some vocabularies have none of them."""
-
-
-def _alphabet() -> list[str]:
-    """The letter that stands for each byte in byte-level vocabularies: itself where it can be seen."""
-    seen = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    unseen = [byte for byte in range(256) if byte not in set(seen)]
-    letters = {byte: chr(byte) for byte in seen}
-    return [letters.get(byte) or chr(256 + unseen.index(byte)) for byte in range(256)]
 
 
 def _library() -> Any:

@@ -2,7 +2,8 @@
 
 Parameters: none. Result: `{"version", "engine", "model", "local", "files", "symbols", "references",
 "skipped", "indexing", "running", "documents", "last"}`; `engine` and `model` are those of completions,
-`problem` says why there is none. `last` holds the figures of the last completion.
+`problem` says why there is none, `counting` how their tokens are counted and how often that was too few.
+`last` holds the figures of the last completion.
 """
 
 from __future__ import annotations
@@ -64,4 +65,5 @@ def _engine(runtime: Runtime) -> dict[str, Any]:
         facts = runtime.router.engine(Work.TYPING).facts
     except GlmError as error:
         return {"engine": None, "model": None, "local": None, "problem": str(error)}
-    return {"engine": facts.name, "model": facts.model, "local": facts.local}
+    said = runtime.router.counting(Work.TYPING)
+    return {"engine": facts.name, "model": facts.model, "local": facts.local, "counting": said}

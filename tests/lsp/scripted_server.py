@@ -85,6 +85,9 @@ class ScriptedRouter:
     def tokenizer(self, work: Work) -> ApproximateTokenizer:
         return self._tokenizer
 
+    def counting(self, work: Work) -> str:
+        return "A bound."
+
     def explain(self) -> tuple[()]:
         return ()
 

@@ -27,6 +27,7 @@ from glm_lsp.engines.remote.sse import Event, SseError, SseParser
 CONNECT_SECONDS = 15.0
 KEEPALIVE_SECONDS = 3.0
 ERROR_BODY_BYTES = 64 * 1024
+ANSWER_BYTES = 16 << 20
 
 
 _HOST = re.compile(r"[A-Za-z0-9._:-]+")
@@ -127,6 +128,25 @@ class Client:
             # The original holds the request and with it the key: not even as a cause may it travel on.
             raise transport(error, self.place, self.stall_s, answered=answered) from None
 
+    async def ask(self, path: str, body: Body) -> bytes:
+        """The answer to a question that needs no stream, at most ANSWER_BYTES. Raises as `stream` does."""
+        try:
+            request = (await self._client()).stream(
+                "POST", self.address.root + path, json=body, headers=self._headers("application/json")
+            )
+            async with request as response:
+                if response.status_code != 200:
+                    raise refusal(response.status_code, response.headers, await _read(response), self.place)
+                found = bytearray()
+                async with aclosing(_bytes(response)) as chunks:
+                    async for chunk in chunks:
+                        found += chunk
+                        if len(found) > ANSWER_BYTES:
+                            raise not_understood(self.place, "is far longer than what was asked for")
+                return bytes(found)
+        except httpx.HTTPError as error:
+            raise transport(error, self.place, self.stall_s, answered=False) from None
+
     async def close(self) -> None:
         if self._http is not None:
             client, self._http = self._http, None
@@ -137,8 +157,8 @@ class Client:
         if 300 <= response.status_code < 400:
             raise refusal(response.status_code, response.headers, "", self.place)
 
-    def _headers(self) -> dict[str, str]:
-        headers = {"accept": "text/event-stream", "accept-encoding": "identity", "user-agent": "glm-lsp"}
+    def _headers(self, accept: str = "text/event-stream") -> dict[str, str]:
+        headers = {"accept": accept, "accept-encoding": "identity", "user-agent": "glm-lsp"}
         if self.place.secret:
             headers["authorization"] = f"Bearer {self.place.secret}"
         return headers

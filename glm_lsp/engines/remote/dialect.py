@@ -69,6 +69,8 @@ class Dialect:
     """What a base address without a path means."""
     cut_path: ClassVar[str] = ""
     """A suffix of the base address that this dialect puts in again by itself."""
+    tokenizes: ClassVar[bool] = False
+    """It counts lines for us: `tokenize` and `counted` are its own."""
 
     def call(self, request: GenerateRequest, model: str, template: str) -> Call:
         """Raises EngineUnavailable when this dialect cannot serve the request's form."""
@@ -77,6 +79,14 @@ class Dialect:
     def read(self, data: str) -> Delta:
         """Read one event's data. Raises msgspec.DecodeError when it is not what the provider documents."""
         return read_openai(data)
+
+    def tokenize(self, lines: Sequence[str], model: str) -> Call:
+        """Ask for the tokens of these lines, each of which begins a word and ends with a newline."""
+        raise NotImplementedError
+
+    def counted(self, data: bytes, lines: Sequence[str]) -> list[int]:
+        """Tokens of each line, from the answer. Raises ValueError where it is not what is documented."""
+        raise NotImplementedError
 
     def _no_fim(self, request: GenerateRequest) -> None:
         if request.prompt.form is Form.FIM:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
-from contextlib import aclosing
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
 
 import msgspec
 
@@ -16,6 +16,7 @@ from glm_lsp.core.settings import Settings
 from glm_lsp.engines.remote import errors
 from glm_lsp.engines.remote.answer import Answer
 from glm_lsp.engines.remote.client import Client, check_endpoint
+from glm_lsp.engines.remote.counting import RemoteTokenizer
 from glm_lsp.engines.remote.dialect import Call, Delta, Dialect
 from glm_lsp.engines.remote.llama_server import LlamaServer
 from glm_lsp.engines.remote.openai import OpenAI
@@ -29,13 +30,16 @@ DIALECTS: dict[str, type[Dialect]] = {d.kind: d for d in (Zai, Vllm, Sglang, Lla
 ATTEMPTS = 4
 BACKOFF_SECONDS = 1.0
 """Before the second attempt; doubled for each further one."""
-LEARN_FROM_TOKENS = 256
-TEMPLATE_TOKENS = 96
-"""What a server's template and our words about a begun answer may add to a prompt: nothing to learn from."""
+TEMPLATE_TOKENS, WORDS_TOKENS = 32, 96
+"""What a server's own template, and our words about a begun answer, may add to a prompt: no miss of ours."""
+MOST_CALLS = 8
+"""To a server that counts for us, after one answer."""
+MOST_FAILURES = 3
+"""In a row; then it is not asked again."""
+SAVE_EVERY = 16
+"""Reports between two times that what was learned is kept."""
 GRACE_SECONDS = 5.0
 """After the finish only figures can follow: they are not waited for longer than this."""
-
-Observe = Callable[[int, int], None]
 
 
 def dialect(kind: str) -> Dialect:
@@ -83,21 +87,31 @@ def stays_here(settings: Settings) -> bool:
     return address.loopback
 
 
+def counts_for_us(settings: Settings) -> bool:
+    """Whether such a server says how many tokens a text has."""
+    found = DIALECTS.get(settings.text("remote.kind"))
+    return found is not None and found.tokenizes
+
+
 class RemoteEngine:
     """Implements `core.generation.Engine`. Nothing is sent before the first `generate`.
 
-    Raises EngineUnavailable when the settings name no address that may be contacted. `observe` is told the
-    prompt tokens that we counted and those that the provider reports.
+    Raises EngineUnavailable when the settings name no address that may be contacted. `counter` learns how
+    many tokens the provider reports, and after an answer, off its way, what a server counts for us.
     """
 
-    def __init__(self, settings: Settings, profile: ModelProfile, observe: Observe | None = None) -> None:
+    def __init__(
+        self, settings: Settings, profile: ModelProfile, counter: RemoteTokenizer | None = None
+    ) -> None:
         if missing := availability(settings):
             raise EngineUnavailable(missing)
         self._dialect = dialect(settings.text("remote.kind"))
         address = check_endpoint(settings.text("remote.endpoint"), self._dialect)
         self._model = settings.text("remote.model")
         self._template = profile.template
-        self._observe = observe
+        self._counter = counter
+        self._counting: asyncio.Task[None] | None = None
+        self._failures = 0
         self._place = errors.Place(
             self._dialect.title, address.origin, self._model, settings.text("remote.key").strip()
         )
@@ -131,7 +145,7 @@ class RemoteEngine:
         for attempt in range(1, ATTEMPTS + 1):
             answer = Answer(request, call, self._place)
             try:
-                async with aclosing(self._once(call, answer)) as chunks:
+                async with aclosing(self._once(request, call, answer)) as chunks:
                     async for chunk in chunks:
                         yield chunk
             except errors.TryAgain as refusal:
@@ -143,27 +157,45 @@ class RemoteEngine:
                 )
                 await asyncio.sleep(wait)
             else:
-                self._learn(request, answer)
                 return
 
     async def close(self) -> None:
+        if self._counting is not None:
+            self._counting.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._counting
+            self._counting = None
+        if self._counter is not None:
+            await asyncio.to_thread(self._counter.save)
         await self._client.close()
 
-    async def _once(self, call: Call, answer: Answer) -> AsyncGenerator[Chunk, None]:
-        terminated = False
-        async with aclosing(self._client.stream(call.path, call.body)) as events:
-            while not answer.ended:
-                data = await _next(events, after_finish=answer.complete)
-                if data is None:
-                    break
-                if data.strip() == "[DONE]":
-                    terminated = True
-                    break
-                if (chunk := answer.take(self._read(data))) is not None:
+    async def _once(
+        self, request: GenerateRequest, call: Call, answer: Answer
+    ) -> AsyncGenerator[Chunk, None]:
+        terminated = told = False
+        try:
+            async with aclosing(self._client.stream(call.path, call.body)) as events:
+                while not answer.ended:
+                    data = await _next(events, after_finish=answer.complete)
+                    if data is None:
+                        break
+                    if data.strip() == "[DONE]":
+                        terminated = True
+                        break
+                    if (chunk := answer.take(self._read(data))) is None:
+                        continue
+                    if chunk.prefill is not None and not told:
+                        told = self._learn(request, call, chunk.prefill.total_tokens)
                     yield chunk
-        if not (terminated or answer.complete or answer.ended):
-            raise errors.no_terminator(self._place)
-        yield answer.end()
+            if not (terminated or answer.complete or answer.ended):
+                raise errors.no_terminator(self._place)
+            last = answer.end()
+            # Before the chunk: who has the last one closes us.
+            if last.usage is not None and not told:
+                self._learn(request, call, last.usage.prompt_tokens)
+            yield last
+        finally:
+            self._count_soon()
 
     def _read(self, data: str) -> Delta:
         try:
@@ -174,11 +206,40 @@ class RemoteEngine:
             raise errors.problem(delta.problem, self._place)
         return delta
 
-    def _learn(self, request: GenerateRequest, answer: Answer) -> None:
-        reported = answer.usage.prompt_tokens if answer.usage else None
-        counted = request.prompt.tokens
-        if self._observe is not None and reported and counted >= LEARN_FROM_TOKENS:
-            self._observe(counted + TEMPLATE_TOKENS, reported)
+    def _learn(self, request: GenerateRequest, call: Call, tokens: int | None) -> bool:
+        """The prompt of `request` has so many tokens, by the provider's word."""
+        if self._counter is not None and tokens:
+            slack = WORDS_TOKENS if call.echo else TEMPLATE_TOKENS
+            self._counter.report(request.prompt, tokens, slack)
+        return True
+
+    def _count_soon(self) -> None:
+        """After an answer, and not on anybody's way, the server is asked about lines that were not known."""
+        if self._counter is not None and (self._counting is None or self._counting.done()):
+            self._counting = asyncio.create_task(self._count(self._counter))
+
+    async def _count(self, counter: RemoteTokenizer) -> None:
+        """Never fails: what cannot be counted keeps its bound."""
+        if counter.reports % SAVE_EVERY == 1:
+            await asyncio.to_thread(counter.save)
+        for _ in range(MOST_CALLS if self._dialect.tokenizes else 0):
+            if not (lines := await asyncio.to_thread(counter.wanted)):
+                return
+            call = self._dialect.tokenize(lines, self._model)
+            try:
+                data = await self._client.ask(call.path, call.body)
+                counter.learn(lines, await asyncio.to_thread(self._dialect.counted, data, lines))
+            except (EngineError, errors.TryAgain) as error:
+                self._failures += 1
+                if self._failures >= MOST_FAILURES:
+                    counter.give_up()
+                log.info("the server's counting of tokens cannot be had: %s", error)
+                return
+            except ValueError as error:  # msgspec's are of this kind
+                counter.give_up()
+                log.info("the server's counting of tokens is not used: %s", self._place.clean(str(error)))
+                return
+            self._failures = 0
 
 
 async def _next(events: AsyncGenerator[str, None], *, after_finish: bool) -> str | None:

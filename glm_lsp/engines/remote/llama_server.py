@@ -7,9 +7,12 @@ chat endpoint counts the reasoning budget. Its figures come in `timings`, prompt
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from glm_lsp.core.generation import Form, GenerateRequest, Role, Thinking
+from glm_lsp.engines.remote.counting import by_line
 from glm_lsp.engines.remote.dialect import (
     Body,
     Call,
@@ -42,6 +45,7 @@ class LlamaServer(Dialect):
     fim = True
     default_path = ""
     cut_path = "/v1"
+    tokenizes = True
 
     def call(self, request: GenerateRequest, model: str, template: str) -> Call:
         body: Body = {
@@ -85,6 +89,14 @@ class LlamaServer(Dialect):
             prefill=prefill(event.prompt_progress),
         )
 
+    def tokenize(self, lines: Sequence[str], model: str) -> Call:
+        fields = {"add_special": False, "parse_special": False, "with_pieces": True}
+        return Call("/tokenize", {"content": "".join(lines), **fields})
+
+    def counted(self, data: bytes, lines: Sequence[str]) -> list[int]:
+        pieces = [token.piece for token in _TOKENS.decode(data).tokens]
+        return by_line([p.encode() if isinstance(p, str) else bytes(p) for p in pieces], lines)
+
     def _chat(self, request: GenerateRequest, body: Body) -> Call:
         """No grammar here: it would bind the reasoning too, and the answer is checked anyway."""
         begun = request.prompt.text(Role.ASSISTANT)
@@ -107,3 +119,15 @@ class _Event(msgspec.Struct):
 
 
 _EVENT = msgspec.json.Decoder(_Event)
+
+
+class _Token(msgspec.Struct):
+    piece: str | list[int]
+    """Its text, or its bytes where they are none."""
+
+
+class _Tokens(msgspec.Struct):
+    tokens: list[_Token]
+
+
+_TOKENS = msgspec.json.Decoder(_Tokens)

@@ -7,7 +7,12 @@ the server runs with `--enable-cache-report`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import msgspec
+
 from glm_lsp.core.generation import Form, GenerateRequest, Thinking
+from glm_lsp.engines.remote.counting import CROSSING
 from glm_lsp.engines.remote.dialect import Call, Dialect, messages, raw_prompt, split_trailing
 from glm_lsp.engines.remote.filters import Reasoning
 from glm_lsp.engines.remote.vllm import sampling, template_switches
@@ -23,6 +28,7 @@ class Sglang(Dialect):
     fim = True
     default_path = ""
     cut_path = "/v1"
+    tokenizes = True
 
     def call(self, request: GenerateRequest, model: str, template: str) -> Call:
         body = sampling(request, model, self._stops(request))
@@ -44,3 +50,23 @@ class Sglang(Dialect):
         if kept:
             body["continue_final_message"] = True
         return Call("/v1/chat/completions", body, lost=lost)
+
+    def tokenize(self, lines: Sequence[str], model: str) -> Call:
+        """Line by line, and as a whole: so it can be seen whether the lines' tokens add up."""
+        prompts = [*lines, "".join(lines)]
+        return Call("/tokenize", {"model": model, "prompt": prompts, "add_special_tokens": False})
+
+    def counted(self, data: bytes, lines: Sequence[str]) -> list[int]:
+        *each, whole = _TOKENS.decode(data).count
+        if len(each) != len(lines) or min(each, default=1) < 1:
+            raise ValueError("it does not say how many tokens each text has")
+        if sum(each) != whole:
+            raise ValueError(CROSSING)
+        return each
+
+
+class _Tokens(msgspec.Struct):
+    count: list[int]
+
+
+_TOKENS = msgspec.json.Decoder(_Tokens)

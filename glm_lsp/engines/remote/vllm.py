@@ -7,7 +7,12 @@ runs with `--enable-prompt-tokens-details`; reasoning comes apart from the answe
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import msgspec
+
 from glm_lsp.core.generation import Form, GenerateRequest, Thinking
+from glm_lsp.engines.remote.counting import by_line, bytes_of
 from glm_lsp.engines.remote.dialect import (
     Body,
     Call,
@@ -30,6 +35,7 @@ class Vllm(Dialect):
     fim = True
     default_path = ""
     cut_path = "/v1"
+    tokenizes = True
 
     def call(self, request: GenerateRequest, model: str, template: str) -> Call:
         if request.prompt.form is Form.FIM:
@@ -49,6 +55,14 @@ class Vllm(Dialect):
         if kept:
             body |= {"continue_final_message": True, "add_generation_prompt": False}
         return Call("/v1/chat/completions", body, lost=lost)
+
+    def tokenize(self, lines: Sequence[str], model: str) -> Call:
+        fields = {"add_special_tokens": False, "return_token_strs": True}
+        return Call("/tokenize", {"model": model, "prompt": "".join(lines), **fields})
+
+    def counted(self, data: bytes, lines: Sequence[str]) -> list[int]:
+        """Token strings are those of the vocabulary: letters that stand for bytes."""
+        return by_line([bytes_of(token) for token in _TOKENS.decode(data).token_strs], lines)
 
     def _chat(self, request: GenerateRequest, model: str, lost: str = "") -> Body:
         switches: Body = {"chat_template_kwargs": template_switches(request.thinking)}
@@ -84,3 +98,10 @@ def template_switches(thinking: Thinking) -> Body:
     if thinking is Thinking.HIGH:
         return {"enable_thinking": True, "reasoning_effort": "high"}
     return {"enable_thinking": True}
+
+
+class _Tokens(msgspec.Struct):
+    token_strs: list[str]
+
+
+_TOKENS = msgspec.json.Decoder(_Tokens)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self
@@ -163,12 +163,40 @@ class LlamaChat(LlamaSampling, kw_only=True):
     stream_options: StreamOptions | UnsetType = UNSET
 
 
+class LlamaTokenize(Strict, kw_only=True):
+    content: str
+    add_special: bool = False
+    parse_special: bool = True
+    with_pieces: bool = False
+
+
+class VllmTokenize(Strict, kw_only=True):
+    model: str
+    prompt: str
+    add_special_tokens: bool = True
+    return_token_strs: bool = False
+
+
+class SglangTokenize(Strict, kw_only=True):
+    model: str
+    prompt: str | Strings
+    add_special_tokens: bool = True
+
+
 ENDPOINTS: Mapping[str, Mapping[str, type[Strict]]] = {
     "zai": {"/api/paas/v4/chat/completions": ZaiChat},
     "openai": {"/v1/chat/completions": OpenAIChat},
-    "vllm": {"/v1/chat/completions": VllmChat, "/v1/completions": VllmCompletion},
-    "sglang": {"/v1/chat/completions": SglangChat, "/v1/completions": SglangCompletion},
-    "llama-server": {"/v1/chat/completions": LlamaChat, "/completion": LlamaCompletion},
+    "vllm": {"/v1/chat/completions": VllmChat, "/v1/completions": VllmCompletion, "/tokenize": VllmTokenize},
+    "sglang": {
+        "/v1/chat/completions": SglangChat,
+        "/v1/completions": SglangCompletion,
+        "/tokenize": SglangTokenize,
+    },
+    "llama-server": {
+        "/v1/chat/completions": LlamaChat,
+        "/completion": LlamaCompletion,
+        "/tokenize": LlamaTokenize,
+    },
 }
 
 
@@ -250,6 +278,9 @@ class Fake:
         self.kind = kind
         self.replies = list(replies)
         self.asked: list[dict[str, Any]] = []
+        self.counted: list[dict[str, Any]] = []
+        """Of the bodies, those that ask for tokens."""
+        self.tokenize: Callable[[dict[str, Any]], Reply] = lambda _: refusal(501, "Not here")
         self.paths: list[str] = []
         self.heads: list[dict[str, str]] = []
         self.came = asyncio.Event()
@@ -333,6 +364,9 @@ class Fake:
             msgspec.json.decode(body, type=schema)
         except msgspec.ValidationError as error:
             return refusal(400, {"error": {"message": f"{error}", "type": "BadRequestError", "code": 400}})
+        if path == "/tokenize":
+            self.counted.append(json.loads(body))
+            return self.tokenize(self.counted[-1])
         self.asked.append(json.loads(body))
         self.came.set()
         return self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]

@@ -17,8 +17,9 @@ from remote_kit import KEY, KINDS, ask, collect, connect, prompt, remote_setting
 from glm_lsp.core import profiles
 from glm_lsp.core.errors import EngineUnavailable
 from glm_lsp.core.generation import Finish, Form, GenerateRequest, Prefill, Thinking, Usage
-from glm_lsp.engines.remote import RemoteEngine
-from glm_lsp.engines.remote.engine import dialect
+from glm_lsp.engines.bounds import ApproximateTokenizer
+from glm_lsp.engines.remote import RemoteEngine, RemoteTokenizer
+from glm_lsp.engines.remote.engine import TEMPLATE_TOKENS, dialect
 
 BEGUN = "```python\ndef f():\n    "
 GRAMMAR = 'root ::= "x"'
@@ -270,19 +271,24 @@ async def test_prefill_progress_is_passed_on() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(("counted", "learnt"), [(10, []), (1000, [(1096, 100)])])
+@pytest.mark.parametrize(
+    ("counted", "reports", "misses"), [(10, 0, 0), (1000, 1, 0), (300, 1, 0), (299, 1, 1)]
+)
 async def test_what_was_counted_and_what_is_reported_are_compared(
-    kind: str, counted: int, learnt: list[tuple[int, int]]
+    kind: str, counted: int, reports: int, misses: int
 ) -> None:
     """Short prompts teach nothing: what the template adds would weigh too much."""
-    seen: list[tuple[int, int]] = []
     raw = kind == "llama-server"
+    reported = 300 + TEMPLATE_TOKENS
+    figures = {"prompt_n": reported - 1, "cache_n": 1} if raw else {"prompt_tokens": reported}
     request = GenerateRequest(replace(prompt(), tokens=counted), max_tokens=8)
-    async with Fake(kind, Reply(answer(kind, "x", usage=TIMINGS if raw else REPORTED))) as fake:
+    counter = RemoteTokenizer(ApproximateTokenizer())
+    async with Fake(kind, Reply(answer(kind, "x", usage=figures))) as fake:
         settings = remote_settings(kind, fake.endpoint)
-        remote = RemoteEngine(settings, profiles.load("glm-5.2"), lambda *figures: seen.append(figures))
-        await collect(remote, request)
-    assert seen == learnt
+        await collect(RemoteEngine(settings, profiles.load("glm-5.2"), counter), request)
+    assert (counter.reports, counter.misses) == (reports, misses)
+    assert counter.learned is not None
+    assert (counter.learned.reports, counter.learned.misses) == (reports, misses)
 
 
 @pytest.mark.parametrize("kind", KINDS)
