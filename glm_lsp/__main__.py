@@ -18,6 +18,10 @@ VERBS: dict[str, tuple[str, str]] = {
     "refactor": ("glm_lsp.cli.refactor", "Propose, check or write a refactor over files."),
     "complete": ("glm_lsp.cli.complete", "Complete the code at FILE:LINE:COL."),
     "context": ("glm_lsp.cli.context", "Show what a prompt at FILE:LINE:COL would be made of, and why."),
+    "replay": (
+        "glm_lsp.cli.replay",
+        "Replay an edit session: the tokens that an engine would evaluate, prompt by prompt.",
+    ),
     "index": ("glm_lsp.cli.index", "Index a directory and say what was found and skipped."),
     "settings": ("glm_lsp.cli.settings", "Show every setting, its value and where the value comes from."),
     "engines": ("glm_lsp.cli.engines", "Show which engine serves which work, and why."),
