@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 
 OUTLINE_TITLE = "# Outline of the repository\n"
 SOURCE_TITLE = "# Source\n"
@@ -57,17 +57,20 @@ class CompletionTail:
     """The answer is over where it holds this."""
 
 
-def completion_tail(path: str, language: str, window: str, suffix: str) -> CompletionTail:
+def completion_tail(
+    path: str, language: str, window: str, suffix: str, *, brief: bool = False
+) -> CompletionTail:
     """Ask for what stands between `window` (text up to the cursor, starting at a line) and `suffix`.
 
     The suffix stands before the window, so that typing only appends; `window` is the answer's beginning.
     `suffix` begins right after the cursor, so with a newline where the cursor stands at the end of its line.
-    Both have LF line ends. Where the code itself shows a fence, ours is longer.
+    Both have LF line ends. Where the code itself shows a fence, ours is longer. `brief` leaves unsaid
+    what is wanted: the title, the gap and the answer's beginning say it.
     """
     fence = _fence(window, suffix)
+    wanted = "" if brief else "Write the code before it, up to and through the gap.\n"
     return CompletionTail(
-        f"# Complete {path}\nThe code after the gap:\n{fence}\n{_closed(suffix)}{fence}\n"
-        "Write the code before it, up to and through the gap.\n",
+        f"# Complete {path}\nThe code after the gap:\n{fence}\n{_closed(suffix)}{fence}\n{wanted}",
         f"{fence}{language}\n{window}",
         fence,
     )

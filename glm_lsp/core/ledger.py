@@ -6,12 +6,12 @@ came to be needed. Replaying the log over the source gives the current text of w
 window in which somebody types: the tail shows that, and its edits enter the log when the window moves away.
 So consecutive prompts of an epoch differ in their ends only: an engine evaluates little but what was typed.
 
-A new epoch begins when the log has outgrown its share of the budget, or earlier where that pays: whoever reads
-a prompt reads the log and what it supersedes with every request, and a new head once (`pays`). Where the head
+A new epoch begins when the log has outgrown its share of the budget, or earlier where that pays: the log,
+and what it supersedes, is read with every request, and a new head is evaluated once (`pays`). Where the head
 still serves, it stays, and only the log is written anew, with what remains of it (`folded`).
 
-A large budget (`LEAN_TOKENS`) tells files rather than windows: where the trunk shows the code around the cursor,
-the tail shows the last lines only, so that a jump costs little.
+A large budget (`LEAN_TOKENS`) tells files rather than windows: where the trunk shows the code around the
+cursor, the tail shows the last lines only, so that a jump costs little (`core.lean`).
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ class Window:
     after: tuple[str, ...] = ()
     """The suffix: the rest of the cursor's line, then so many lines."""
     moves: int = 0
-    """How often the tail was evaluated anew while the window stayed."""
+    """How often the tail was evaluated anew while somebody worked about here."""
+    at: str = ""
+    """What the tail's title says of the place."""
 
     @property
     def last_line(self) -> int:

@@ -8,7 +8,6 @@ nothing that may follow can change what is offered, the engine is stopped.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
@@ -159,6 +158,8 @@ class _Cursor:
         self.fim = wanted == Form.FIM and facts.fim and thinking is Thinking.OFF
         self.prefill = facts.prefill and thinking is Thinking.OFF
         self.thinking = thinking
+        self.place = ""
+        """What the tail's title says of the place, besides the path."""
         self.stop = self._tail(len(self.before) - 1, 0).stop
 
     @property
@@ -174,13 +175,15 @@ class _Cursor:
         trunk = await self.session.gather_typing(
             self.snapshot, self.document, self.offset, budget_tokens, fits
         )
+        self.place = trunk.place
         start, suffix_lines = self._fitted(trunk)
         return self._joined(trunk, start, suffix_lines)
 
     def _fitted(self, trunk: Trunk) -> tuple[int, int]:
         """First line of the window and number of suffix lines: the window shrinks first, then the suffix."""
         most = self.line - trunk.window_start
-        for suffix_lines in (layout.SUFFIX_LINES, layout.SUFFIX_LINES // 3, 1, 0):
+        wanted = trunk.suffix_lines
+        for suffix_lines in (wanted, wanted // 3, min(wanted, 1), 0):
             shown = self._most(most, suffix_lines, trunk.room)
             if shown >= 0:
                 return self.line - shown, suffix_lines
@@ -201,9 +204,10 @@ class _Cursor:
 
     def _tail(self, start: int, suffix_lines: int) -> CompletionTail:
         window, suffix = self._texts(start, suffix_lines)
-        make: Callable[[str, str, str, str], CompletionTail]
-        make = layout.completion_tail if self.prefill else layout.gap_tail
-        return make(self.document.path, self.document.language, window, suffix)
+        path, language = self.document.path + self.place, self.document.language
+        if self.prefill:
+            return layout.completion_tail(path, language, window, suffix, brief=bool(self.place))
+        return layout.gap_tail(path, language, window, suffix)
 
     def _tokens(self, start: int, suffix_lines: int) -> int:
         count = self.session.count

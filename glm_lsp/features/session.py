@@ -7,16 +7,18 @@ evaluates the trunk once. Files are read through `Sources` only; what it refuses
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Protocol
 
+from glm_lsp.core import ledger as ledgers
 from glm_lsp.core import pack
 from glm_lsp.core.errors import PolicyError, UsageError
 from glm_lsp.core.generation import Engine, Prompt, Role, Segment, Thinking, Tokenizer
 from glm_lsp.core.graph import Graph
 from glm_lsp.core.ledger import Ledger
 from glm_lsp.core.profiles import ModelProfile
-from glm_lsp.core.rank import prepare
+from glm_lsp.core.rank import Candidate, prepare
 from glm_lsp.core.secrets import masked
 from glm_lsp.core.snapshot import Snapshot, Sources
 from glm_lsp.core.told import Told
@@ -105,18 +107,32 @@ class Session:
                 self.count(pack.signature_lines(symbol) + "\n")
 
     async def gather(
-        self, snapshot: Snapshot, path: str, offset: int, budget: Budget, *, task: str = ""
+        self,
+        snapshot: Snapshot,
+        path: str,
+        offset: int,
+        budget: Budget,
+        *,
+        task: str = "",
+        wanted: Sequence[Candidate] = (),
     ) -> Trunk:
         """The trunk for a request about `path` at byte `offset`, all edits told.
 
-        With a `task` in words, what it names counts as needed, and all that the file uses.
+        With a `task` in words, what it names counts as needed, and all that the file uses. With `wanted`
+        definitions these are what is needed, so that requests about many files share all of the trunk.
         Raises PolicyError for a file that must not be sent, UsageError for a place that is not there and
         BudgetError where not even the system text fits.
         """
         document = await self.document(snapshot, path)
         check_offset(document, offset)
         visit = Visit(
-            self, snapshot, document, offset, budget=self.budget_tokens(snapshot, budget), task=task
+            self,
+            snapshot,
+            document,
+            offset,
+            budget=self.budget_tokens(snapshot, budget),
+            task=task,
+            wanted=wanted,
         )
         return await self._advance(visit)
 
@@ -199,9 +215,9 @@ class Session:
                 del self._recent[next(iter(self._recent))]
             old = self._ledgers.get(visit.budget)
             new = await visit.advance(old) if old else None
-            if new is None or new.log_room < 0:
+            if new is None or new.log_room < 0 or ledgers.pays(new):
                 self._epochs += 1
-                new = await self._taken_over(visit, old) or await visit.begin(self._epochs)
+                new = await self._turned(visit, old, new)
             if self._shared is not None and (old is None or new.segments != old.segments):
                 self._shared.publish(visit.budget, new)
             self._ledgers.pop(visit.budget, None)
@@ -209,6 +225,13 @@ class Session:
             while len(self._ledgers) > MOST_LEDGERS:
                 del self._ledgers[next(iter(self._ledgers))]
             return visit.trunk(new)
+
+    async def _turned(self, visit: Visit, old: Ledger | None, new: Ledger | None) -> Ledger:
+        """A new epoch: another client's, or the old head with a new log, or one around this place."""
+        if taken := await self._taken_over(visit, old):
+            return taken
+        kept = await visit.fold(old, self._epochs) if old is not None and new is not None else None
+        return kept or await visit.begin(self._epochs)
 
     async def _taken_over(self, visit: Visit, over: Ledger | None) -> Ledger | None:
         """Another client's epoch, moved on to this place; None where none serves, or only the one `over`."""

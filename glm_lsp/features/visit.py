@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from glm_lsp.core import layout, pack
+from glm_lsp.core import layout, lean, pack
 from glm_lsp.core import ledger as ledgers
 from glm_lsp.core.errors import BudgetError
 from glm_lsp.core.generation import Segment
 from glm_lsp.core.graph import Graph
-from glm_lsp.core.ledger import Ledger
+from glm_lsp.core.ledger import Ledger, Window
 from glm_lsp.core.rank import Candidate, Place, needed, rank, rank_for_task
+from glm_lsp.core.shown import covers, missing
 from glm_lsp.core.snapshot import Snapshot
 from glm_lsp.core.told import Told
 from glm_lsp.core.values import Block, BlockKind, Document, Dropped, Refusal, RefusalKind, Span, SymbolKind
@@ -23,8 +24,19 @@ if TYPE_CHECKING:
     from glm_lsp.features.session import Session
 
 _BLOCKS = frozenset(SymbolKind) - {SymbolKind.VARIABLE}
+SNAPSHOT_SHARE = 0.5
+"""Of a lean budget's head: what files that are worked on may take."""
+MOST_CHARS_A_TOKEN = 8
+"""Longer texts need not be counted to be too long."""
+HEADER_TOKENS = 64
+MOST_FILLING = 40
 BODY_SHARE = 0.4
 """Of the head: what bodies may take. Signatures show ten times more definitions per token: the rest."""
+FOLDED_SHARE = 0.4
+"""Of the log's share: what a log that is written anew may take, else the head is chosen anew too."""
+LINES_TYPED = 12
+"""A longer tail is not moved for a definition that came to be needed while somebody types."""
+MOST_REST_BYTES = 4096
 MOST_BODIES = 12
 MOST_NEEDED = 24
 """Definitions, best first, whose signatures a place cannot do without."""
@@ -54,6 +66,10 @@ class Trunk:
     epoch: int
     window_start: int = 0
     """The first line that a completion's tail shows."""
+    suffix_lines: int = layout.SUFFIX_LINES
+    """Lines after the cursor's that it shows."""
+    place: str = ""
+    """What its title says of the place, besides the path."""
 
 
 Known = tuple[str, tuple[str, ...]]
@@ -75,7 +91,10 @@ class Visit:
         budget: int,
         fits: Fits | None = None,
         task: str = "",
+        wanted: Sequence[Candidate] = (),
     ) -> None:
+        """`wanted`: what the trunk should tell, nearest first, in place of what is found for this place."""
+        self.wanted = tuple(wanted)
         self.session, self.snapshot, self.document, self.offset = session, snapshot, document, offset
         self.budget, self.fits, self.task, self.count = budget, fits, task, session.count
         self.lines = pack.lines_of(document.data)
@@ -85,7 +104,10 @@ class Visit:
         self.fixed = self.count(self.system) + session.overhead()
         outline = snapshot.index.outlines.get(document.path)
         symbols = outline.symbols if outline else ()
-        self.starts = sorted({s.start_line for s in symbols if s.kind in _BLOCKS})
+        self.symbols = tuple(s for s in symbols if s.kind in _BLOCKS)
+        self.starts = sorted({s.start_line for s in self.symbols})
+        self.lean = budget >= ledgers.LEAN_TOKENS
+        """Whether the trunk tells files, and the tail little."""
 
     async def begin(self, epoch: int) -> Ledger:
         """A new epoch around this place."""
@@ -97,27 +119,115 @@ class Visit:
             )
         graph, count = await self.session.graph(self.snapshot), self.count
         empty = ledgers.begin(epoch, self.budget, self.system, blocks=(), files={}, count=count)
-        placed = self._placed(empty)
+        placed = empty if self.lean else self._placed(empty)
         candidates = await asyncio.to_thread(self._ranked, graph, placed)
-        room = self.budget - self.fixed - int(self.budget * ledgers.LOG_SHARE) - self.tail_room()
+        room = self.budget - self.fixed - ledgers.log_share(self.budget) - self.tail_room()
+        texts = await self._whole_files(room) if self.lean and not self.wanted else ()
+        room -= sum(block.tokens for block, _ in texts)
+        told = {block.path for block, _ in texts}
+        candidates = tuple(c for c in candidates if c.path not in told)
         wanted = [c for c in candidates if c.certain and self._has_body(c)][:MOST_BODIES]
         files = await self._files(c.path for c in wanted)
         bodies = await asyncio.to_thread(pack.bodies, wanted, files, count, int(room * BODY_SHARE))
+        files |= {block.path: lines for block, lines in texts}
         shown = {(b.path, name) for b in bodies.blocks for name in b.symbols}
         rest = [c for c in candidates if (c.path, c.symbol.qualified) not in shown]
         outline = await asyncio.to_thread(pack.outline, graph, rest, count, room - bodies.tokens)
-        outlined = {b.path: self._outline_digest(b.path) for b in outline.blocks}
+        more = await self._filling(candidates, room - bodies.tokens - outline.tokens) if self.lean else ()
+        files |= {block.path: lines for block, lines in more}
+        whole = {block.path for block, _ in more}
+        outlines = tuple(b for b in outline.blocks if b.path not in whole)
+        sources = (*(b for b, _ in more), *(b for b in bodies.blocks if b.path not in whole))
+        outlined = {b.path: self._outline_digest(b.path) for b in outlines}
         begun = ledgers.begin(
             epoch,
             self.budget,
             self.system,
-            blocks=(*outline.blocks, *bodies.blocks),
+            blocks=(*outlines, *sources, *(block for block, _ in texts)),
             files=files,
             count=count,
             dropped=(*self.dropped, *bodies.dropped, *outline.dropped),
         )
         begun = replace(begun, window=placed.window, outlined=outlined)
-        return ledgers.follow(begun, self.document.path, self.lines)
+        begun = ledgers.follow(begun, self.document.path, self.lines)
+        return self._placed(begun) if self.lean and self.fits is not None else begun
+
+    async def _whole_files(self, room: int) -> tuple[tuple[Block, tuple[str, ...]], ...]:
+        """The epoch snapshot: what is open and was edited lately, this file last, and their lines.
+
+        Each whole, but this one, of which what is around the cursor, where it does not fit.
+        """
+        room = int(room * SNAPSHOT_SHARE) - self.count(layout.SOURCE_TITLE)
+        opened = [p for p in self.snapshot.documents if p not in self.session.recent]
+        found: list[tuple[Block, tuple[str, ...]]] = []
+        for path in dict.fromkeys((self.document.path, *reversed(self.session.recent), *opened)):
+            lines = self.lines if path == self.document.path else (await self._files([path])).get(path, ())
+            first, end = 0, len(lines) - (not lines[-1]) if lines else 0
+            if len("\n".join(lines)) > MOST_CHARS_A_TOKEN * room:
+                if path != self.document.path:
+                    continue
+                first, end = self._near(lines, end, room)
+            if first >= end:
+                continue
+            block = self._told(path, lines, first, end)
+            if block.tokens > room and path == self.document.path:
+                block = self._told(path, lines, *self._near(lines, end, room))
+            if block.tokens <= room:
+                room -= block.tokens
+                found.append((block, lines))
+        return tuple(reversed(found))
+
+    async def _filling(
+        self, candidates: Sequence[Candidate], room: int
+    ) -> tuple[tuple[Block, tuple[str, ...]], ...]:
+        """Whole files for the room that nothing else has taken: those that define most of what is needed."""
+        room -= self.count(layout.SOURCE_TITLE)
+        scores: dict[str, float] = {}
+        for candidate in candidates:
+            if candidate.path != self.document.path:
+                scores[candidate.path] = scores.get(candidate.path, 0.0) + candidate.score
+        found: list[tuple[Block, tuple[str, ...]]] = []
+        for path in sorted(scores, key=lambda p: (-scores[p], p))[:MOST_FILLING]:
+            lines = (await self._files([path])).get(path, ())
+            end = len(lines) - (not lines[-1]) if lines else 0
+            if not end or len("\n".join(lines)) > MOST_CHARS_A_TOKEN * room:
+                continue
+            block = replace(self._told(path, lines, 0, end), reason="much of it is used here")
+            if block.tokens <= room:
+                room -= block.tokens
+                found.append((block, lines))
+        return tuple(reversed(found))
+
+    def _near(self, lines: tuple[str, ...], end: int, room: int) -> tuple[int, int]:
+        """The lines around the cursor, twice as many before as after it, that have at most `room` tokens."""
+
+        def stretch(lines_after: int) -> tuple[int, int]:
+            return max(0, self.cursor_line - 2 * lines_after), min(end, self.cursor_line + lines_after)
+
+        def fits(lines_after: int) -> bool:
+            first, last = stretch(lines_after)
+            text = "\n".join(lines[first:last])
+            return len(text) <= MOST_CHARS_A_TOKEN * room and self.count(text) + HEADER_TOKENS <= room
+
+        return stretch(max(0, pack.most_that_fits(end, fits)))
+
+    def _told(self, path: str, lines: tuple[str, ...], first: int, end: int) -> Block:
+        """A stretch of a file as source, with the definitions that begin in it."""
+        text = layout.source_block(path, first, end - 1, "\n".join(lines[first:end]))
+        outline = self.snapshot.index.outlines.get(path)
+        known = outline.symbols if outline else ()
+        names = tuple(dict.fromkeys(s.qualified for s in known if first <= s.start_line < end))
+        return Block(
+            kind=BlockKind.BODY,
+            path=path,
+            span=Span(0, 0),
+            text=text,
+            tokens=self.count(text),
+            start_line=first,
+            end_line=end - 1,
+            symbols=names,
+            reason="around the cursor" if path == self.document.path else "edited or open",
+        )
 
     async def take_over(self, told: Told, epoch: int) -> Ledger | None:
         """Another client's epoch, moved on to this place; None where it may not or had better not be.
@@ -129,7 +239,7 @@ class Visit:
         """
         ledger = await asyncio.to_thread(told.ledger, epoch, self.budget, self.system, self.count)
         tokens = ledger.head_tokens + self.session.overhead()
-        if tokens + int(self.budget * ledgers.LOG_SHARE) + self.tail_room() > self.budget:
+        if tokens + ledgers.log_share(self.budget) + self.tail_room() > self.budget:
             return None
         for path in told.paths:
             if path != self.document.path:
@@ -147,11 +257,18 @@ class Visit:
         wanted = [c for c in self._needed(graph, new) if not self._in_window(c, new)][:MOST_URGENT]
         return new if all(new.shows(c.path, c.symbol.qualified) for c in wanted) else None
 
+    async def fold(self, ledger: Ledger, epoch: int) -> Ledger | None:
+        """The epoch's head with a new log; None where that is not known, or would fill half of its share."""
+        kept = ledgers.folded(ledger, epoch)
+        new = await self.advance(kept) if kept and self.lean else None
+        return new if new and new.log_tokens <= FOLDED_SHARE * ledgers.log_share(self.budget) else None
+
     async def advance(self, ledger: Ledger) -> Ledger | None:
         """The ledger moved on to this request; None where what it shows may no longer be sent."""
-        before = ledger.window
+        before, log = ledger.window, len(ledger.log)
+        ledger = replace(ledger, requests=ledger.requests + 1)
         if self.fits is not None:
-            ledger = self._placed(ledger)
+            ledger = self._settled(ledger) if self.lean else self._placed(ledger)
         for path in list(ledger.tracked):
             lines = await self._current(path)
             if lines is None:
@@ -168,6 +285,9 @@ class Visit:
             return await self._with_needed(ledger)
         if before.path != after.path:
             return await self._with_needed(ledger, elsewhere=True)
+        if self.lean:
+            moved = len(ledger.log) > log or (before.at, before.after) != (after.at, after.after)
+            return await self._with_needed(ledger) if moved else await self._with_named(ledger, before)
         if before.start_line != after.start_line:
             return await self._with_needed(ledger)
         # What is appended moves the tail, which is then evaluated anew: within a window only the most needed.
@@ -179,10 +299,10 @@ class Visit:
         None where somebody works in another file than before (`elsewhere`) and the log has no room for the
         signatures that are missing there: a new epoch serves that place better.
         """
-        share = ledger.budget_tokens * ledgers.LOG_SHARE
+        share = ledgers.log_share(ledger.budget_tokens)
         graph = await self.session.graph(self.snapshot)
         wanted = [c for c in self._needed(graph, ledger) if not self._in_window(c, ledger)]
-        missing = [c for c in wanted[:MOST_NEEDED] if not ledger.shows(c.path, c.symbol.qualified)]
+        missing = [c for c in wanted[:MOST_NEEDED] if not self._told_of(c, ledger)]
         room = int(ledger.log_room - EDITS_SHARE * share)
         signatures = pack.outline(graph, missing, self.count, room)
         if elsewhere and signatures.dropped:
@@ -191,7 +311,15 @@ class Visit:
         late = [replace(b, kind=BlockKind.LOG) for b in signatures.blocks]
         ledger = ledgers.with_log(ledger, late, self.count)
         ledger = replace(ledger, outlined={**outlined, **ledger.outlined})
+        if self.lean and not self.wanted:
+            return ledger
         return await self._with_bodies(ledger, [c for c in missing if self._has_body(c)][:MOST_LATE_BODIES])
+
+    async def _with_named(self, ledger: Ledger, before: Window) -> Ledger:
+        """While somebody types: the signatures of what the lines just written use, where they cost little."""
+        if before.cursor_line == self.cursor_line or self.cursor_line - before.start_line > LINES_TYPED:
+            return ledger
+        return await self._with_needed(ledger) or ledger
 
     async def _with_most_needed(self, ledger: Ledger) -> Ledger:
         graph = await self.session.graph(self.snapshot)
@@ -200,7 +328,7 @@ class Visit:
         return await self._with_bodies(ledger, missing[:MOST_LATE_BODIES])
 
     async def _with_bodies(self, ledger: Ledger, wanted: Sequence[Candidate]) -> Ledger:
-        share = ledger.budget_tokens * ledgers.LOG_SHARE
+        share = ledgers.log_share(ledger.budget_tokens)
         files = await self._files(c.path for c in wanted)
         for candidate in wanted:
             lines = files.get(candidate.path)
@@ -211,15 +339,29 @@ class Visit:
                 ledger = ledgers.with_source(ledger, block, lines, self.count)
         return ledger
 
+    def _told_of(self, candidate: Candidate, ledger: Ledger) -> bool:
+        """Whether the trunk speaks of a definition, or shows where it begins."""
+        path, symbol = candidate.path, candidate.symbol
+        if ledger.shows(path, symbol.qualified):
+            return True
+        told = (
+            lean.told_line(ledger, path, self.lines, symbol.start_line)
+            if path == self.document.path
+            else None
+        )
+        line = symbol.start_line if told is None else told
+        return path in ledger.tracked and covers(ledger.shown.get(path, ()), line, line)
+
     def _in_window(self, candidate: Candidate, ledger: Ledger) -> bool:
         """Whether the tail shows where the candidate is defined."""
         window = ledger.window
         if candidate.path != self.document.path or self.fits is None or window is None:
             return False
-        return window.start_line <= candidate.symbol.start_line <= self.cursor_line + layout.SUFFIX_LINES
+        return window.start_line <= candidate.symbol.start_line <= window.last_line
 
     def trunk(self, ledger: Ledger) -> Trunk:
         tokens = sum(s.tokens for s in ledger.segments) + self.session.overhead()
+        window = ledger.window if self.fits is not None else None
         return Trunk(
             segments=ledger.segments,
             tokens=tokens,
@@ -229,16 +371,55 @@ class Visit:
             budget_tokens=self.budget,
             document=self.document,
             epoch=ledger.epoch,
-            window_start=ledger.window.start_line if ledger.window else 0,
+            window_start=window.start_line if window else 0,
+            suffix_lines=len(window.after) - 1 if window and window.after else layout.SUFFIX_LINES,
+            place=window.at if window else "",
         )
 
     def tail_room(self) -> int:
         """Tokens kept free for the tail through an epoch."""
-        left = self.budget - self.fixed - int(self.budget * ledgers.LOG_SHARE)
-        return min(int(self.budget * ledgers.TAIL_SHARE), left)
+        left = self.budget - self.fixed - ledgers.log_share(self.budget)
+        return min(ledgers.tail_share(self.budget), left)
+
+    def _settled(self, ledger: Ledger) -> Ledger:
+        """The window for this place; where somebody goes to and fro, the trunk is told what is around it."""
+        placed, path = self._placed(ledger), self.document.path
+        old, new = ledger.window, placed.window
+        still = old is not None and new is not None and (old.at, old.after) == (new.at, new.after)
+        if new is None or still or new.moves < lean.MOVES_UNSEEN:
+            return placed
+        place = lean.around(ledger, path, self.lines, self.cursor_line)
+        stretch = missing(ledger.shown.get(path, ()), *place) if place else None
+        if stretch is None:
+            return placed
+        block = replace(
+            self._told(path, ledger.tracked[path], stretch[0], stretch[1] + 1), kind=BlockKind.LOG
+        )
+        if block.tokens > LATE_BODY_SHARE * ledgers.log_share(self.budget):
+            return placed
+        return self._placed(ledgers.with_log(ledger, [block], self.count))
+
+    def _inside(self, line: int) -> str:
+        """The innermost definition that begins above a line and ends at the cursor or after it."""
+        around = [s for s in self.symbols if s.start_line < line and s.end_line >= self.cursor_line]
+        return max(around, key=lambda s: s.start_line).qualified if around else ""
 
     def _placed(self, ledger: Ledger) -> Ledger:
         fits, room = self.fits, self.tail_room()
+        if self.lean and fits is not None:
+            rest = pack.lines_of(self.document.data[self.offset :][:MOST_REST_BYTES])[0]
+            following = self.lines[self.cursor_line + 1 :][: lean.MOST_SUFFIX_LINES]
+            return lean.place(
+                ledger,
+                self.document.path,
+                self.lines,
+                after=lean.suffix_of((rest, *following)),
+                starts=self.starts,
+                cursor_line=self.cursor_line,
+                most_lines=self.snapshot.settings.integer("context.window_lines"),
+                fits=lambda start: fits(start, room),
+                inside=self._inside,
+            )
         return ledgers.place_window(
             ledger,
             self.document.path,
@@ -250,13 +431,15 @@ class Visit:
         )
 
     def _ranked(self, graph: Graph, ledger: Ledger) -> tuple[Candidate, ...]:
+        if self.wanted:
+            return self.wanted
         if self.task:
             return rank_for_task(graph, [self.document.path], self.task)
         return rank(graph, self._place(ledger))
 
     def _needed(self, graph: Graph, ledger: Ledger) -> tuple[Candidate, ...]:
         """As `_ranked`, what is certain only."""
-        if self.task:
+        if self.task or self.wanted:
             return tuple(c for c in self._ranked(graph, ledger) if c.certain)
         return needed(graph, self._place(ledger))
 
