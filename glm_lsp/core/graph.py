@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from glm_lsp.core.imports import Modules
-from glm_lsp.core.references import References
-from glm_lsp.core.values import OWNERS, FileOutline, Import, RepoIndex, Symbol
+from glm_lsp.core.imports import Modules, shared
+from glm_lsp.core.lazy import Outlines
+from glm_lsp.core.lookup import Lookup, tables_of
+from glm_lsp.core.values import OWNERS, FileOutline, Import, Reference, RepoIndex, Symbol
 
 MOST_HOPS = 4
 """How many re-exports and base classes are followed."""
 MOST_BESIDE = 50
 """Files of one folder whose imports are looked at."""
+MOST_DIFFERING = 256
+"""Files that may differ from those of which the tables were made, if they are few of all."""
 MOST_STARS = 2000
 """Names that one file gets by importing everything of others."""
 _BASES = re.compile(
@@ -42,95 +45,80 @@ class Target(NamedTuple):
     name: str = ""
 
 
+class Uses(NamedTuple):
+    """What the code of a file, or of one definition in it, speaks of, with the number of times."""
+
+    certain: Mapping[Target, int]
+    """Resolved."""
+    hints: Mapping[Target, int]
+    """Members of owners that are unknown, where the repository has one of that name only."""
+
+
 class Graph:
     """One index, made askable. Read-only to its users."""
 
     def __init__(self, index: RepoIndex) -> None:
-        self.index = index
-        self._defining: dict[str, tuple[str, ...]] = {}
-        self._files_with: dict[str, int] = {}
-        self._modules = Modules(index.outlines)
-        self._importers: dict[str, frozenset[str]] = {}
-        self._imported: dict[str, frozenset[str]] = {}
+        outlines = index.outlines
+        base = outlines.base if isinstance(outlines, Outlines) else outlines
+        source = outlines.source if isinstance(outlines, Outlines) else None
+        self._blank(index, Modules(base))
+        tables = source.tables(len(base)) if source is not None else None
+        if tables is None:
+            tables = tables_of(base, self._leads)
+            if source is not None:
+                source.keep(tables)
+        self._lookup = Lookup(tuple(base), tables)
+        over = {path: outlines.get(path) for path in outlines.over} if isinstance(outlines, Outlines) else {}
+        if over:
+            self._relink(base, over)
+
+    def _blank(self, index: RepoIndex, modules: Modules) -> None:
+        self.index, self._modules = index, modules
         self._symbols: dict[str, Mapping[str, tuple[Symbol, ...]]] = {}
         self._bindings: dict[str, Mapping[str, Target]] = {}
         self._central: tuple[str, ...] | None = None
-        self._neighbours: dict[str, Mapping[Target, int]] = {}
         self._named: dict[str, tuple[Target, ...]] = {}
         self._members: dict[Target, tuple[Target, ...]] = {}
         self._kept: dict[tuple[str, str], Any] = {}
+        self._uses: dict[str, Uses] = {}
         self._folders: dict[str, list[str]] = {}
-        for path in index.outlines:
-            self._folders.setdefault(posixpath.dirname(path), []).append(path)
-        defining: dict[str, list[str]] = {}
-        for path, outline in index.outlines.items():
-            for name in {s.name for s in outline.symbols}:
-                defining.setdefault(name, []).append(path)
-            for name in _names(outline):
-                self._files_with[name] = self._files_with.get(name, 0) + 1
-        self._defining = {name: tuple(sorted(paths)) for name, paths in defining.items()}
-        self._link(index.outlines.values())
 
     def renewed(self, index: RepoIndex) -> Graph:
         """The graph of a newer index: of this one's where few files differ, from nothing where many do."""
         if index is self.index:
             return self
         old, new = self.index.outlines, index.outlines
-        changed = [path for path, outline in new.items() if old.get(path) is not outline]
-        if len(changed) > 8 + len(new) // 20 or old.keys() != new.keys():
-            return Graph(index)
-        if any(old[path].project != new[path].project for path in changed):
+        changed = _differing(old, new)
+        few = len(changed) + self._lookup.differing <= 8 + max(MOST_DIFFERING, len(new) // 20)
+        if not few or any(_project(old, path) != _project(new, path) for path in changed):
             return Graph(index)
         graph = Graph.__new__(Graph)
-        graph.index = index
-        graph._defining, graph._files_with = dict(self._defining), dict(self._files_with)
-        graph._modules, graph._folders = self._modules, self._folders
-        graph._importers, graph._imported = dict(self._importers), dict(self._imported)
+        graph._blank(index, self._modules)
+        graph._lookup = self._lookup
         # Copied first: a thread whose request was given up may still be filling it.
         graph._symbols = {p: s for p, s in dict(self._symbols).items() if p not in changed}
-        graph._bindings, graph._neighbours = {}, {}
-        graph._named, graph._members, graph._kept = {}, {}, {}
-        graph._central = self._central
-        for path in changed:
-            graph._replace(path, old[path], new[path])
-        moved = [
-            path
-            for path in changed
-            if old[path].imports != new[path].imports or old[path].exports != new[path].exports
-        ]
-        if not moved and all(_defined(old[path]) == _defined(new[path]) for path in changed):
-            graph._bindings, graph._neighbours = dict(self._bindings), dict(self._neighbours)
-        graph._unlink(moved)
-        graph._link(new[path] for path in moved)
+        same = [path for path in changed if path in old and path in new]
+        if len(same) == len(changed):
+            graph._folders = self._folders
+            moved = any(old[p].imports != new[p].imports or old[p].exports != new[p].exports for p in changed)
+            graph._central = None if moved else self._central
+            if not moved and all(_defined(old[path]) == _defined(new[path]) for path in changed):
+                graph._bindings = dict(self._bindings)
+                graph._uses = {p: u for p, u in dict(self._uses).items() if p not in changed}
+        graph._relink(old, {path: new.get(path) for path in changed})
         return graph
 
-    def _replace(self, path: str, old: FileOutline, new: FileOutline) -> None:
-        before, after = {s.name for s in old.symbols}, {s.name for s in new.symbols}
-        for name in before - after:
-            self._defining[name] = tuple(p for p in self._defining[name] if p != path)
-        for name in after - before:
-            self._defining[name] = tuple(sorted({*self._defining.get(name, ()), path}))
-        names_before, names_after = _names(old), _names(new)
-        for name in names_before - names_after:
-            self._files_with[name] -= 1
-        for name in names_after - names_before:
-            self._files_with[name] = self._files_with.get(name, 0) + 1
-
-    def _unlink(self, paths: Iterable[str]) -> None:
-        for path in paths:
-            self._central = None
-            for target in self._imported.pop(path, frozenset()):
-                self._importers[target] = self._importers[target] - {path}
-
-    def _link(self, outlines: Iterable[FileOutline]) -> None:
-        importers: dict[str, set[str]] = {}
-        for outline in outlines:
-            found = set(self._leads(outline)) - {outline.path}
-            self._imported[outline.path] = frozenset(found)
-            for target in found:
-                importers.setdefault(target, set()).add(outline.path)
-        for target, users in importers.items():
-            self._importers[target] = self._importers.get(target, frozenset()) | users
+    def _relink(self, old: Mapping[str, FileOutline], changed: Mapping[str, FileOutline | None]) -> None:
+        """Take over what differs from `old`; where files come or go, imports may mean others than before."""
+        new = self.index.outlines
+        moved = [path for path in changed if (path in old) != (path in new)]
+        if moved:
+            self._modules = Modules(new)
+        more = {user for path in moved for user in self._lookup.mentioning(path)} if moved else set[str]()
+        for path in moved:
+            more |= self._lookup.importers(path)
+        again = {path: new.get(path) for path in sorted(more) if path not in changed and path in new}
+        self._lookup = self._lookup.changed({**changed, **again}, self._leads)
 
     def _leads(self, outline: FileOutline) -> Iterator[str]:
         """The files that a file imports or passes on."""
@@ -144,11 +132,11 @@ class Graph:
 
     def files_with(self, name: str) -> int:
         """How many files define or use `name`."""
-        return self._files_with.get(name, 0)
+        return self._lookup.count(name)
 
     def defining(self, name: str) -> tuple[str, ...]:
         """The files that define `name` at any level, sorted."""
-        return self._defining.get(name, ())
+        return self._lookup.defining(name)
 
     def named(self, name: str) -> tuple[Target, ...]:
         """The definitions of that name at any level, by file."""
@@ -183,17 +171,17 @@ class Graph:
 
     def importers(self, path: str) -> frozenset[str]:
         """The files that import something of `path`."""
-        return self._importers.get(path, frozenset())
+        return self._lookup.importers(path)
 
     def imported(self, path: str) -> frozenset[str]:
         """The files that `path` imports."""
-        return self._imported.get(path, frozenset())
+        return self._lookup.imported(path)
 
     def central(self) -> tuple[str, ...]:
         """Imported files, those with most importers first."""
         if self._central is None:
-            found = (p for p, users in self._importers.items() if users)
-            self._central = tuple(sorted(found, key=lambda p: (-len(self._importers[p]), p)))
+            users = self._lookup.users()
+            self._central = tuple(sorted(users, key=lambda p: (-users[p], p)))
         return self._central
 
     def symbols(self, path: str) -> Mapping[str, tuple[Symbol, ...]]:
@@ -340,7 +328,7 @@ class Graph:
 
     def _beside(self, path: str, name: str) -> Target | None:
         """A definition of that name in the other files of a package, which need no import."""
-        for other in self._modules.beside(path) if name in self._defining else ():
+        for other in self._modules.beside(path) if self.defining(name) else ():
             if name in self.symbols(other):
                 return Target(other, name)
         return None
@@ -361,7 +349,7 @@ class Graph:
 
     def _member_beside(self, owner: Target, qualified: str, name: str) -> Target | None:
         """A method that stands in another file of the package."""
-        for other in self._modules.beside(owner.path) if name in self._defining else ():
+        for other in self._modules.beside(owner.path) if self.defining(name) else ():
             if qualified in self.symbols(other):
                 return Target(other, qualified)
         return None
@@ -379,25 +367,82 @@ class Graph:
                 found.append(target)
         return tuple(found)
 
-    def neighbours(self, path: str) -> Mapping[Target, int]:
-        """What the other files of the same folder import, with the number of files that do."""
-        folder = posixpath.dirname(path)
-        found = self._neighbours.get(folder)
+    def beside(self, path: str) -> tuple[str, ...]:
+        """Other files of the same folder, at most `MOST_BESIDE`."""
+        if not self._folders:
+            folders: dict[str, list[str]] = {}
+            for each in self.index.outlines:
+                folders.setdefault(posixpath.dirname(each), []).append(each)
+            self._folders = folders
+        found = self._folders.get(posixpath.dirname(path), ())[: MOST_BESIDE + 1]
+        return tuple(other for other in found if other != path)
+
+    def paired(self, path: str) -> str:
+        """The file that tests `path`, or that `path` tests: named alike but for `test`; else empty."""
+        if self._stems is None:
+            self._stems = {}
+            for other in self.index.outlines:
+                self._stems.setdefault(_stem(other), []).append(other)
+        mine = "test" in path
+        found = [p for p in self._stems.get(_stem(path), ()) if p != path and ("test" in p) is not mine]
+        return max(found, key=lambda p: (shared(p, path), p), default="")
+
+    def uses(self, path: str) -> Uses:
+        """What a file speaks of."""
+        found = self._uses.get(path)
         if found is None:
-            counts: dict[Target, int] = {}
-            for other in self._folders.get(folder, ())[:MOST_BESIDE]:
-                for target in set(self.bindings(other).values()):
-                    if target.name:
-                        counts[target] = counts.get(target, 0) + 1
-            found = self._neighbours[folder] = counts
+            outline = self.index.outlines.get(path)
+            found = self._uses[path] = self._resolved(path, _counted(outline.references if outline else ()))
         return found
+
+    def uses_within(self, target: Target) -> Uses:
+        """What one definition speaks of."""
+        symbol, outline = self.symbol(target), self.index.outlines.get(target.path)
+        if symbol is None or outline is None:
+            return Uses({}, {})
+        span = symbol.span
+        inside = [r for r in outline.references if span.start <= r.span.start < span.end]
+        return self._resolved(target.path, _counted(inside), symbol.parent or "")
+
+    def _resolved(self, path: str, counts: Mapping[tuple[str, str], int], inside: str = "") -> Uses:
+        certain: dict[Target, int] = {}
+        hints: dict[Target, int] = {}
+        for (name, qualifier), count in counts.items():
+            target = self.resolve(path, name, qualifier, inside)
+            if target is not None:
+                certain[target] = certain.get(target, 0) + count
+            elif qualifier and len(name) > 2 and len(self.defining(name)) == 1:
+                found = self.named(name)
+                if len(found) == 1:
+                    hints[found[0]] = hints.get(found[0], 0) + count
+        return Uses(certain, hints)
+
+
+def _stem(path: str) -> str:
+    """A file's name without its ends and without what marks a test."""
+    name = posixpath.basename(path).partition(".")[0]
+    return re.sub(r"^tests?_|_tests?$|Tests?$", "", name)
+
+
+def _counted(references: Iterable[Reference]) -> Mapping[tuple[str, str], int]:
+    counts: dict[tuple[str, str], int] = {}
+    for use in references:
+        key = (use.name, use.qualifier)
+        counts[key] = counts.get(key, 0) + 1
+    return counts
 
 
 def _defined(outline: FileOutline) -> set[str]:
     return {s.qualified for s in outline.symbols}
 
 
-def _names(outline: FileOutline) -> set[str]:
-    used = outline.references
-    names = used.names() if isinstance(used, References) else {r.name for r in used}
-    return {s.name for s in outline.symbols} | names
+def _differing(old: Mapping[str, FileOutline], new: Mapping[str, FileOutline]) -> Sequence[str]:
+    """The files whose outlines are not the very same objects."""
+    if isinstance(old, Outlines):
+        return list(old.differing(new))
+    return [path for path in {**old, **new} if old.get(path) is not new.get(path)]
+
+
+def _project(outlines: Mapping[str, FileOutline], path: str) -> tuple[tuple[str, ...], ...]:
+    outline = outlines.get(path)
+    return outline.project if outline is not None else ()

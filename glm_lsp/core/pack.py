@@ -6,6 +6,7 @@ character and ends with a newline, so the counts of blocks add up (see `layout`)
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -19,6 +20,8 @@ from glm_lsp.core.values import Block, BlockKind, Dropped, Span, Symbol
 Count = Callable[[str], int]
 MOST_MISSES = 40
 """After so many candidates in a row that do not fit, the rest is not tried."""
+EARNING = 0.4
+"""How much dearer signatures are put off: at 1 by what a token brings, at 0 by the score alone."""
 NO_ROOM = "does not fit its share of the budget"
 
 
@@ -60,7 +63,7 @@ def outline(graph: Graph, candidates: Sequence[Candidate], count: Count, room: i
     order: list[Candidate] = []
     missed: list[Candidate] = []
     used = misses = 0
-    for candidate in candidates:
+    for candidate in earning(candidates, count, costs):
         here = chosen.get(candidate.path, {})
         new = [s for s in _with_parents(graph, candidate) if s.qualified not in here]
         cost = sum(_line_cost(s, count, costs) for s in new)
@@ -85,6 +88,14 @@ def outline(graph: Graph, candidates: Sequence[Candidate], count: Count, room: i
         blocks = _outline_blocks(chosen, order, count)
     tokens = sum(b.tokens for b in blocks) + (count(layout.OUTLINE_TITLE) if blocks else 0)
     return Packed(blocks, tokens, _dropped(missed, count))
+
+
+def earning(
+    candidates: Sequence[Candidate], count: Count, costs: dict[str, int] | None = None
+) -> list[Candidate]:
+    """The candidates by what each token of their signatures brings: a score is the logarithm of a chance."""
+    known: dict[str, int] = {} if costs is None else costs
+    return sorted(candidates, key=lambda c: EARNING * math.log(_line_cost(c.symbol, count, known)) - c.score)
 
 
 def signature_lines(symbol: Symbol) -> str:

@@ -1,31 +1,39 @@
 """Which definitions a place in the code needs, best first, each with a reason that a person can read.
 
-Pure. The evidence, strongest first: names used near the cursor that imports, scopes and classes resolve for
-certain; what the file imports; what its other functions use; members of the classes found; names that are
-merely equal. A name that many files know says little (inverse document frequency). What has no evidence at
-all follows by how many files import it, so that a cold place still gets the repository's main definitions.
-What a file says whatever the place in it is worked out once for each graph.
+Pure. One pass per signal of `signals.WEIGHTS`: each names definitions and how strongly it speaks for them;
+weight times strength is added up, and what spoke loudest is the reason. What a file says whatever the place
+in it is worked out once for each graph (`_of_file`, `_of_walk`); what is near the cursor at each request.
 """
 
 from __future__ import annotations
 
 import math
+import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
+from glm_lsp.core import signals
 from glm_lsp.core.graph import Graph, Target
+from glm_lsp.core.signals import WEIGHTS
 from glm_lsp.core.syntax.languages import language_of
 from glm_lsp.core.values import OWNERS, Span, Symbol, SymbolKind
 
-MOST_CANDIDATES = 600
-NEAR_LINES = 10
+MOST_CANDIDATES = 1000
+NEAR_LINES = 4
 """A use this many lines away weighs half of one on the cursor's line."""
-IMPORTED, SIBLING, SAME_FILE, MEMBER, NEIGHBOUR, EQUAL_NAME, CENTRAL = 0.25, 0.35, 0.2, 0.3, 0.1, 0.15, 0.01
+HEADER_LINES = 3
+"""Above the cursor: where the header of a function may stand whose body is being written."""
 MOST_EQUAL = 5
 """A bare name with more definitions than this is no evidence."""
 CENTRAL_FILES = 60
+MOST_ALIKE = 16
+"""Files like this one whose code the walk looks at."""
+MOST_NAMESAKES = 8
 _WORD = re.compile(r"((?:[^\W\d]\w*\.)*)([^\W\d]\w*)")
+_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_HEADER = re.compile(r"\b(?:def|function\*?|func|fn)\s+(?:\([^)]*\)\s*)?(\w+)|^\s*(?:[a-z]+\s+)*(\w+)\s*[(<]")
 _TYPED = re.compile(
     r"\b([^\W\d]\w*)\s*(?::\s*[\"']?([^\W\d][\w.]*)|:?=\s*(?:await\s+|new\s+|&)?([^\W\d][\w.]*)[({])"
 )
@@ -52,7 +60,9 @@ class Place:
     near_line: int
     hidden: tuple[Span, ...] = ()
     recent: tuple[str, ...] = ()
-    """Files edited lately, the latest last."""
+    """Files edited or looked at lately, the latest last."""
+    changed: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Files that changed together with this one, and in what share of its commits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +78,7 @@ class Candidate:
 
 @dataclass(slots=True)
 class Evidence:
-    """What speaks for one definition."""
+    """What speaks for one definition; the reason is what is certain, then what is loudest."""
 
     score: float = 0.0
     best: float = 0.0
@@ -77,32 +87,36 @@ class Evidence:
 
     def add(self, score: float, reason: str, certain: bool = False) -> None:
         self.score += score
-        self.certain = self.certain or certain
-        if score > self.best:
-            self.best, self.reason = score, reason
+        if (certain, score) > (self.certain, self.best):
+            self.best, self.reason, self.certain = score, reason, self.certain or certain
 
     def merge(self, other: Evidence) -> None:
         """As if everything that `other` was told had been told here; it is not certain."""
         self.score += other.score
-        if other.best > self.best:
+        if other.best > self.best and not self.certain:
             self.best, self.reason = other.best, other.reason
 
 
 @dataclass(slots=True)
 class _Ranking:
     graph: Graph
+    weights: Mapping[str, float] = field(default_factory=lambda: WEIGHTS)
     found: dict[Target, Evidence] = field(default_factory=dict[Target, Evidence])
+    near: dict[Target, float] = field(default_factory=dict[Target, float])
+    """How strongly names near the cursor speak for what they are resolved to."""
     closed: bool = False
     """No definition joins those found so far."""
 
-    def add(self, target: Target | None, score: float, reason: str, certain: bool = False) -> None:
-        if target is not None and target.name:
+    def add(
+        self, signal: str, target: Target | None, strength: float, reason: str, certain: bool = False
+    ) -> None:
+        if target is not None and target.name and strength > 0.0:
             evidence = self.found.get(target)
             if evidence is None:
                 if self.closed:
                     return
                 evidence = self.found[target] = Evidence()
-            evidence.add(score, reason, certain)
+            evidence.add(self.weights[signal] * strength, reason, certain)
 
     def merge(self, known: Mapping[Target, Evidence]) -> None:
         """Add what is known already, which stays as it is."""
@@ -122,10 +136,13 @@ class _Ranking:
         files = len(self.graph.index.outlines)
         return math.log(1 + files / (1 + self.graph.files_with(name))) / math.log(2 + files)
 
+    def part(self) -> _Ranking:
+        return _Ranking(self.graph, self.weights)
 
-def rank(graph: Graph, place: Place) -> tuple[Candidate, ...]:
+
+def rank(graph: Graph, place: Place, weights: Mapping[str, float] = WEIGHTS) -> tuple[Candidate, ...]:
     """The definitions that the code around the cursor may need, best first, at most `MOST_CANDIDATES`."""
-    return _ranked(_Ranking(graph), place)
+    return _ranked(_Ranking(graph, weights), place)
 
 
 def needed(graph: Graph, place: Place) -> tuple[Candidate, ...]:
@@ -138,23 +155,24 @@ def prepare(graph: Graph, path: str) -> frozenset[Target]:
     for target in graph.bindings(path).values():
         graph.members(target)
     own = (Target(path, qualified) for qualified in graph.symbols(path))
-    return frozenset((*_of_file(graph, path), *_cold(graph, path), *own))
+    ranking = _Ranking(graph)
+    return frozenset((*_of_file(ranking, path), *_of_walk(ranking, path), *own))
 
 
 def _ranked(ranking: _Ranking, place: Place, *, certain: bool = False) -> tuple[Candidate, ...]:
     graph, path = ranking.graph, place.path
     around = _class_around(graph, path, place.offset)
-    _weigh_uses(ranking, place, around)
+    _weigh_near(ranking, place, around)
     if certain:
         ranking.found = {t: e for t, e in ranking.found.items() if e.certain}
         ranking.closed = True
-    _weigh_own(ranking, path, around)
-    ranking.merge(_of_file(graph, path))
     _weigh_members(ranking)
-    ranking.merge(_cold(graph, path))
-    for target, evidence in ranking.found.items():
-        if target.path in place.recent:
-            evidence.score *= 1.2
+    _weigh_own(ranking, path, around)
+    ranking.merge(_of_file(ranking, path))
+    ranking.merge(_of_walk(ranking, path))
+    ranking.merge(_of_namesakes(ranking, place, around))
+    _weigh_files(ranking, place)
+    _weigh_likeness(ranking, place)
     return _sorted(ranking, path, place.hidden, None if certain else MOST_CANDIDATES)
 
 
@@ -163,22 +181,31 @@ def rank_for_task(graph: Graph, paths: Sequence[str], task: str) -> tuple[Candid
     ranking = _Ranking(graph)
     for match in _WORD.finditer(task):
         for path in paths:
-            ranking.add(graph.resolve(path, match[2], match[1].rstrip(".")), 1.0, "named in the task", True)
-        _weigh_equal_name(ranking, match[2], 4.0, "named in the task")
+            target = graph.resolve(path, match[2], match[1].rstrip("."))
+            ranking.add(signals.NEAR, target, 1.0, "named in the task", True)
+        _weigh_equal_name(ranking, match[2], 1.0, "named in the task")
     for path in paths:
-        _weigh_references(ranking, path, 1.0, f"used in {path}", certain=True)
+        for target, count in graph.uses(path).certain.items():
+            ranking.add(signals.SIBLING, target, _share(count), f"used in {path}", True)
         for user in sorted(graph.importers(path))[:20]:
-            _weigh_references(ranking, user, 0.1, f"used in {user}, which imports {path}")
+            for target, count in graph.uses(user).certain.items():
+                reason = f"used in {user}, which imports {path}"
+                ranking.add(signals.BESIDE, target, 0.2 * _share(count), reason)
     _weigh_members(ranking)
     _weigh_docstrings(ranking, task)
     for path in paths:
-        ranking.merge(_cold(graph, path))
+        ranking.merge(_of_walk(ranking, path))
         for qualified in graph.symbols(path):
-            ranking.add(Target(path, qualified), SAME_FILE, f"in {path}")
+            ranking.add(signals.OWN, Target(path, qualified), 0.5, f"in {path}")
     return _sorted(ranking, "", ())
 
 
-def _weigh_uses(ranking: _Ranking, place: Place, around: str) -> None:
+def _share(count: int) -> float:
+    """Of certainty, after so many uses: 1 use gives 0.5, and each more takes half of what is left."""
+    return 1.0 - 0.5**count
+
+
+def _weigh_near(ranking: _Ranking, place: Place, around: str) -> None:
     """Names in the text near the cursor, nearer ones more; of each the three nearest uses."""
     graph = ranking.graph
     types = _types(place)
@@ -198,14 +225,19 @@ def _weigh_uses(ranking: _Ranking, place: Place, around: str) -> None:
             kind, _, last = types[qualifier].rpartition(".")
             owner = graph.resolve(place.path, last, kind, around)
             target = graph.member(owner, name) if owner and owner.name else None
-        rarity = ranking.rarity(name)
-        for times, number in enumerate(numbers, 1):
-            weight = rarity * NEAR_LINES / (NEAR_LINES + abs(number - place.near_line)) / times
-            where = _where(place.near_line - number)
-            if target is not None:
-                ranking.add(target, weight, f"{_origin(target, place.path)}, used {where}", certain=True)
-            else:
-                _weigh_equal_name(ranking, name, weight, f"the same name stands {where}")
+        strength = sum(
+            NEAR_LINES / (NEAR_LINES + abs(number - place.near_line)) / times / 2
+            for times, number in enumerate(numbers, 1)
+        )
+        above = place.near_line - numbers[0]
+        if target is not None:
+            reason = f"{_origin(target, place.path)}, used {_where(above)}"
+            ranking.near[target] = ranking.near.get(target, 0.0) + strength
+            ranking.add(signals.NEAR, target, strength, reason, certain=True)
+            if 0 <= above <= HEADER_LINES:
+                ranking.add(signals.HEADER, target, 1.0, reason)
+        else:
+            _weigh_equal_name(ranking, name, strength, f"the same name stands {_where(above)}")
 
 
 def _types(place: Place) -> dict[str, str]:
@@ -219,11 +251,11 @@ def _types(place: Place) -> dict[str, str]:
     return found
 
 
-def _weigh_equal_name(ranking: _Ranking, name: str, weight: float, reason: str) -> None:
+def _weigh_equal_name(ranking: _Ranking, name: str, strength: float, reason: str) -> None:
     files = len(ranking.graph.defining(name))
     if files <= MOST_EQUAL and len(name) > 2:
         for target in ranking.graph.named(name):
-            ranking.add(target, EQUAL_NAME * weight / files, reason)
+            ranking.add(signals.EQUAL, target, strength * ranking.rarity(name) / files, reason)
 
 
 def _weigh_own(ranking: _Ranking, path: str, around: str) -> None:
@@ -231,39 +263,8 @@ def _weigh_own(ranking: _Ranking, path: str, around: str) -> None:
     own = [t for t in ranking.found if t.path == path] if ranking.closed else None
     for target in own if own is not None else [Target(path, name) for name in ranking.graph.symbols(path)]:
         near = bool(around) and target.name.startswith(f"{around}.")
-        weight = (SIBLING if near else SAME_FILE) * max(ranking.rarity(target.name.rpartition(".")[2]), 0.3)
-        ranking.add(target, weight, f"beside it in {around}" if near else "in this file")
-
-
-def _of_file(graph: Graph, path: str) -> Mapping[Target, Evidence]:
-    """What the file imports, what its functions use, and what the files beside it import."""
-
-    def weigh() -> Mapping[Target, Evidence]:
-        ranking = _Ranking(graph)
-        for name, target in graph.bindings(path).items():
-            ranking.add(target, IMPORTED * ranking.rarity(name), "imported here")
-        _weigh_references(ranking, path, SIBLING, "used by its siblings")
-        for target, count in graph.neighbours(path).items():
-            if count > 1 and target.path != path:
-                weight = NEIGHBOUR * ranking.rarity(target.name) * min(1.0, count / 4)
-                ranking.add(target, weight, f"imported by {count} files beside it")
-        return ranking.found
-
-    return graph.kept("file", path, weigh)
-
-
-def _weigh_references(
-    ranking: _Ranking, path: str, weight: float, reason: str, certain: bool = False
-) -> None:
-    graph = ranking.graph
-    outline = graph.index.outlines.get(path)
-    counts: dict[tuple[str, str], int] = {}
-    for use in outline.references if outline else ():
-        counts[(use.name, use.qualifier)] = counts.get((use.name, use.qualifier), 0) + 1
-    for (name, qualifier), count in counts.items():
-        target = graph.resolve(path, name, qualifier)
-        if target is not None:
-            ranking.add(target, weight * ranking.rarity(name) * min(1.5, 0.5 + count / 4), reason, certain)
+        reason = f"beside it in {around}" if near else "in this file"
+        ranking.add(signals.OWN, target, 1.0 if near else 0.6, reason)
 
 
 def _weigh_members(ranking: _Ranking) -> None:
@@ -272,30 +273,168 @@ def _weigh_members(ranking: _Ranking) -> None:
     for target, evidence in list(ranking.found.items()):
         symbol = graph.symbol(target) if evidence.certain else None
         if symbol is not None and symbol.kind in OWNERS:
+            strength = min(1.0, ranking.near.get(target, 0.5))
             for member in graph.members(target):
+                known = min(1.0, math.log(1 + graph.files_with(member.name.rpartition(".")[2])) / 4)
                 reason = f"member of {target.name}, which is {evidence.reason}"
-                ranking.add(member, MEMBER * evidence.score, reason)
+                ranking.add(signals.MEMBER, member, strength * (0.3 + 0.7 * known), reason)
 
 
-def _cold(graph: Graph, path: str) -> Mapping[Target, Evidence]:
-    """Definitions at the top level of imported files, then of the files that most files import."""
+def _of_file(ranking: _Ranking, path: str) -> Mapping[Target, Evidence]:
+    """What the file imports, and what its functions use."""
+    graph = ranking.graph
 
     def weigh() -> Mapping[Target, Evidence]:
-        ranking = _Ranking(graph)
-        near = sorted(graph.imported(path))
-        central = graph.central()[:CENTRAL_FILES]
-        for position, other in enumerate([*near, *central]):
-            users = len(graph.importers(other))
-            beside = position < len(near)
-            weight = CENTRAL * math.log(2 + users) * (2.0 if beside else 1.0)
-            reason = "in a file imported here" if beside else f"in a file that {users} files import"
-            for qualified, symbols in graph.symbols(other).items():
-                if "." not in qualified and not qualified.startswith("_"):
-                    share = 1.0 if symbols[0].kind is not SymbolKind.VARIABLE else 0.5
-                    ranking.add(Target(other, qualified), weight * share, reason)
-        return ranking.found
+        part = ranking.part()
+        uses = graph.uses(path)
+        for target in set(graph.bindings(path).values()):
+            part.add(signals.IMPORTED, target, 1.0, "imported here")
+            if target not in uses.certain:
+                part.add(signals.AWAITED, target, 1.0, "imported here and not used yet")
+        for target, count in uses.certain.items():
+            if target.path != path:
+                part.add(signals.SIBLING, target, _share(count), "used by its siblings")
+        for target, count in uses.hints.items():
+            part.add(signals.HINT, target, _share(count), "the only one of a name that its siblings use")
+        return part.found
 
-    return graph.kept("cold", path, weigh)
+    return graph.kept("file", path, weigh) if ranking.weights is WEIGHTS else weigh()
+
+
+def _of_walk(ranking: _Ranking, path: str) -> Mapping[Target, Evidence]:
+    """What files like this one use, what those beside it use, what tests and tested files have in common;
+    then the definitions of imported files, and of those that most files import."""
+    graph = ranking.graph
+
+    def weigh() -> Mapping[Target, Evidence]:
+        part = ranking.part()
+        alike = _alike(graph, path)
+        whole = sum(alike.values())
+        walk: dict[Target, float] = {}
+        hints: dict[Target, float] = {}
+        for other, weight in alike.items():
+            uses = graph.uses(other)
+            for target in uses.certain:
+                walk[target] = walk.get(target, 0.0) + weight / whole
+            for target in uses.hints:
+                hints[target] = hints.get(target, 0.0) + weight / whole
+        for target, share in walk.items():
+            part.add(signals.WALK, target, min(1.0, share), "used by files like this one")
+        for target, share in hints.items():
+            part.add(signals.WALK, target, 0.5 * min(1.0, share), "a name that files like this one use")
+        beside = graph.beside(path)
+        counts: dict[Target, int] = {}
+        for other in beside:
+            for target in set(graph.bindings(other).values()):
+                counts[target] = counts.get(target, 0) + 1
+        for target, count in counts.items():
+            reason = f"imported by {count} files beside it"
+            part.add(signals.BESIDE, target, count / len(beside), reason)
+        near = graph.imported(path)
+        for other in dict.fromkeys((*sorted(near), *graph.central()[:CENTRAL_FILES])):
+            users = len(graph.importers(other))
+            reason = "in a file imported here" if other in near else f"in a file that {users} files import"
+            strength = math.log(1 + users) / math.log(2 + len(graph.index.outlines))
+            for qualified, symbols in graph.symbols(other).items():
+                name = symbols[0].name
+                if not name.startswith("_"):
+                    known = math.log(1 + graph.files_with(name)) / math.log(2 + len(graph.index.outlines))
+                    share = 0.5 if "." in qualified or symbols[0].kind is SymbolKind.VARIABLE else 1.0
+                    full = (1.0 if other in near else 0.6) * (0.5 * strength + 0.5 * known) * share
+                    part.add(signals.CENTRAL, Target(other, qualified), full, reason)
+        return part.found
+
+    return graph.kept("walk", path, weigh) if ranking.weights is WEIGHTS else weigh()
+
+
+def _alike(graph: Graph, path: str) -> Mapping[str, float]:
+    """The files where a random walk from `path` over its imports and their importers arrives, with its
+    probability; those of the same folder get a restart of their own."""
+    arrived: dict[str, float] = {}
+    imported = graph.imported(path)
+    for other in imported:
+        users = graph.importers(other)
+        for user in users if len(users) < 2000 else ():
+            arrived[user] = arrived.get(user, 0.0) + 1.0 / len(imported) / len(users)
+    beside = graph.beside(path)
+    for other in beside:
+        arrived[other] = arrived.get(other, 0.0) + 0.5 / len(beside)
+    if pair := _pair(graph, path):
+        arrived[pair] = arrived.get(pair, 0.0) + 0.3
+    arrived.pop(path, None)
+    best = sorted(arrived, key=lambda p: (-arrived[p], p))[:MOST_ALIKE]
+    return {p: arrived[p] for p in best}
+
+
+def _pair(graph: Graph, path: str) -> str:
+    """The file that `path` tests, or that tests `path`; empty where there is none."""
+    return graph.paired(path)
+
+
+def _of_namesakes(ranking: _Ranking, place: Place, around: str) -> Mapping[Target, Evidence]:
+    """What functions of the same name elsewhere use."""
+    name = _function_around(place)
+    graph = ranking.graph
+
+    def weigh() -> Mapping[Target, Evidence]:
+        part = ranking.part()
+        found = [t for t in graph.named(name) if t.path != place.path][:MOST_NAMESAKES]
+        counts: dict[Target, int] = {}
+        for target in found:
+            uses = graph.uses_within(target)
+            for used in (*uses.certain, *uses.hints):
+                counts[used] = counts.get(used, 0) + 1
+        for used, count in counts.items():
+            reason = f"used by another {name}"
+            part.add(signals.NAMESAKE, used, count / (1 + len(found)), reason)
+        return part.found
+
+    if len(name) < 3:
+        return {}
+    return graph.kept(f"name {name}", place.path, weigh) if ranking.weights is WEIGHTS else weigh()
+
+
+def _function_around(place: Place) -> str:
+    """The name of the function whose header stands next above the cursor; empty where none does."""
+    lines = place.near.split("\n")[: place.near_line + 1]
+    for line in reversed(lines[-40:]):
+        if match := _HEADER.search(line):
+            return match[1] or match[2]
+    return ""
+
+
+def _weigh_files(ranking: _Ranking, place: Place) -> None:
+    """Files that were visited lately, that change with this one, that test it or are tested by it."""
+    pair = _pair(ranking.graph, place.path)
+    recent = place.recent[-8:]
+    files = {p: (signals.RECENT, (n + 1) / len(recent), "looked at lately") for n, p in enumerate(recent)}
+    for path, share in place.changed.items():
+        files[path] = (signals.CHANGED, share, "often changed together with this file")
+    for target, evidence in ranking.found.items():
+        if row := files.get(target.path):
+            evidence.add(ranking.weights[row[0]] * row[1], f"in {target.path}, {row[2]}")
+        if pair and target.path == pair:
+            evidence.add(ranking.weights[signals.PAIR], "in the file that goes with this one")
+
+
+def _weigh_likeness(ranking: _Ranking, place: Place) -> None:
+    """Words that a definition's name shares with the function being written and the path."""
+    lines = place.near.split("\n")
+    header = lines[max(0, place.near_line - HEADER_LINES) : place.near_line + 1]
+    words: set[str] = set()
+    for line in header:
+        words.update(*(parts(name) for _, name in _WORD.findall(line)))
+    words.update(parts(posixpath.basename(place.path).partition(".")[0]))
+    for target, evidence in ranking.found.items():
+        mine = parts(target.name.rpartition(".")[2])
+        if common := len(mine & words):
+            evidence.score += ranking.weights[signals.LIKENESS] * common / len(mine)
+
+
+@lru_cache(maxsize=65536)
+def parts(name: str) -> frozenset[str]:
+    """The words of a name, in lower case, those of less than three letters left out."""
+    return frozenset(part.lower() for part in _PARTS.findall(name) if len(part) > 2)
 
 
 def _weigh_docstrings(ranking: _Ranking, task: str) -> None:
@@ -306,7 +445,8 @@ def _weigh_docstrings(ranking: _Ranking, task: str) -> None:
                 hits = sum(word in symbol.docstring.lower() for word in words)
                 if hits > 1 or (hits and len(words) == 1):
                     target = Target(path, symbol.qualified)
-                    ranking.add(target, 0.2 * hits / len(words), "its docstring speaks of the task")
+                    strength = hits / len(words)
+                    ranking.add(signals.LIKENESS, target, strength, "its docstring speaks of the task")
 
 
 def _sorted(
