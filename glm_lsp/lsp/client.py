@@ -33,6 +33,7 @@ class Client:
     version: str = ""
     encoding: Encoding = Encoding.UTF16
     inline_completion: bool = False
+    hover: bool = False
     apply_edit: bool = False
     document_changes: bool = False
     """It takes versioned edits."""
@@ -72,6 +73,7 @@ def client_of(params: types.InitializeParams) -> Client:
         version=(params.client_info.version or "") if params.client_info else "",
         encoding=_encoding(can.general.position_encodings if can.general else None),
         inline_completion=document.inline_completion is not None,
+        hover=document.hover is not None,
         apply_edit=bool(workspace.apply_edit),
         document_changes=bool(edit.document_changes),
         change_annotations=bool(edit.document_changes) and edit.change_annotation_support is not None,

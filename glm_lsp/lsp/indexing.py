@@ -131,7 +131,7 @@ class Indexing:
 
         if home.path in self._told_held:
             return
-        if held := masked(document, open_=True).held:
+        if held := masked(document, open_=True, allowed=home.repository.allowed).held:
             self._told_held.add(home.path)
             kinds = ", ".join(dict.fromkeys(f"{place.kind} at line {place.line + 1}" for place in held[:3]))
             more = f" and {len(held) - 3} more" if len(held) > 3 else ""

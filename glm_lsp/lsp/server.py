@@ -27,6 +27,7 @@ from glm_lsp.lsp.configuration import Configuration
 from glm_lsp.lsp.convert import edits_of
 from glm_lsp.lsp.documents import Documents
 from glm_lsp.lsp.folders import Folders
+from glm_lsp.lsp.hover import Hovers
 from glm_lsp.lsp.indexing import Indexing
 from glm_lsp.lsp.progress import Progress
 from glm_lsp.lsp.protocol import protocol_for
@@ -59,6 +60,7 @@ class Server:
         self.completions = Completions(self)
         self.actions = Actions(self)
         self.commands = Commands(self)
+        self.hovers = Hovers(self)
         self.configuration = Configuration(self, settings)
         self.indexing = Indexing(self)
         self.warming = Warming(self)
@@ -86,6 +88,7 @@ class Server:
             types.TEXT_DOCUMENT_INLINE_COMPLETION: self.completions.inline,
             types.TEXT_DOCUMENT_COMPLETION: self.completions.popup,
             types.TEXT_DOCUMENT_CODE_ACTION: self.actions.list,
+            types.TEXT_DOCUMENT_HOVER: self.hovers.hover,
             types.CODE_ACTION_RESOLVE: self.actions.resolve,
             types.WORKSPACE_EXECUTE_COMMAND: self.commands.execute,
             types.WORKSPACE_DID_CHANGE_CONFIGURATION: self.configuration.changed,
@@ -238,6 +241,7 @@ def capabilities_for(client: Client) -> types.ServerCapabilities:
         ),
         completion_provider=types.CompletionOptions(resolve_provider=False),
         inline_completion_provider=types.InlineCompletionOptions() if client.inline_completion else None,
+        hover_provider=client.hover,
         code_action_provider=types.CodeActionOptions(
             code_action_kinds=list(KINDS.values()), resolve_provider=True
         ),

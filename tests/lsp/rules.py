@@ -19,6 +19,7 @@ PROVIDES = {
     "textDocument/inlineCompletion": "inlineCompletionProvider",
     "textDocument/completion": "completionProvider",
     "textDocument/codeAction": "codeActionProvider",
+    "textDocument/hover": "hoverProvider",
     "codeAction/resolve": "codeActionProvider.resolveProvider",
     "workspace/executeCommand": "executeCommandProvider",
 }

@@ -6,6 +6,7 @@ import io
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from glm_lsp.engines.scripted import ScriptedEngine
 from glm_lsp.features.gate import Gate
 from glm_lsp.workspace import config
 from glm_lsp.workspace.repository import Repository
+from tests.lsp.editor import Editor
 
 FALSE = "9f86d0Kx1e4fWq7bZ2Lp"
 TRUE = "ghp_16C7e42F292c6912E7710c838347Ae178B4a"
@@ -125,6 +127,29 @@ def test_the_remedy_that_is_told_is_one(
     assert FALSE not in run("context", place, "--format", "json")
     own.write_text(f'[secrets]\nallow = ["{PRINT}"]\n')
     assert FALSE in run("context", place, "--format", "json")
+
+
+@pytest.mark.parametrize("client", ["vscode", "neovim", "helix"])
+def test_hover_tells_how_to_allow_a_place_and_not_what_stands_there(tmp_path: Path, client: str) -> None:
+    root, own = tmp_path / "repo", tmp_path / "settings.toml"
+    root.mkdir()
+    own.write_text('[secrets]\nallow = ["0123456789abcdef"]\n')
+    text = f"# é🔒\nx = 1\ntoken = '{FALSE}'\n"
+    with Editor(client, root, env={"GLM_LSP_CONFIG": str(own)}) as editor:
+        uri = editor.open("a.py", text)
+
+        def hover(at: int) -> dict[str, Any] | None:
+            position = editor.documents[uri].position(at)
+            return editor.ask("textDocument/hover", {"textDocument": {"uri": uri}, "position": position})
+
+        told = hover(text.index(FALSE) + 3)
+        assert told is not None
+        said = told["contents"]["value"]
+        assert f'allow = ["0123456789abcdef", "{PRINT}"]' in said
+        assert FALSE not in said
+        start = told["range"]["start"]
+        assert (start["line"], start["character"]) == (2, 9)
+        assert hover(2) is hover(text.index("x = 1")) is None
 
 
 def test_in_a_text_full_of_places_looking_stays_cheap() -> None:
