@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from glm_lsp.core.imports import Modules, shared
-from glm_lsp.core.lazy import Outlines
+from glm_lsp.core.lazy import Outlines, differing
 from glm_lsp.core.lookup import Lookup, tables_of
 from glm_lsp.core.values import OWNERS, FileOutline, Import, Reference, RepoIndex, Symbol
 
@@ -81,14 +81,16 @@ class Graph:
         self._members: dict[Target, tuple[Target, ...]] = {}
         self._kept: dict[tuple[str, str], Any] = {}
         self._uses: dict[str, Uses] = {}
+        self._stems: dict[str, list[str]] | None = None
         self._folders: dict[str, list[str]] = {}
+        self._stems: dict[str, list[str]] | None = None
 
     def renewed(self, index: RepoIndex) -> Graph:
         """The graph of a newer index: of this one's where few files differ, from nothing where many do."""
         if index is self.index:
             return self
         old, new = self.index.outlines, index.outlines
-        changed = _differing(old, new)
+        changed = differing(old, new)
         few = len(changed) + self._lookup.differing <= 8 + max(MOST_DIFFERING, len(new) // 20)
         if not few or any(_project(old, path) != _project(new, path) for path in changed):
             return Graph(index)
@@ -99,7 +101,7 @@ class Graph:
         graph._symbols = {p: s for p, s in dict(self._symbols).items() if p not in changed}
         same = [path for path in changed if path in old and path in new]
         if len(same) == len(changed):
-            graph._folders = self._folders
+            graph._folders, graph._stems = self._folders, self._stems
             moved = any(old[p].imports != new[p].imports or old[p].exports != new[p].exports for p in changed)
             graph._central = None if moved else self._central
             if not moved and all(_defined(old[path]) == _defined(new[path]) for path in changed):
@@ -434,13 +436,6 @@ def _counted(references: Iterable[Reference]) -> Mapping[tuple[str, str], int]:
 
 def _defined(outline: FileOutline) -> set[str]:
     return {s.qualified for s in outline.symbols}
-
-
-def _differing(old: Mapping[str, FileOutline], new: Mapping[str, FileOutline]) -> Sequence[str]:
-    """The files whose outlines are not the very same objects."""
-    if isinstance(old, Outlines):
-        return list(old.differing(new))
-    return [path for path in {**old, **new} if old.get(path) is not new.get(path)]
 
 
 def _project(outlines: Mapping[str, FileOutline], path: str) -> tuple[tuple[str, ...], ...]:

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
+from glm_lsp.core import tables
 from glm_lsp.core.references import References
+from glm_lsp.core.tables import Keys, Source
 from glm_lsp.core.values import Export, FileOutline, HeldBack, Import, Symbol
 
 
@@ -31,9 +33,7 @@ class Records(Protocol):
 
     def uses(self, row: int) -> References: ...
 
-    def keys(self, row: int) -> tuple[bytes, bytes]:
-        """`tables.key_of` of the names that the file defines, and of those that it defines or uses."""
-        ...
+    def keys(self, row: int) -> Keys: ...
 
 
 _FIELDS = tuple(field.name for field in fields(FileOutline))
@@ -67,6 +67,7 @@ class LazyOutline(FileOutline):
 
 
 def lazy(
+    *,
     path: str,
     digest: str,
     language: str,
@@ -93,6 +94,13 @@ def lazy(
     return made
 
 
+def keys_of(outline: FileOutline) -> Keys:
+    """As `tables.keys_of`; what lies with a record is not worked out again."""
+    if isinstance(outline, LazyOutline):
+        return outline.records.keys(outline.row)
+    return tables.keys_of(outline)
+
+
 MOST_CHANGED = 256
 """A state with more files that differ from its base becomes a base."""
 
@@ -105,7 +113,7 @@ class Outlines(Mapping[str, FileOutline]):
 
     __slots__ = ("_base", "_length", "_over", "source")
 
-    def __init__(self, base: Mapping[str, FileOutline], source: object = None) -> None:
+    def __init__(self, base: Mapping[str, FileOutline], source: Source | None = None) -> None:
         """`base` must not change any more. `source`: what is known of the base as a whole, if anything."""
         self._base: Mapping[str, FileOutline] = base
         self._over: dict[str, FileOutline | None] = {}
@@ -132,14 +140,6 @@ class Outlines(Mapping[str, FileOutline]):
     @property
     def base(self) -> Mapping[str, FileOutline]:
         return self._base
-
-    def differing(self, other: Mapping[str, FileOutline]) -> Iterable[str]:
-        """The files whose outlines in `other` are not the very same objects, or are in one of the two only."""
-        if isinstance(other, Outlines) and other._base is self._base:
-            paths: Iterable[str] = {**self._over, **other._over}
-        else:
-            paths = {**dict.fromkeys(self), **dict.fromkeys(other)}
-        return [path for path in paths if self.get(path) is not other.get(path)]
 
     def __getitem__(self, path: str) -> FileOutline:
         if path in self._over:
@@ -171,3 +171,12 @@ class Outlines(Mapping[str, FileOutline]):
 
     def __len__(self) -> int:
         return self._length
+
+
+def differing(old: Mapping[str, FileOutline], new: Mapping[str, FileOutline]) -> list[str]:
+    """The files whose outlines are not the very same objects, or that one of the two does not have."""
+    if isinstance(old, Outlines) and isinstance(new, Outlines) and old.base is new.base:
+        paths: Iterable[str] = {**old.over, **new.over}
+    else:
+        paths = {**dict.fromkeys(old), **dict.fromkeys(new)}
+    return [path for path in paths if old.get(path) is not new.get(path)]

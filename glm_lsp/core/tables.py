@@ -1,4 +1,4 @@
-"""Which files define a name, and in how many it occurs: for a whole index, in four bytes for each pair.
+"""Which files define a name, in how many it occurs, who imports whom: in four bytes for each pair.
 
 Names are told apart by 32 bits. Two of them may share a key: a count is then a little too large, and a file
 that does not define the name is found among those that do, so whoever must be certain looks into the file.
@@ -6,10 +6,15 @@ that does not define the name is found among those that do, so whoever must be c
 
 from __future__ import annotations
 
+import re
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, Protocol
 from zlib import crc32
+
+from glm_lsp.core.references import References
+from glm_lsp.core.values import FileOutline
 
 SHARES = 16
 """Pairs are sorted in so many parts, so that neither memory nor the interpreter's lock is taken for long."""
@@ -18,6 +23,46 @@ SHARES = 16
 def key_of(name: str) -> int:
     """32 bits that stand for a name, the same in every process."""
     return crc32(name.encode("utf-8", "surrogatepass"))
+
+
+class Keys(NamedTuple):
+    """What a file has to do with, as the sorted bytes of unsigned 32-bit numbers (`key_of`)."""
+
+    defined: bytes = b""
+    named: bytes = b""
+    """Names that it defines or uses."""
+    mentioned: bytes = b""
+    """Last words of the modules that it imports or passes on, and names imported from there."""
+
+
+_WORDS = re.compile(r"[^\W]+(?:-\w+)*")
+
+
+def keys_of(outline: FileOutline) -> Keys:
+    """The keys of an outline that is at hand."""
+    defined = {s.name for s in outline.symbols}
+    used = outline.references
+    names = used.names() if isinstance(used, References) else {r.name for r in used}
+    mentioned = {word for i in outline.imports for word in (i.name, *_WORDS.findall(i.module)[-2:])}
+    mentioned.update(word for e in outline.exports for word in _WORDS.findall(e.module)[-2:])
+    return Keys(_packed(defined), _packed(defined | names), _packed(mentioned))
+
+
+def stems(path: str) -> tuple[str, ...]:
+    """The words by which an import may speak of a file."""
+    parts = path.split("/")
+    return (parts[-1].partition(".")[0], *parts[-2:-1])
+
+
+def _packed(names: Iterable[str]) -> bytes:
+    return array("I", sorted(set(map(key_of, names)))).tobytes()
+
+
+def numbers(keys: bytes) -> array[int]:
+    """Packed keys as numbers."""
+    found = array("I")
+    found.frombytes(keys)
+    return found
 
 
 class Postings:
@@ -46,9 +91,7 @@ def postings(files: Iterable[bytes]) -> Postings:
     """`files` gives the sorted keys of each file, as unsigned 32-bit numbers."""
     shares: list[list[tuple[int, array[int]]]] = [[] for _ in range(SHARES)]
     for number, data in enumerate(files):
-        found = array("I")
-        found.frombytes(data)
-        low = 0
+        found, low = numbers(data), 0
         for share in range(SHARES):
             high = bisect_left(found, (share + 1) << 28, low) if share < SHARES - 1 else len(found)
             if high > low:
@@ -75,3 +118,53 @@ def _pairs(share: Iterable[tuple[int, array[int]]]) -> Iterator[int]:
     for number, keys in share:
         for key in keys:
             yield key << 32 | number
+
+
+class Tables(NamedTuple):
+    """All of it for one list of files, which are numbered in its order."""
+
+    defined: Postings
+    named: Postings
+    mentioned: Postings
+    imported: Postings
+    """By the number of a file: those that it imports."""
+    importers: Postings
+
+    def columns(self) -> list[array[int]]:
+        return [column for part in self for column in part.columns()]
+
+    @classmethod
+    def of_columns(cls, columns: Sequence[array[int]], count: int) -> Tables:
+        """Raises ValueError for columns that are not those of tables of `count` files."""
+        if len(columns) != 3 * len(cls._fields):
+            raise ValueError("another number of columns")
+        parts = [Postings(*columns[at : at + 3]) for at in range(0, len(columns), 3)]
+        if any(part.files and max(part.files) >= count for part in parts):
+            raise ValueError("a file is missing")
+        return cls(*parts)
+
+
+class Source(Protocol):
+    """Keeps the tables of one list of files. Called from any thread; never raises."""
+
+    def tables(self, count: int) -> Tables | None: ...
+
+    def keep(self, tables: Tables) -> None: ...
+
+
+def linked(edges: Sequence[Iterable[int]]) -> tuple[Postings, Postings]:
+    """`imported` and `importers` of files whose imports are these."""
+    forward = [array("I", sorted(set(targets))) for targets in edges]
+    back: list[array[int]] = [array("I") for _ in forward]
+    for number, targets in enumerate(forward):
+        for target in targets:
+            back[target].append(number)
+    return _lists(forward), _lists(back)
+
+
+def _lists(lists: Sequence[array[int]]) -> Postings:
+    starts, files = array("I", (0,)), array("I")
+    for found in lists:
+        files.extend(found)
+        starts.append(len(files))
+    return Postings(array("I", range(len(lists))), starts, files)

@@ -8,8 +8,7 @@ none of them: the same bytes are the same outline anywhere.
 from __future__ import annotations
 
 import sys
-from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -17,10 +16,10 @@ import msgspec
 
 from glm_lsp.core.lazy import Definitions
 from glm_lsp.core.references import References
-from glm_lsp.core.tables import key_of
+from glm_lsp.core.tables import Keys, keys_of
 from glm_lsp.core.values import Export, FileOutline, HeldBack, Import, Reference, Span, Symbol, SymbolKind
 
-VERSION = 3
+VERSION = 4
 _HEAD_BYTES = 8
 
 
@@ -46,10 +45,7 @@ class Facts(msgspec.Struct, array_like=True, frozen=True):
     error: str
     symbols: int
     references: int
-    defined: bytes
-    """`tables.key_of` of each name that is defined, as sorted unsigned 32-bit numbers of this machine."""
-    named: bytes
-    """Likewise each name that is defined or used."""
+    keys: Keys
     project: list[tuple[str, ...]]
     held: list[tuple[int, int, str, int]]
 
@@ -79,7 +75,6 @@ _decode_uses = msgspec.msgpack.Decoder(_Uses).decode
 def pack(outline: FileOutline) -> bytes:
     """The bytes of an outline, without its path."""
     names, used, qualifiers, starts = _columns(outline.references)
-    defined = {s.name for s in outline.symbols}
     facts = _encode(
         Facts(
             digest=outline.digest,
@@ -89,8 +84,7 @@ def pack(outline: FileOutline) -> bytes:
             error=outline.error,
             symbols=len(outline.symbols),
             references=len(outline.references),
-            defined=_keys(defined),
-            named=_keys(defined.union(map(names.__getitem__, set(used)))),
+            keys=keys_of(outline),
             project=list(outline.project),
             held=[(h.span.start, h.span.end, h.kind, h.line) for h in outline.held],
         )
@@ -107,10 +101,6 @@ def pack(outline: FileOutline) -> bytes:
     uses = _encode(_Uses(list(names), used, qualifiers, steps))
     head = len(facts).to_bytes(4, "little") + len(definitions).to_bytes(4, "little")
     return head + facts + definitions + uses
-
-
-def _keys(names: Iterable[str]) -> bytes:
-    return array("I", sorted(set(map(key_of, names)))).tobytes()
 
 
 def _columns(references: Sequence[Reference]) -> tuple[Sequence[str], list[int], list[int], list[int]]:
