@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from glm_lsp.core.imports import Modules, shared
@@ -74,6 +74,7 @@ class Graph:
 
     def _blank(self, index: RepoIndex, modules: Modules) -> None:
         self.index, self._modules = index, modules
+        self._lookup = Lookup((), tables_of({}, self._leads))  # asked for importers while it is being made
         self._symbols: dict[str, Mapping[str, tuple[Symbol, ...]]] = {}
         self._bindings: dict[str, Mapping[str, Target]] = {}
         self._central: tuple[str, ...] | None = None
@@ -83,7 +84,6 @@ class Graph:
         self._uses: dict[str, Uses] = {}
         self._stems: dict[str, list[str]] | None = None
         self._folders: dict[str, list[str]] = {}
-        self._stems: dict[str, list[str]] | None = None
 
     def renewed(self, index: RepoIndex) -> Graph:
         """The graph of a newer index: of this one's where few files differ, from nothing where many do."""
@@ -99,8 +99,7 @@ class Graph:
         graph._lookup = self._lookup
         # Copied first: a thread whose request was given up may still be filling it.
         graph._symbols = {p: s for p, s in dict(self._symbols).items() if p not in changed}
-        same = [path for path in changed if path in old and path in new]
-        if len(same) == len(changed):
+        if all(path in old and path in new for path in changed):
             graph._folders, graph._stems = self._folders, self._stems
             moved = any(old[p].imports != new[p].imports or old[p].exports != new[p].exports for p in changed)
             graph._central = None if moved else self._central
@@ -116,21 +115,19 @@ class Graph:
         moved = [path for path in changed if (path in old) != (path in new)]
         if moved:
             self._modules = Modules(new)
-        more = {user for path in moved for user in self._lookup.mentioning(path)} if moved else set[str]()
-        for path in moved:
-            more |= self._lookup.importers(path)
+        more = {p for path in moved for p in self._lookup.mentioning(path) | self._lookup.importers(path)}
         again = {path: new.get(path) for path in sorted(more) if path not in changed and path in new}
         self._lookup = self._lookup.changed({**changed, **again}, self._leads)
 
     def _leads(self, outline: FileOutline) -> Iterator[str]:
         """The files that a file imports or passes on."""
-        path = outline.path
+        path, modules = outline.path, self._modules
         for item in outline.imports:
             below = Modules.submodule(item, path)
-            found = self.module(below, path, item.level) if below else ""
-            yield from self._modules.files(found or self.module(item.module, path, item.level))
+            found = modules.module(below, path, item.level) if below else ""
+            yield from modules.files(found or modules.module(item.module, path, item.level))
         for module in {e.module for e in outline.exports if e.module}:
-            yield from self._modules.files(self.module(module, path))
+            yield from modules.files(modules.module(module, path))
 
     def files_with(self, name: str) -> int:
         """How many files define or use `name`."""
@@ -221,7 +218,7 @@ class Graph:
         for item in outline.imports if outline else ():
             if item.name == "*":
                 module = self.module(item.module, path, item.level)
-                for target in self._offered(module) if len(found) < MOST_STARS else ():
+                for target in self.offered(module) if len(found) < MOST_STARS else ():
                     found.setdefault(target.name, target)
             elif item.name:
                 if target := self._member_of_module(item, path):
@@ -230,7 +227,7 @@ class Graph:
                 found[name] = self._whole(module)
         return found
 
-    def _offered(self, module: str) -> Iterator[Target]:
+    def offered(self, module: str) -> Iterator[Target]:
         """What a module gives to those who import everything."""
         for path in self._modules.files(module):
             for name in self.symbols(path):

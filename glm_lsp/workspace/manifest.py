@@ -1,0 +1,481 @@
+"""What is known of a repository from one run to the next: outlines, and the files that they were made of.
+
+Two files below the cache directory: the base holds everything, the delta what has changed since. Each is
+written anew and put in place at once, and its checksums are checked before anything in it is believed: what
+cannot be read is renamed away, and made again. A file's own digest decides; what `stat` says stands for it
+only where it cannot be mistaken (`Stat.vouches`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import stat
+import tempfile
+import time
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from glm_lsp.core.lazy import LazyOutline
+from glm_lsp.core.tables import Keys
+from glm_lsp.core.values import FileOutline
+from glm_lsp.disk.store import Refused, private_directory
+from glm_lsp.workspace.encoding import VERSION, Facts
+from glm_lsp.workspace.records import CHECK_BYTES, Records
+
+MARGIN_NS = 2_100_000_000
+"""Times on a disk may be as coarse as two seconds."""
+JUMP_NS = 2_000_000_000
+MAGIC = b"glm-lsp index 1\n"
+_HEAD = 8 + 8 + 32
+WHOLE_BYTES = 64 << 20
+"""Records up to this size together are checked as a whole when they are opened."""
+CHUNK_BYTES = 1 << 22
+STALE_S = 3600
+
+
+class Stat(NamedTuple):
+    """A file as `lstat` saw it, just before it was read at `checked_ns`."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    inode: int
+    checked_ns: int
+
+    def vouches(self, now: Stat) -> bool:
+        """Whether the file is certainly the one that was read.
+
+        A change within the same tick of the clock would leave the same times: a file that was younger than
+        `MARGIN_NS` when it was read must be read again.
+        """
+        return self[:4] == now[:4] and max(self.mtime_ns, self.ctime_ns) + MARGIN_NS < self.checked_ns
+
+
+def stat_of(path: str | Path, now_ns: int) -> Stat | None:
+    """What `lstat` says of a regular file; None for anything else."""
+    try:
+        found = os.lstat(path)
+    except (OSError, ValueError):
+        return None
+    if not stat.S_ISREG(found.st_mode):
+        return None
+    return Stat(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino, now_ns)
+
+
+class Clock(msgspec.Struct, array_like=True, frozen=True):
+    """The time of day, and how it relates to a clock that nobody sets."""
+
+    wall_ns: int
+    ahead_ns: int
+    boot: str
+
+    @classmethod
+    def now(cls) -> Clock:
+        try:
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        except (OSError, ValueError):
+            boot = ""
+        steady = time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
+        wall = time.time_ns()
+        return cls(wall, wall - steady, boot)
+
+    def jumped(self, now: Clock) -> bool:
+        """Whether times of then and of now cannot be compared."""
+        if now.wall_ns < self.wall_ns:
+            return True
+        return bool(self.boot) and self.boot == now.boot and abs(now.ahead_ns - self.ahead_ns) > JUMP_NS
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A file without an outline: why, and the digest of its text where it was read."""
+
+    reason: str
+    digest: str = ""
+
+
+@dataclass(slots=True)
+class State:
+    """What is known of the files on disk, by path."""
+
+    outlines: dict[str, FileOutline] = field(default_factory=dict[str, FileOutline])
+    left: dict[str, LeftOut] = field(default_factory=dict[str, LeftOut])
+    stats: dict[str, Stat] = field(default_factory=dict[str, Stat])
+    counts: dict[str, tuple[int, int]] = field(default_factory=dict[str, tuple[int, int]])
+    """Numbers of symbols and references."""
+    binding: str = ""
+    """Which base this is; empty: none has been written."""
+    clocks: list[Clock] = field(default_factory=list[Clock])
+    base: dict[str, FileOutline] = field(default_factory=dict[str, FileOutline])
+    """The outlines of the base alone."""
+    in_delta: set[str] = field(default_factory=set[str])
+    """Paths of which the delta says something."""
+    records: Records | None = None
+    """Those of the base."""
+    delta: Records | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What goes into one file."""
+
+    rows: Sequence[tuple[str, FileOutline]]
+    state: State
+    left: Mapping[str, LeftOut]
+    removed: Iterable[str]
+    binding: str
+    clock: Clock
+
+
+class _Head(msgspec.Struct, array_like=True, frozen=True):
+    recipe: str
+    binding: str
+    clock: Clock
+    records: bytes
+    """Checksum of all records together."""
+    paths: list[str]
+    facts: list[tuple[str, str, int, int, str, int, int]]
+    project: dict[int, list[tuple[str, ...]]]
+    held: dict[int, list[tuple[int, int, str, int]]]
+    offsets: bytes
+    lengths: bytes
+    checks: bytes
+    stats: bytes
+    left: dict[str, tuple[str, str]]
+    left_stats: bytes
+    removed: list[str]
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(_Head).decode
+
+
+class Damaged(Exception):  # noqa: N818 (reads as the state that it is)
+    """A file that is not what was written: the message completes “it …”."""
+
+
+class Manifest:
+    """The files of one repository and recipe. Every method blocks."""
+
+    def __init__(self, directory: Path, root: Path, recipe: str, tell: Callable[[str], None]) -> None:
+        """`recipe`: what outlines depend on besides the files. `tell` is given sentences for the user."""
+        self._root, self._recipe, self._tell = root, recipe, tell
+        self._told: set[str] = set()
+        home = hashlib.blake2b(os.fsencode(root), digest_size=12).hexdigest()
+        self.directory: Path | None = directory
+        try:
+            private_directory(directory)
+        except (OSError, Refused) as error:
+            self._say(f"The index of {root} is not kept in {directory}: {error}.")
+            self.directory = None
+        self.base_path = directory / f"{home}.base"
+        self.delta_path = directory / f"{home}.delta"
+        self.tables_path = directory / f"{home}.names"
+        self.lock_path = directory / f"{home}.lock"
+
+    def stamp(self) -> tuple[int, ...]:
+        """Another value when another process has written."""
+        found: list[int] = []
+        for path in (self.base_path, self.delta_path):
+            try:
+                status = path.lstat()
+                found += (status.st_ino, status.st_mtime_ns)
+            except OSError:
+                found += (0, 0)
+        return tuple(found)
+
+    def load(self) -> State:
+        """What was written last; empty where nothing was, or nothing that can be used."""
+        state = State()
+        if self.directory is None:
+            return state
+        base = self._opened(self.base_path)
+        if base is None:
+            return state
+        head, records = base
+        _take(state, head, records)
+        state.binding, state.records, state.base = head.binding, records, dict(state.outlines)
+        delta = self._opened(self.delta_path, head.binding)
+        if delta is not None:
+            for path in delta[0].removed:
+                for table in (state.outlines, state.left, state.stats):
+                    table.pop(path, None)
+            _take(state, *delta)
+            state.delta = delta[1]
+            state.in_delta = {*delta[0].removed, *delta[0].paths, *delta[0].left}
+        return state
+
+    def distrust(self) -> None:
+        """A record was damaged: rename the base away."""
+        if os.path.lexists(self.base_path):
+            self._set_aside(self.base_path, "is damaged")
+
+    def save(self, state: State, clock: Clock) -> tuple[str, list[str]]:
+        """Write a new base. Binding and files of what was written; nothing where it could not be."""
+        rows = [(path, o) for path, o in state.outlines.items() if path in state.stats]
+        binding = hashlib.blake2b(
+            _encode([(path, o.digest, o.error) for path, o in rows] + [clock.wall_ns, os.getpid()]),
+            digest_size=16,
+        ).hexdigest()
+        written = self._write(self.base_path, _Content(rows, state, state.left, (), binding, clock))
+        if written is None:
+            return "", []
+        with contextlib.suppress(OSError):
+            self.delta_path.unlink(missing_ok=True)
+            self.tables_path.unlink(missing_ok=True)
+        return binding, written
+
+    def save_delta(
+        self, state: State, changed: Iterable[str], removed: Iterable[str], binding: str, clock: Clock
+    ) -> bool:
+        """Write what differs from the base that `binding` names; False where it is there no more."""
+        if self._binding_there() != binding:
+            return False
+        changed = sorted(changed)
+        rows = [(p, state.outlines[p]) for p in changed if p in state.outlines and p in state.stats]
+        left = {p: state.left[p] for p in changed if p in state.left}
+        content = _Content(rows, state, left, sorted(removed), binding, clock)
+        return self._write(self.delta_path, content) is not None
+
+    def _binding_there(self) -> str:
+        try:
+            handle = os.open(self.base_path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            return ""
+        try:
+            return _read_head(handle)[0].binding
+        except (Damaged, OSError):
+            return ""
+        finally:
+            os.close(handle)
+
+    def _opened(self, path: Path, binding: str = "") -> tuple[_Head, Records] | None:
+        try:
+            handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            return self._set_aside(path, (error.strerror or "cannot be opened").lower())
+        keep = False
+        try:
+            status = os.fstat(handle)
+            if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
+                raise Damaged("is not a file of yours")
+            head, end = _read_head(handle)
+            if head.recipe != self._recipe or (binding and head.binding != binding):
+                return None
+            records = Records(handle)
+            _check_records(handle, head, end)
+            records.offsets.frombytes(head.offsets)
+            records.lengths.frombytes(head.lengths)
+            records.checks += head.checks
+            keep = True
+            return head, records
+        except (Damaged, OSError, ValueError) as error:
+            return self._set_aside(path, str(error))
+        finally:
+            if not keep:
+                with contextlib.suppress(OSError):
+                    os.close(handle)
+
+    def _set_aside(self, path: Path, why: str) -> None:
+        aside = path.with_name(path.name + ".damaged")
+        try:
+            path.replace(aside)
+        except OSError:
+            with contextlib.suppress(OSError):
+                path.unlink()
+        self._say(
+            f"The saved index of {self._root} {why}: it was renamed to {aside} and is made again; "
+            "nothing is lost but time."
+        )
+
+    def _write(self, path: Path, content: _Content) -> list[str] | None:
+        """The files that were written; None where it failed, which the user is told."""
+        if self.directory is None:
+            return None
+        name = ""
+        self._sweep()
+        try:
+            handle, name = tempfile.mkstemp(prefix=path.name, suffix=".part", dir=self.directory)
+            with os.fdopen(handle, "wb") as file:
+                written = _Writer(file.write).write(content, self._recipe)
+            Path(name).replace(path)
+            return written
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                if name:
+                    Path(name).unlink()
+            self._say(
+                f"The index of {self._root} cannot be kept in {self.directory}: "
+                f"{(error.strerror or 'system error').lower()}; the next start takes longer."
+            )
+            return None
+
+    def _sweep(self) -> None:
+        """Remove what processes that were killed have left behind."""
+        with contextlib.suppress(OSError):
+            for part in self.base_path.parent.glob(f"{self.base_path.stem}.*.part"):
+                if time.time() - part.lstat().st_mtime > STALE_S:
+                    part.unlink()
+
+    def _say(self, sentence: str) -> None:
+        if sentence not in self._told:
+            self._told.add(sentence)
+            self._tell(sentence)
+
+
+class _Writer:
+    """One file: magic, where the head lies, the records, the head.
+
+    The place of the head stands at the end, so that the file is written in one go.
+    """
+
+    def __init__(self, write: Callable[[bytes], object]) -> None:
+        self._write, self._end = write, 0
+        self._sum = hashlib.blake2b(digest_size=16)
+
+    def write(self, content: _Content, recipe: str) -> list[str]:
+        state = content.state
+        self._put(MAGIC)
+        offsets, lengths, checks, stats = array("Q"), array("I"), bytearray(), array("q")
+        paths: list[str] = []
+        facts: list[tuple[str, str, int, int, str, int, int]] = []
+        project: dict[int, list[tuple[str, ...]]] = {}
+        held: dict[int, list[tuple[int, int, str, int]]] = {}
+        for path, outline in content.rows:
+            if not isinstance(outline, LazyOutline) or not isinstance(outline.records, Records):
+                continue
+            records, row = outline.records, outline.row
+            data = records.record(row)
+            if data is None:
+                continue
+            number = len(paths)
+            paths.append(path)
+            counts = state.counts.get(path, (0, 0))
+            o = outline
+            facts.append((o.digest, o.language, o.size_bytes, o.lines, o.error, *counts))
+            if outline.project:
+                project[number] = list(outline.project)
+            if outline.held:
+                held[number] = [(h.span.start, h.span.end, h.kind, h.line) for h in outline.held]
+            offsets.append(self._end)
+            lengths.append(len(data))
+            checks += records.checks[CHECK_BYTES * row : CHECK_BYTES * (row + 1)]
+            stats.extend(state.stats[path])
+            self._sum.update(data)
+            self._put(data)
+        left_stats = array("q")
+        kept = {p: x for p, x in content.left.items() if p in state.stats}
+        for path in kept:
+            left_stats.extend(state.stats[path])
+        head = _encode(
+            _Head(
+                recipe=recipe,
+                binding=content.binding,
+                clock=content.clock,
+                records=self._sum.digest(),
+                paths=paths,
+                facts=facts,
+                project=project,
+                held=held,
+                offsets=offsets.tobytes(),
+                lengths=lengths.tobytes(),
+                checks=bytes(checks),
+                stats=stats.tobytes(),
+                left={p: (x.reason, x.digest) for p, x in kept.items()},
+                left_stats=left_stats.tobytes(),
+                removed=list(content.removed),
+            )
+        )
+        at = self._end
+        self._put(head)
+        place = at.to_bytes(8, "little") + len(head).to_bytes(8, "little")
+        self._put(place + hashlib.blake2b(place + head, digest_size=32).digest())
+        return paths
+
+    def _put(self, data: bytes) -> None:
+        self._write(data)
+        self._end += len(data)
+
+
+def _read_head(handle: int) -> tuple[_Head, int]:
+    """The head, and where the records end. Raises Damaged."""
+    size = os.fstat(handle).st_size
+    if os.pread(handle, len(MAGIC), 0) != MAGIC:
+        raise Damaged("is of another version, or no index")
+    tail = os.pread(handle, _HEAD, max(size - _HEAD, 0))
+    at, length = int.from_bytes(tail[:8], "little"), int.from_bytes(tail[8:16], "little")
+    if len(tail) < _HEAD or at + length + _HEAD != size:
+        raise Damaged("is cut off")
+    data = os.pread(handle, length, at)
+    if hashlib.blake2b(tail[:16] + data, digest_size=32).digest() != tail[16:]:
+        raise Damaged("is damaged")
+    try:
+        head = _decode(data)
+    except msgspec.MsgspecError:
+        raise Damaged("is of another version") from None
+    rows = len(head.paths)
+    sizes = (len(head.offsets), len(head.lengths), len(head.checks), len(head.stats), len(head.left_stats))
+    if len(head.facts) != rows or sizes != (
+        8 * rows,
+        4 * rows,
+        CHECK_BYTES * rows,
+        40 * rows,
+        40 * len(head.left),
+    ):
+        raise Damaged("does not fit together")
+    return head, at
+
+
+def _check_records(handle: int, head: _Head, end: int) -> None:
+    if end > WHOLE_BYTES:
+        return
+    found, at = hashlib.blake2b(digest_size=16), len(MAGIC)
+    while at < end:
+        data = os.pread(handle, min(CHUNK_BYTES, end - at), at)
+        if not data:
+            raise Damaged("is cut off")
+        found.update(data)
+        at += len(data)
+    if found.digest() != head.records:
+        raise Damaged("is damaged")
+
+
+def _take(state: State, head: _Head, records: Records) -> None:
+    state.clocks.append(head.clock)
+    for row, ((path, facts), seen) in enumerate(
+        zip(zip(head.paths, head.facts, strict=True), _stats(head.stats), strict=True)
+    ):
+        digest, language, size, lines, error, symbols, references = facts
+        first = Facts(
+            digest, language, size, lines, error, symbols, references, Keys(),
+            head.project.get(row, []), head.held.get(row, []),
+        )  # fmt: skip
+        state.outlines[path] = records.outline(path, row, first)
+        state.stats[path] = seen
+        state.counts[path] = (symbols, references)
+        state.left.pop(path, None)
+    for (path, (reason, digest)), seen in zip(head.left.items(), _stats(head.left_stats), strict=True):
+        state.left[path] = LeftOut(reason, digest)
+        state.stats[path] = seen
+        state.outlines.pop(path, None)
+
+
+def _stats(data: bytes) -> Iterator[Stat]:
+    numbers = array("q")
+    numbers.frombytes(data)
+    columns = iter(numbers)
+    return map(Stat._make, zip(columns, columns, columns, columns, columns, strict=True))
+
+
+def recipe_of(*parts: object) -> str:
+    """Another text where any of the parts, or the form of records, is another one."""
+    return hashlib.blake2b(repr((VERSION, parts)).encode(), digest_size=16).hexdigest()
