@@ -58,8 +58,15 @@ class Runtime:
             self._repositories[root] = Repository(root, self.settings)
         return self._repositories[root]
 
-    def session(self, repository: Repository, work: Work, *, generates: bool = True) -> Session:
-        """The repository's session with the engine for `work`.
+    def session(
+        self,
+        repository: Repository,
+        work: Work,
+        *,
+        generates: bool = True,
+        tokenizer: Tokenizer | None = None,
+    ) -> Session:
+        """The repository's session with the engine for `work`; with a `tokenizer`, one that counts by it.
 
         Raises EngineUnavailable with the remedy; not where nothing will be generated (`generates=False`),
         which needs the model's tokenizer and profile only.
@@ -69,19 +76,21 @@ class Runtime:
         profile = self.router.profile(work)
         try:
             engine: Engine = self.router.engine(work)
-            tokenizer = self.router.tokenizer(work)
+            counter = tokenizer or self.router.tokenizer(work)
         except (EngineUnavailable, ConfigError) as error:
             if generates:
                 raise
             engine = _AbsentEngine(profile.name, profile.context_tokens, error)
             shared = self._shared(repository, profile, work)
-            counter = self._counter(work)
+            counter = tokenizer or self._counter(work)
             return Session(repository, engine, counter, profile, shared, allowed=repository.allowed)
+        if tokenizer is not None:
+            return Session(repository, engine, tokenizer, profile, allowed=repository.allowed)
         key = (repository.root, id(engine))
         if key not in self._sessions:
             shared = self._shared(repository, profile, work)
             self._sessions[key] = Session(
-                repository, engine, tokenizer, profile, shared, allowed=repository.allowed
+                repository, engine, counter, profile, shared, allowed=repository.allowed
             )
         return self._sessions[key]
 

@@ -1,23 +1,61 @@
-"""`glm-lsp context FILE:LINE:COL`: what a completion's prompt would be made of. No engine is started."""
+"""`glm-lsp context`: what a prompt for a place or a task would be made of, and why. No engine is started."""
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from glm_lsp.cli import door, place, report, shapes
+from glm_lsp.cli.division import Division, Wish, divided, shares
 from glm_lsp.cli.exits import Exit
-from glm_lsp.core import ledger
-from glm_lsp.core.generation import Form, Prompt, Role, Work
-from glm_lsp.core.values import BlockKind
+from glm_lsp.core.errors import UsageError
+from glm_lsp.core.generation import Thinking, Tokenizer, Work
+from glm_lsp.core.secrets import SETTING, censored
+from glm_lsp.core.values import Block, Dropped, Refusal
+
+if TYPE_CHECKING:
+    from glm_lsp.app import Runtime
+    from glm_lsp.core.settings import Settings
+    from glm_lsp.features.session import Session
+    from glm_lsp.workspace.repository import Repository
 
 NAME = "context"
-HELP = "Show what a prompt at FILE:LINE:COL would be made of, and why."
+HELP = "Show what a prompt for a place or a task would be made of, and why."
+USAGE = """glm-lsp context FILE:LINE:COL [options]
+       glm-lsp context --task "WORDS" [PATH ...] [options]"""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What is shown: the pack, and how the budget came to be and is spent."""
+
+    budget: int
+    tokens: int
+    blocks: tuple[Block, ...]
+    dropped: tuple[Dropped, ...]
+    division: Division
+    shares: Mapping[str, int]
+    counting: str
+    notes: tuple[str, ...] = ()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("place", metavar="FILE:LINE:COL", help=place.HELP)
+    parser.usage = USAGE
+    parser.add_argument("words", metavar="FILE:LINE:COL, PATH", nargs="*", help=place.HELP)
     parser.add_argument(
-        "--budget", type=door.whole_number, default=0, metavar="TOKENS", help="default: as a completion's"
+        "--task", metavar="WORDS", help="show what a task in words touches; PATHs tell equal names apart"
+    )
+    parser.add_argument(
+        "--budget", type=door.whole_number, default=0, metavar="TOKENS", help="default: as a request's"
+    )
+    parser.add_argument(
+        "--tokenizer",
+        metavar="FILE",
+        help="count by the vocabulary of a GGUF file or a tokenizer.json; default: the model's own",
     )
     parser.add_argument("--format", choices=("text", "json"), default="text")
 
@@ -27,83 +65,166 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _context(args: argparse.Namespace) -> int:
-    where = place.parse(args.place)
-    root = place.locate(where.file)
+    words: list[str] = args.words
+    if args.task is None and len(words) != 1:
+        raise UsageError(
+            "Name one place as FILE:LINE:COL, or give --task a sentence; see glm-lsp context --help."
+        )
+    if args.task is not None and not args.task.strip():
+        raise UsageError("The task is empty; say in a sentence what should change.")
+    where = place.parse(words[0]) if args.task is None else None
+    root = place.locate(where.file) if where else _root(words)
     from glm_lsp.app import Runtime  # noqa: PLC0415 (mistakes are told before anything heavy is loaded)
-    from glm_lsp.features.complete import pack_context  # noqa: PLC0415
 
+    tokenizer = await asyncio.to_thread(_tokenizer, args.tokenizer) if args.tokenizer else None
     settings = door.settings(args)
     runtime = Runtime(settings, reads_only=True)
     try:
         repository = runtime.repository(root)
-        document = await place.open_document(repository, where.file)
-        offset = place.offset_of(document, where.line, where.column)
-        session = runtime.session(repository, Work.TYPING, generates=False)
-        budget = args.budget or settings.integer("context.budget_tokens")
-        budget = budget or runtime.router.profile(Work.TYPING).prompt_tokens
-        await repository.index()
-        snapshot = repository.snapshot()
-        prompt = await pack_context(session, snapshot, document.path, offset, budget)
-        held = shapes.held_back(repository.root, snapshot.index, prompt.blocks, settings)
+        if where is not None:
+            found = await _at_place(runtime, repository, where, args.budget, tokenizer)
+        else:
+            found = await _for_task(runtime, repository, args, tokenizer)
+        held = shapes.held_back(repository.root, repository.snapshot().index, found.blocks, settings)
     finally:
         await runtime.close()
+    counting = f"Exact, by the vocabulary in {args.tokenizer}." if args.tokenizer else found.counting
     if args.format == "json":
-        report.print_json(
-            {
-                "budget_tokens": budget,
-                "tokens": prompt.tokens,
-                "blocks": [shapes.block(b) for b in prompt.blocks],
-                "dropped": [shapes.dropped(d) for d in prompt.dropped],
-                "held_back": held,
-                "shares": shares(prompt, budget),
-            }
-        )
+        report.print_json(_shape(found, counting, held))
     else:
-        _show(prompt, budget)
+        _show(found, counting)
         report.held_back(held, len(held), shapes.remedy(held, settings))
     return Exit.OK
 
 
-def shares(prompt: Prompt, budget: int) -> dict[str, int]:
-    """Where the budget went, in tokens; the values add up to it.
+def _tokenizer(file: str) -> Tokenizer:
+    """Raises UsageError, a sentence about the file."""
+    from glm_lsp.engines.tokenizers import from_file  # noqa: PLC0415
 
-    `template`, `system`, `trunk` (outline and source), `log` and `tail` are in the prompt. The others are
-    kept free, so that the prompt's beginning stays the same while somebody types: `log_reserve` for edits,
-    `tail_reserve` for the code around the cursor; `unused` is what nothing more fitted into.
-    """
-    kinds = {kind: sum(b.tokens for b in prompt.blocks if b.kind is kind) for kind in BlockKind}
-    fim = prompt.form is Form.FIM
-    shown = [s for s in prompt.segments if not (fim and s.role is Role.SYSTEM)]  # FIM has no system turn
-    system = sum(s.tokens for s in shown if s.role is Role.SYSTEM)
-    tail, log = kinds[BlockKind.TAIL], kinds[BlockKind.LOG]
-    suffix = (
-        tail - sum(s.tokens for s in shown if s.role is Role.ASSISTANT) if fim else 0
-    )  # no segment holds it
-    segments = sum(s.tokens for s in shown) + suffix
-    template = prompt.tokens - segments
-    log_share = int(budget * ledger.LOG_SHARE)
-    tail_share = min(int(budget * ledger.TAIL_SHARE), budget - system - template - log_share)
-    free = budget - prompt.tokens
-    tail_reserve = max(0, min(tail_share - tail, free))
-    log_reserve = max(0, min(log_share - log, free - tail_reserve))
+    return from_file(Path(file).expanduser())
+
+
+async def _at_place(
+    runtime: Runtime,
+    repository: Repository,
+    where: place.Place,
+    asked: int,
+    tokenizer: Tokenizer | None,
+) -> Found:
+    from glm_lsp.features.complete import pack_context  # noqa: PLC0415
+
+    document = await place.open_document(repository, where.file)
+    offset = place.offset_of(document, where.line, where.column)
+    session = runtime.session(repository, Work.TYPING, generates=False, tokenizer=tokenizer)
+    await repository.index()
+    snapshot = repository.snapshot()
+    settings = snapshot.settings
+    limit, reasoning = "completion.max_tokens", _reasoning(settings, "thinking.completion")
+    wish = Wish("completion", settings.integer(limit), limit, reasoning, asked)
+    division = _division(session, settings, wish)
+    prompt = await pack_context(session, snapshot, document.path, offset, division.budget_tokens)
+    return Found(
+        division.budget_tokens,
+        prompt.tokens,
+        prompt.blocks,
+        prompt.dropped,
+        division,
+        shares(prompt, division.budget_tokens, settings),
+        runtime.router.counting(Work.TYPING),
+    )
+
+
+async def _for_task(
+    runtime: Runtime, repository: Repository, args: argparse.Namespace, tokenizer: Tokenizer | None
+) -> Found:
+    said, paths, asked = str(args.task), list[str](args.words), int(args.budget)
+    from glm_lsp.features.editing import question_of  # noqa: PLC0415
+    from glm_lsp.features.retrieval import task_context  # noqa: PLC0415
+
+    names: list[str] = []
+    for path in paths:
+        name = place.named(repository, Path(path).absolute())
+        if isinstance(name, Refusal):
+            raise place.refused(name)
+        if not Path(path).exists():
+            raise UsageError(f"There is no file or directory {path}.")
+        names.append(name)
+    session = runtime.session(repository, Work.REFACTOR, generates=False, tokenizer=tokenizer)
+    with report.progress("indexing") as step:
+        await repository.index(step)
+    snapshot = repository.snapshot()
+    settings = snapshot.settings
+    reply = question_of("", session, snapshot).max_tokens
+    wish = Wish("refactor", reply, "edits.max_tokens", _reasoning(settings, "thinking.refactor"), asked)
+    division = _division(session, settings, wish)
+    task = censored(said, settings.texts(SETTING))
+    budget = division.budget_tokens
+    found = await task_context(session, snapshot, task, names, budget)
+    largest = max((sum(b.tokens for b in unit) for unit in found.units), default=0)
+    shared = sum(b.tokens for b in found.shared)
+    spent = {"shared": shared, "largest_unit": largest, "unused": max(0, budget - shared - largest)}
+    notes = [] if task == said else ["The task holds what looks like a secret; no model would be told it."]
+    if not found.closure.definitions:
+        notes.append("The task names nothing that is defined here; name a definition, as in Class.method.")
+    notes += [f"Nothing here is called {word}." for word in found.closure.unknown]
+    return Found(
+        budget,
+        found.tokens,
+        found.blocks,
+        found.dropped,
+        division,
+        spent,
+        runtime.router.counting(Work.REFACTOR),
+        tuple(notes),
+    )
+
+
+def _division(session: Session, settings: Settings, wish: Wish) -> Division:
+    setting, profile = settings.integer("context.budget_tokens"), session.profile.prompt_tokens
+    return divided(wish, session.engine.facts.context_tokens, setting, profile)
+
+
+def _reasoning(settings: Settings, mode: str) -> int:
+    off = settings.text(mode) == Thinking.OFF
+    return 0 if off else settings.integer("thinking.reasoning_tokens")
+
+
+def _root(paths: list[str]) -> Path:
+    """The repository one stands in; only outside of any, the one that the first path is in."""
+    here = place.root_of(Path.cwd())
+    if not paths or (here / ".git").exists() or Path(paths[0]).absolute().is_relative_to(here):
+        return here
+    return place.root_of(Path(paths[0]))
+
+
+def _shape(found: Found, counting: str, held: list[dict[str, Any]]) -> dict[str, Any]:
     return {
-        "template": template,
-        "system": system,
-        "trunk": segments - system - log - tail,
-        "log": log,
-        "tail": tail,
-        "log_reserve": log_reserve,
-        "tail_reserve": tail_reserve,
-        "unused": free - tail_reserve - log_reserve,
+        "budget_tokens": found.budget,
+        "tokens": found.tokens,
+        "blocks": [shapes.block(b) for b in found.blocks],
+        "dropped": [shapes.dropped(d) for d in found.dropped],
+        "held_back": held,
+        "shares": dict(found.shares),
+        "division": [{"part": p.name, "tokens": p.tokens, "reason": p.reason} for p in found.division.parts],
+        "counting": counting,
+        "notes": list(found.notes),
     }
 
 
-def _show(prompt: Prompt, budget: int) -> None:
+def _show(found: Found, counting: str) -> None:
     console = report.console()
-    table = report.table("the budget", "share", "tokens")
-    for name, tokens in shares(prompt, budget).items():
-        table.add_row(name.replace("_", " "), f"{tokens:,}")
+    for note in found.notes:
+        console.print(report.text(note, "bold yellow"))
+    table = report.table("the context", "part", "tokens", "why")
+    for part in found.division.parts:
+        table.add_row(part.name, f"{part.tokens:,}", report.text(part.reason))
+    for name, tokens in found.shares.items():
+        table.add_row(f"  {name.replace('_', ' ')}", f"{tokens:,}", report.text(found.division.why(name)))
     console.print(table)
-    console.print(report.blocks_table(prompt.blocks, f"{prompt.tokens} of {budget} tokens"))
-    if prompt.dropped:
-        console.print(report.dropped_table(prompt.dropped))
+    console.print(report.text(f"Tokens are counted thus: {counting}"))
+    title = f"{found.tokens:,} of {found.budget:,} tokens"
+    if "shared" in found.shares:
+        title = f"{found.tokens:,} tokens in prompts of at most {found.budget:,}"
+    console.print(report.blocks_table(found.blocks, title))
+    if found.dropped:
+        console.print(report.dropped_table(found.dropped))

@@ -45,7 +45,8 @@ def test_index_counts_and_says_what_it_left_out(shop: Path, cli: Cli) -> None:
 def test_context_shows_blocks_with_their_reasons(shop: Path, cli: Cli) -> None:
     ran = cli("context", "pkg/cart.py:5:12", "--budget", "1000", "--format", "json", cwd=shop)
     assert ran.code == 0
-    assert list(ran.json) == ["budget_tokens", "tokens", "blocks", "dropped", "held_back", "shares"]
+    keys = ["budget_tokens", "tokens", "blocks", "dropped", "held_back", "shares"]
+    assert list(ran.json) == [*keys, "division", "counting", "notes"]
     keys = ["kind", "path", "start_line", "end_line", "symbols", "tokens", "reason", "text"]
     assert all(list(block) == keys for block in ran.json["blocks"])
     assert "pkg/money.py" in {block["path"] for block in ran.json["blocks"]}
