@@ -19,6 +19,7 @@ from glm_lsp.core.values import Document, Refusal, RefusalKind
 from glm_lsp.workspace.secrets import named_secret
 
 MAX_LINKS = 8
+_LEAST_BYTES = 1 << 12
 MAX_LINE_BYTES = 50_000
 """A file with a longer line is minified or data."""
 
@@ -122,15 +123,61 @@ def kind_of(mode: int) -> str:
 def _read(name: str, directory: int, mode: int, max_bytes: int) -> bytes:
     _regular(mode)
     handle = os.open(name, _FILE, dir_fd=directory)
-    with os.fdopen(handle, "rb", closefd=True) as file:
-        status = os.fstat(file.fileno())
+    try:
+        status = os.fstat(handle)
         _regular(status.st_mode)
-        if status.st_size > max_bytes:
-            raise Unreadable(f"is larger than {max_bytes:,} bytes (index.max_file_bytes)")
-        data = file.read(max_bytes + 1)
-    if len(data) > max_bytes:
+        size = status.st_size
+        parts: list[bytes] = []
+        while size <= max_bytes and (part := os.read(handle, max(status.st_size, _LEAST_BYTES) + 1)):
+            parts.append(part)
+            size = max(size, sum(map(len, parts)))  # it may have grown since
+    finally:
+        os.close(handle)
+    if size > max_bytes:
         raise Unreadable(f"is larger than {max_bytes:,} bytes (index.max_file_bytes)")
-    return data
+    return b"".join(parts)
+
+
+class Reader:
+    """Reads many files below one root, sorted by path: a directory stays open for the files in it.
+
+    What is open cannot be swapped for a link; `done` closes it, so that nothing old is read for long.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._open: list[tuple[str, int]] = []
+
+    def read(self, path: str, max_bytes: int) -> Contents:
+        """Like `read_bytes`."""
+        try:
+            data = self._read(path.split("/"), max_bytes) if is_relative(path) else None
+        except (OSError, ValueError):
+            data = None
+        return Contents(path, data) if data is not None else read_bytes(self._root, path, max_bytes)
+
+    def done(self) -> None:
+        """Close all directories."""
+        while self._open:
+            os.close(self._open.pop()[1])
+
+    def _read(self, parts: list[str], max_bytes: int) -> bytes | None:
+        """None where a link is in the way."""
+        *directories, name = ["", *parts]
+        kept = 0
+        while kept < min(len(directories), len(self._open)) and self._open[kept][0] == directories[kept]:
+            kept += 1
+        while len(self._open) > kept:
+            os.close(self._open.pop()[1])
+        for part in directories[kept:]:
+            if self._open:
+                below = os.open(part, _DIRECTORY, dir_fd=self._open[-1][1])
+            else:
+                below = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._open.append((part, below))
+        here = self._open[-1][1]
+        mode = os.stat(name, dir_fd=here, follow_symlinks=False).st_mode
+        return None if stat.S_ISLNK(mode) else _read(name, here, mode, max_bytes)
 
 
 def _regular(mode: int) -> None:
@@ -200,6 +247,7 @@ def load(
     links: bool = True,
     look: bool = True,
     allowed: Collection[str] = (),
+    reader: Reader | None = None,
 ) -> Document:
     """A file for indexes and prompts, its secrets masked; through a link only with `links`.
 
@@ -208,7 +256,7 @@ def load(
     Raises Unreadable. Blocks, so call it in a thread or a child.
     """
     check_name(path)
-    contents = read_bytes(root, path, max_bytes)
+    contents = reader.read(path, max_bytes) if reader else read_bytes(root, path, max_bytes)
     if contents.path != path:
         if not links:
             raise Unreadable(f"is a link to {contents.path}")

@@ -19,10 +19,9 @@ from typing import Protocol
 import msgspec
 
 from glm_lsp.core.errors import GlmError
-from glm_lsp.core.values import FileOutline
 from glm_lsp.workspace.discovery import Skipped
-from glm_lsp.workspace.encoding import unpack
-from glm_lsp.workspace.outliner import MAX_FRAME_BYTES, Batch, Found, Job, Left, Ready, Same, frame
+from glm_lsp.workspace.encoding import Facts, facts
+from glm_lsp.workspace.outliner import MAX_FRAME_BYTES, Batch, Found, Job, Left, Ready, Same, frame, too_slow
 
 SLICE_S = 0.002
 BATCH_FILES = 32
@@ -31,6 +30,12 @@ STALL_S = 120.0
 """A process that answers nothing for so long, stuck in the file system perhaps, is ended."""
 COMMAND = (sys.executable, "-P", "-m", "glm_lsp.workspace.outliner")
 """`-P` and a root directory of `/`: nothing is imported from where the user happens to be."""
+
+
+_FAULTS = frozenset(
+    {signal.SIGVTALRM, signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT}
+)
+"""Signals of a parser that lost its way. Others come from outside: from who needs the memory, for one."""
 
 
 @dataclass(slots=True)
@@ -45,7 +50,9 @@ _decode = msgspec.msgpack.Decoder(Found | Same | Left | Ready).decode
 class Results(Protocol):
     """Takes what an indexer finds: one call for each file in all, on the event loop."""
 
-    def outlined(self, found: FileOutline) -> None: ...
+    def outlined(self, path: str, record: bytes, first: Facts) -> None:
+        """The outline of a file, as `encoding` has it."""
+        ...
 
     def unchanged(self, path: str) -> None:
         """The file still has the digest that was named."""
@@ -72,7 +79,6 @@ class Indexer:
         self._command = command
         self._stall_s = stall_s
         self._queue: deque[Batch] = deque()
-        self._interned: dict[str, str] = {"": ""}
 
     async def run(self, paths: Sequence[str], known: Mapping[str, str] | None = None) -> None:
         """Outline every file whose digest is not the one in `known`. Cancelling ends the processes.
@@ -151,11 +157,11 @@ class Indexer:
                 self._results.unchanged(message.path)
                 continue
             try:
-                outline = unpack(message.path, message.outline, self._interned)
+                first = facts(message.outline)
             except ValueError:
                 again.append(message.path)
                 continue
-            self._results.outlined(outline)
+            self._results.outlined(message.path, message.outline, first)
         if again and batch.fresh:
             for path in again:
                 self._results.skipped(Skipped(path, "has an outline that cannot be read"))
@@ -182,21 +188,28 @@ class Indexer:
                 until = loop.time() + SLICE_S
 
     async def _mourn(self, worker: _Worker, batch: Batch, error: Exception) -> None:
-        """Leave out the file that the process died of, and put the rest of its batch back."""
+        """Leave out the file that the process died of, and put the rest of its batch back.
+
+        What the file itself is to blame for goes to another process first, which remembers it.
+        """
         await _end(worker.process)
         if not worker.pending:
             return
         culprit = worker.pending.popleft()
-        if isinstance(error, TimeoutError):
-            reason = f"took the parser more than {self._stall_s:g} s"
-        elif worker.process.returncode == -signal.SIGVTALRM:
-            reason = f"took the parser more than {2 * self._job.file_cpu_s:g} s of processor time"
-        else:
-            reason = "crashed the parser"
-        self._results.skipped(Skipped(culprit, reason))
+        ended = worker.process.returncode or 0
         if worker.pending:
             rest = batch.digests[-len(worker.pending) :]
             self._queue.appendleft(Batch(list(worker.pending), rest, batch.fresh))
+        if isinstance(error, TimeoutError):
+            reason = f"took the parser more than {self._stall_s:g} s"
+        elif ended == -signal.SIGVTALRM:
+            reason = too_slow(self._job)
+        else:
+            reason = "crashed the parser"
+        if -ended in _FAULTS and not batch.blame:
+            self._queue.appendleft(Batch([culprit], [""], blame=reason))
+        else:
+            self._results.skipped(Skipped(culprit, reason))
 
 
 async def _end(process: Process) -> None:

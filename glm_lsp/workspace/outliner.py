@@ -17,16 +17,19 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
 
 from glm_lsp.core.secrets import attributed
-from glm_lsp.core.syntax import Halted, outline, recipe
+from glm_lsp.core.syntax import Halted, outline, parse, recipe
+from glm_lsp.core.syntax.trees import WHOLE_BYTES
 from glm_lsp.disk.store import Store
 from glm_lsp.workspace.encoding import VERSION, pack
-from glm_lsp.workspace.files import Unreadable, load, shown
+from glm_lsp.workspace.files import Reader, Unreadable, load, shown
 from glm_lsp.workspace.secrets import rules_version
 
 
@@ -51,6 +54,8 @@ class Batch(msgspec.Struct, array_like=True, frozen=True):
     digests: list[str]
     """For each path the digest of the text whose outline is known already; empty: none."""
     fresh: bool = False
+    blame: str = ""
+    """What an earlier process died of while it had the first file: that is remembered, not tried again."""
 
 
 class Found(msgspec.Struct, array_like=True, frozen=True, tag=True):
@@ -75,6 +80,7 @@ class Ready(msgspec.Struct, array_like=True, frozen=True, tag=True):
 
 
 MAX_FRAME_BYTES = 1 << 28
+REMEMBERED = "(known from an earlier run)"
 encode = msgspec.msgpack.Encoder().encode
 
 
@@ -95,16 +101,20 @@ def main() -> int:
     gc.disable()  # outlines are in no cycles, and looking for some takes time
     store = Store(Path(job.cache)) if job.cache else None
     decode = msgspec.msgpack.Decoder(Batch).decode
+    work = _Work(job, Reader(Path(job.root)), store)
     answers.write(frame(Ready()))
     answers.flush()
     for body in frames:
-        new: dict[str, bytes] = {}
         batch = decode(body)
+        blame = batch.blame
         for path, known in zip(batch.paths, batch.digests, strict=True):
-            answers.write(frame(_outline(job, path, known, store if not batch.fresh else None, new)))
+            answers.write(frame(_outline(work, path, known, batch.fresh, blame)))
             answers.flush()
+            blame = ""
+        work.reader.done()
         if store is not None:
-            store.set_many(new)
+            store.set_many(work.new)
+        work.new.clear()
     if store is not None:
         store.close()
     return 0
@@ -124,41 +134,86 @@ def _limit(job: Job) -> None:
             resource.setrlimit(resource.RLIMIT_AS, (job.memory_bytes, job.memory_bytes))
 
 
-def _outline(
-    job: Job, path: str, known: str, store: Store | None, new: dict[str, bytes]
-) -> Found | Same | Left:
-    """The answer for one file; what should be kept goes into `new`."""
+@dataclass(slots=True)
+class _Work:
+    """What a process needs for every file."""
+
+    job: Job
+    reader: Reader
+    store: Store | None
+    new: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    """What should be kept."""
+
+
+def _outline(work: _Work, path: str, known: str, fresh: bool, blame: str) -> Found | Same | Left:
+    """The answer for one file."""
+    job = work.job
     # A timer of processor time whose signal ends the process: it works inside native code, too, and neither a
     # busy machine nor a suspended one sets it off.
     signal.setitimer(signal.ITIMER_VIRTUAL, 2 * job.file_cpu_s)
     until = time.process_time() + job.file_cpu_s
+    key = ""
     try:
-        document = load(Path(job.root), path, job.max_file_bytes, links=False, look=False)
+        document = load(Path(job.root), path, job.max_file_bytes, links=False, look=False, reader=work.reader)
         if known == document.digest:
             return Same(path)
         key = _key(job, document.language, document.digest)
-        if store is not None and (kept := store.get(key)) is not None:
-            return Found(path, kept)
+        if blame:
+            return _left(work, path, key, blame)
+        if work.store is not None and not fresh:
+            if (kept := work.store.get(key)) is not None:
+                return Found(path, kept)
+            if (why := work.store.get(_left_key(job, key))) is not None:
+                return Left(path, f"{why.decode('utf-8', 'replace')} {REMEMBERED}")
         document = shown(document, job.allowed)
-        found = outline("", document.data, document.language, halt=lambda: time.process_time() > until)
+        tree = None
+        if len(document.data) <= WHOLE_BYTES:
+            # In one go, which is quicker: the timer ends what takes too long.
+            signal.setitimer(signal.ITIMER_VIRTUAL, job.file_cpu_s)
+            tree = parse(document.data, document.language)
+            signal.setitimer(signal.ITIMER_VIRTUAL, 2 * job.file_cpu_s)
+        found = outline(
+            "", document.data, document.language, tree=tree, halt=lambda: time.process_time() > until
+        )
         packed = pack(attributed(found, document))
         if recipe(document.language):
-            new[key] = packed
+            work.new[key] = packed
         return Found(path, packed)
     except Unreadable as unreadable:
         return Left(path, unreadable.reason)
     except Halted:
-        return Left(path, f"took the parser more than {job.file_cpu_s:g} s of processor time")
+        return _left(work, path, key, too_slow(job))
     except MemoryError:
-        return Left(path, "needs too much memory to parse")
+        return _left(work, path, key, "needs too much memory to parse")
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 
 
+def too_slow(job: Job) -> str:
+    """The reason why a file is left out that took the parser too long."""
+    return f"took the parser more than {job.file_cpu_s:g} s of processor time"
+
+
+def _left(work: _Work, path: str, key: str, reason: str) -> Left:
+    """Leave a file out, also next time, as long as neither its text nor the parser changes."""
+    if work.store is not None and key:
+        work.store.set(_left_key(work.job, key), reason.encode())
+    return Left(path, reason)
+
+
+def _left_key(job: Job, key: str) -> str:
+    """With more time or memory it may be another matter."""
+    return f"left/{job.file_cpu_s:g}/{job.memory_bytes}/{key}"
+
+
 def _key(job: Job, language: str, digest: str) -> str:
     """Entries of one repository never answer for another one."""
-    home = hashlib.blake2b(job.root.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
-    return f"outline{VERSION}/{rules_version(job.allowed)}/{recipe(language)}/{home}/{digest}"
+    return f"outline{VERSION}/{rules_version(job.allowed)}/{recipe(language)}/{_home(job.root)}/{digest}"
+
+
+@cache
+def _home(root: str) -> str:
+    return hashlib.blake2b(root.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
 
 
 if __name__ == "__main__":

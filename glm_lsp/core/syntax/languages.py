@@ -7,6 +7,7 @@ for.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from dataclasses import dataclass
 from functools import cache
@@ -160,9 +161,13 @@ def query_text(language: str) -> str:
 
 @cache
 def recipe(language: str) -> str:
-    """What an outline depends on besides the file: grammar and outline version. Empty without a grammar."""
+    """What an outline depends on besides the file: versions of grammar and outline, and the query.
+
+    Empty without a grammar.
+    """
     if not supported(language):
         return ""
     known = grammar(language)
     version = ".".join(map(str, known.semantic_version or (known.abi_version,)))
-    return f"{language}-{version}-o{OUTLINE_VERSION}"
+    query = hashlib.blake2b(query_text(language).encode(), digest_size=4).hexdigest()
+    return f"{language}-{version}-o{OUTLINE_VERSION}-{query}"

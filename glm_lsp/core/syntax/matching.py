@@ -7,6 +7,7 @@ which it would take quadratic time, but into each of its parts.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -30,21 +31,45 @@ Captures = Mapping[str, list[Node]]
 class Compiled:
     """A language's query as two: one for the whole file, one that looks at its outermost statements only."""
 
-    queries: tuple[tuple[Query, int], ...]
-    """With the depth to which each looks."""
+    queries: tuple[tuple[Query, int, int], ...]
+    """With the depth to which each looks, and how many patterns the ones before it have."""
     settings: tuple[Mapping[str, str | None], ...]
-    """By pattern."""
+    """By pattern, counted through all queries."""
 
 
 @cache
 def compiled(language: str) -> Compiled:
     """The query of a supported language."""
-    text, known = query_text(language), grammar(language)
-    deep, shallow = Query(known, text), Query(known, text)
-    settings = tuple(deep.pattern_settings(i) for i in range(deep.pattern_count))
-    for pattern, setting in enumerate(settings):
-        (deep if "shallow" in setting else shallow).disable_pattern(pattern)
-    return Compiled(((deep, row(language).depth), (shallow, SHALLOW)), settings)
+    deep, shallow = _parted(query_text(language))
+    queries: list[tuple[Query, int, int]] = []
+    settings: list[Mapping[str, str | None]] = []
+    for text, depth in ((deep, row(language).depth), (shallow, SHALLOW)):
+        query = Query(grammar(language), text)
+        queries.append((query, depth, len(settings)))
+        settings += (query.pattern_settings(i) for i in range(query.pattern_count))
+    return Compiled(tuple(queries), tuple(settings))
+
+
+_SIGNS = re.compile(r'"(?:[^"\\]|\\.)*"|;[^\n]*|[()]')
+
+
+def _parted(text: str) -> tuple[str, str]:
+    """The patterns of a query that look everywhere, and those that do not look deep.
+
+    Parted before they are compiled: what compiling takes, up to half a second, grows with the patterns.
+    """
+    parts: tuple[list[str], list[str]] = ([], [])
+    depth = start = 0
+    for sign in _SIGNS.finditer(text):
+        if sign[0] == "(":
+            start = sign.start() if not depth else start
+            depth += 1
+        elif sign[0] == ")":
+            depth -= 1
+            if not depth:
+                pattern = text[start : sign.end()]
+                parts["(#set! shallow)" in pattern].append(pattern)
+    return "\n".join(parts[0]), "\n".join(parts[1])
 
 
 def matches(
@@ -55,7 +80,7 @@ def matches(
     for root in _roots(tree.root_node, row(language).depth, halt):
         whole = root.end_byte - root.start_byte <= WHOLE_BYTES
         for start in range(root.start_byte, max(root.end_byte, root.start_byte + 1), WHOLE_BYTES):
-            for query, depth in known.queries:
+            for query, depth, before in known.queries:
                 if halt is not None and halt():
                     raise Halted
                 cursor = QueryCursor(query)
@@ -63,7 +88,8 @@ def matches(
                 cursor.match_limit = MOST_STATES
                 if not whole:
                     cursor.set_byte_range(start, start + WHOLE_BYTES)
-                yield from cursor.matches(root)
+                for pattern, captures in cursor.matches(root):
+                    yield pattern + before, captures
 
 
 def _roots(root: Node, depth: int, halt: Callable[[], bool] | None) -> Iterator[Node]:

@@ -93,6 +93,14 @@ FIELD_BOUND = {
 
 IMPORTS = frozenset({"import_statement", "import_from_statement", "future_import_statement"})
 
+LEAVES = frozenset(
+    {
+        "comment", "integer", "float", "true", "false", "none", "ellipsis", "pass_statement",
+        "break_statement", "continue_statement", "line_continuation",
+    }
+)  # fmt: skip
+"""Nodes with nothing of interest below them."""
+
 WITHOUT_DEFINITIONS = IMPORTS | {
     "expression_statement", "return_statement", "raise_statement", "assert_statement", "delete_statement",
     "comment", "decorator", "parameters", "argument_list", "type", "identifier", "attribute", "subscript",
@@ -207,21 +215,32 @@ class _Walk:
 
     def attribute(self, node: Node) -> bool:
         start, end = node.start_byte, node.end_byte
-        qualifier = OTHER
         dotted = self.data[start:end] if end - start <= QUALIFIER_BYTES else b""
         if DOTTED.fullmatch(dotted):
-            dot = dotted.rindex(b".")
-            qualifier = dotted[:dot].decode("utf-8", "replace")
-            start += dot + 1
-        else:
-            name = node.child_by_field_name("attribute")
-            if name is None:
-                return True
-            start, end = name.start_byte, name.end_byte
+            self._dotted(dotted, start)
+            return False
+        name = node.child_by_field_name("attribute")
+        if name is None:
+            return True
+        start, end = name.start_byte, name.end_byte
         if start < end:
             self._names.add(start)
-            self._uses.append((start, end, qualifier, self._owner(node.start_byte)))
+            self._uses.append((start, end, OTHER, self._owner(node.start_byte)))
         return True
+
+    def _dotted(self, dotted: bytes, start: int) -> None:
+        """The uses in `a.b.c`, without a look at the nodes below it."""
+        scope, add = self._owner(start), self._uses.append
+        dot = dotted.index(b".")
+        if start in self._bound:
+            scope.bound.add(dotted[:dot].decode("utf-8", "replace"))
+        elif start not in self._names:
+            add((start, start + dot, "", scope))
+        while dot >= 0:
+            after = dotted.find(b".", dot + 1)
+            end = after if after >= 0 else len(dotted)
+            add((start + dot + 1, start + end, dotted[:dot].decode("utf-8", "replace"), scope))
+            dot = after
 
     def references(self) -> References:
         """Uses of names, after the walk: only then is it known what each function binds."""
@@ -260,7 +279,8 @@ None: punctuation and keywords, which have no children.
 
 @cache
 def _handlers() -> Handlers:
-    by_type: dict[str, Callable[[_Walk, Node], bool]] = {
+    by_type: dict[str, Callable[[_Walk, Node], bool] | None] = {
+        **dict.fromkeys(LEAVES),
         "identifier": _Walk.identifier,
         "attribute": _Walk.attribute,
         "function_definition": _Walk.definition,
@@ -278,7 +298,8 @@ def _handlers() -> Handlers:
 
 @cache
 def _definition_handlers() -> Handlers:
-    by_type: dict[str, Callable[[_Walk, Node], bool]] = {
+    by_type: dict[str, Callable[[_Walk, Node], bool] | None] = {
+        **dict.fromkeys(LEAVES),
         **dict.fromkeys(WITHOUT_DEFINITIONS, _broken),
         "function_definition": _Walk.definition,
         "class_definition": _Walk.definition,
@@ -287,7 +308,7 @@ def _definition_handlers() -> Handlers:
     return _by_number(by_type)
 
 
-def _by_number(by_type: Mapping[str, Callable[[_Walk, Node], bool]]) -> Handlers:
+def _by_number(by_type: Mapping[str, Callable[[_Walk, Node], bool] | None]) -> Handlers:
     """One type may have several numbers."""
     language = grammar("python")
     handlers: Handlers = {}
