@@ -74,7 +74,6 @@ class Graph:
 
     def _blank(self, index: RepoIndex, modules: Modules) -> None:
         self.index, self._modules = index, modules
-        self._lookup = Lookup((), tables_of({}, self._leads))  # asked for importers while it is being made
         self._symbols: dict[str, Mapping[str, tuple[Symbol, ...]]] = {}
         self._bindings: dict[str, Mapping[str, Target]] = {}
         self._central: tuple[str, ...] | None = None

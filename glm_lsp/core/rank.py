@@ -136,6 +136,12 @@ class _Ranking:
         files = len(self.graph.index.outlines)
         return math.log(1 + files / (1 + self.graph.files_with(name))) / math.log(2 + files)
 
+    def fame(self, target: Target) -> float:
+        """How many files know the name of a definition, as a share of the logarithm of all."""
+        files = len(self.graph.index.outlines)
+        known = self.graph.files_with(target.name.rpartition(".")[2])
+        return min(1.0, math.log(1 + known) / math.log(2 + files))
+
     def part(self) -> _Ranking:
         return _Ranking(self.graph, self.weights)
 
@@ -182,8 +188,8 @@ def rank_for_task(graph: Graph, paths: Sequence[str], task: str) -> tuple[Candid
     for match in _WORD.finditer(task):
         for path in paths:
             target = graph.resolve(path, match[2], match[1].rstrip("."))
-            ranking.add(signals.NEAR, target, 1.0, "named in the task", True)
-        _weigh_equal_name(ranking, match[2], 1.0, "named in the task")
+            ranking.add(signals.NAMED, target, 1.0, "named in the task", True)
+        _weigh_equal_name(ranking, match[2], 1.0, "named in the task", signals.NAMED)
     for path in paths:
         for target, count in graph.uses(path).certain.items():
             ranking.add(signals.SIBLING, target, _share(count), f"used in {path}", True)
@@ -234,8 +240,6 @@ def _weigh_near(ranking: _Ranking, place: Place, around: str) -> None:
             reason = f"{_origin(target, place.path)}, used {_where(above)}"
             ranking.near[target] = ranking.near.get(target, 0.0) + strength
             ranking.add(signals.NEAR, target, strength, reason, certain=True)
-            if 0 <= above <= HEADER_LINES:
-                ranking.add(signals.HEADER, target, 1.0, reason)
         else:
             _weigh_equal_name(ranking, name, strength, f"the same name stands {_where(above)}")
 
@@ -251,11 +255,13 @@ def _types(place: Place) -> dict[str, str]:
     return found
 
 
-def _weigh_equal_name(ranking: _Ranking, name: str, strength: float, reason: str) -> None:
+def _weigh_equal_name(
+    ranking: _Ranking, name: str, strength: float, reason: str, signal: str = signals.EQUAL
+) -> None:
     files = len(ranking.graph.defining(name))
     if files <= MOST_EQUAL and len(name) > 2:
         for target in ranking.graph.named(name):
-            ranking.add(signals.EQUAL, target, strength * ranking.rarity(name) / files, reason)
+            ranking.add(signal, target, strength * ranking.rarity(name) / files, reason)
 
 
 def _weigh_own(ranking: _Ranking, path: str, around: str) -> None:
@@ -275,9 +281,8 @@ def _weigh_members(ranking: _Ranking) -> None:
         if symbol is not None and symbol.kind in OWNERS:
             strength = min(1.0, ranking.near.get(target, 0.5))
             for member in graph.members(target):
-                known = min(1.0, math.log(1 + graph.files_with(member.name.rpartition(".")[2])) / 4)
                 reason = f"member of {target.name}, which is {evidence.reason}"
-                ranking.add(signals.MEMBER, member, strength * (0.3 + 0.7 * known), reason)
+                ranking.add(signals.MEMBER, member, strength * (0.3 + 0.7 * ranking.fame(member)), reason)
 
 
 def _of_file(ranking: _Ranking, path: str) -> Mapping[Target, Evidence]:
@@ -296,6 +301,14 @@ def _of_file(ranking: _Ranking, path: str) -> Mapping[Target, Evidence]:
                 part.add(signals.SIBLING, target, _share(count), "used by its siblings")
         for target, count in uses.hints.items():
             part.add(signals.HINT, target, _share(count), "the only one of a name that its siblings use")
+        for target in {*graph.bindings(path).values(), *uses.certain}:
+            if not target.name:
+                for member in graph.offered(target.path):
+                    part.add(signals.MODULE, member, 0.2 + 0.8 * part.fame(member), "in a module imported here")
+            elif target.path != path:
+                for member in graph.members(target):
+                    reason = f"member of {target.name}, which this file speaks of"
+                    part.add(signals.KIN, member, 0.2 + 0.8 * part.fame(member), reason)
         return part.found
 
     return graph.kept("file", path, weigh) if ranking.weights is WEIGHTS else weigh()
@@ -338,10 +351,10 @@ def _of_walk(ranking: _Ranking, path: str) -> Mapping[Target, Evidence]:
             for qualified, symbols in graph.symbols(other).items():
                 name = symbols[0].name
                 if not name.startswith("_"):
-                    known = math.log(1 + graph.files_with(name)) / math.log(2 + len(graph.index.outlines))
+                    target = Target(other, qualified)
                     share = 0.5 if "." in qualified or symbols[0].kind is SymbolKind.VARIABLE else 1.0
-                    full = (1.0 if other in near else 0.6) * (0.5 * strength + 0.5 * known) * share
-                    part.add(signals.CENTRAL, Target(other, qualified), full, reason)
+                    full = (1.0 if other in near else 0.6) * (0.5 * strength + 0.5 * part.fame(target)) * share
+                    part.add(signals.CENTRAL, target, full, reason)
         return part.found
 
     return graph.kept("walk", path, weigh) if ranking.weights is WEIGHTS else weigh()

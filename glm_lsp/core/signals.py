@@ -11,13 +11,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 NEAR = "near"
-HEADER = "header"
+NAMED = "named"
 EQUAL = "equal"
 IMPORTED = "imported"
 AWAITED = "awaited"
 SIBLING = "sibling"
 HINT = "hint"
 MEMBER = "member"
+KIN = "kin"
+MODULE = "module"
 OWN = "own"
 NAMESAKE = "namesake"
 WALK = "walk"
@@ -32,35 +34,38 @@ WEIGHTS: Mapping[str, float] = {
     NEAR: 4.0,
     # Local evidence: the name stands near the cursor, and imports, scopes, classes or the declared type of its
     # receiver say what it means. Halves within `NEAR_LINES` lines, grows with repeated use.
-    HEADER: 0.5,
-    # The same in the line of the cursor or in the header of the function around it: parameters and bases are
-    # what a body works with.
-    EQUAL: 0.5,
+    NAMED: 6.0,
+    # The words of a task name it; in a completion there is no task.
+    EQUAL: 0.3,
     # The name stands near the cursor and is merely equal: the more files know it, the less it says.
-    IMPORTED: 0.8,
+    IMPORTED: 0.5,
     # The file imports it.
-    AWAITED: 3.0,
+    AWAITED: 4.0,
     # The file imports it and does not use it yet: who imports something is about to use it.
-    SIBLING: 0.8,
+    SIBLING: 0.5,
     # Other functions of the file use it, those of the same class twice as much.
-    HINT: 0.4,
+    HINT: 0.3,
     # Others of the file use a member of that name whose owner is unknown, and the repository has only one.
-    MEMBER: 3.0,
+    MEMBER: 4.0,
     # It is a public member of a class that is needed: what code does with a value is call its methods.
+    KIN: 0.7,
+    # It is a public member of a class that the file imports or its functions use.
+    MODULE: 1.0,
+    # It is defined in a module that the file imports as a whole.
     OWN: 1.0,
     # The file itself defines it, or the class around the cursor.
-    NAMESAKE: 2.0,
+    NAMESAKE: 1.0,
     # Functions of the same name elsewhere use it: overrides and implementations of one interface are alike.
-    WALK: 3.2,
+    WALK: 3.8,
     # Where a random walk with restart at this file ends: over what it imports to those who import that, too,
     # and on to what they use. Centrality, personalised to the place.
-    BESIDE: 0.5,
+    BESIDE: 2.0,
     # Files of the same folder use it.
-    CENTRAL: 2.0,
+    CENTRAL: 1.2,
     # Many files import the file that defines it, and many know its name: a guess where there is no evidence.
-    LIKENESS: 1.7,
+    LIKENESS: 2.0,
     # Its name has words in common with the function being written, its parameters or its file.
-    PAIR: 1.0,
+    PAIR: 0.7,
     # It is defined in the file that this one tests, or used by the one that tests this one.
     RECENT: 0.5,
     # Its file was edited or looked at lately.

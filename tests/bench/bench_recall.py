@@ -108,7 +108,7 @@ def measure(found: Loaded, count: Count, aider: Aider | None, budgets: Sequence[
             for method, rows in packs.items():
                 for budget, (shown, tokens) in zip(budgets, rows, strict=True):
                     key = (method, form, budget)
-                    result.recalls.setdefault(key, []).append(recall(held.needs, shown))
+                    result.recalls.setdefault(key, []).append(recall(held.needs, shown, found.same))
                     result.tokens.setdefault(key, []).append(tokens)
     return result
 
@@ -121,7 +121,7 @@ def ablate(found: Loaded, result: Found, count: Count, most: int) -> None:
             for held in found.held[:most]:
                 at = case(held, found.files[held.path], form)
                 ((shown, _),) = ours(found, at, count, [budget], weights)
-                result.without.setdefault((name, form), []).append(recall(held.needs, shown))
+                result.without.setdefault((name, form), []).append(recall(held.needs, shown, found.same))
 
 
 def _opened(found: Loaded, path: str, chance: random.Random) -> list[str]:

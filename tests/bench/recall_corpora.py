@@ -16,7 +16,7 @@ from glm_lsp.core.syntax import language_of
 from tests.bench.corpora import NPM, PYPI, fetch
 from tests.bench.edits import cache
 from tests.bench.recall_peers import Count
-from tests.bench.recall_places import index_of
+from tests.bench.recall_places import index_of, overloads
 from tests.bench.recall_truth import Held, places
 
 LARGE_SKELETON = 50_000
@@ -91,6 +91,7 @@ class Loaded:
     graph: Graph
     held: list[Held]
     skeleton_tokens: int
+    same: dict[tuple[str, int], frozenset[int]]
 
     @property
     def large(self) -> bool:
@@ -109,7 +110,7 @@ def loaded(package: Package, root: Path, most: int, count: Count) -> Loaded:
     symbols = (s for outline in graph.index.outlines.values() for s in outline.symbols)
     skeleton = sum(count(pack.signature_lines(s) + "\n") for s in symbols)
     held = places(package.key, package.language, root, files, most)
-    return Loaded(package, root, files, graph, held, skeleton)
+    return Loaded(package, root, files, graph, held, skeleton, overloads(graph, files))
 
 
 def _files(root: Path) -> Iterator[tuple[str, bytes]]:

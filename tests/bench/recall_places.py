@@ -15,7 +15,7 @@ from glm_lsp.core import layout, pack
 from glm_lsp.core.graph import Graph, Target
 from glm_lsp.core.rank import Place
 from glm_lsp.core.syntax import language_of, outline
-from glm_lsp.core.values import Block, RepoIndex, Span
+from glm_lsp.core.values import Block, RepoIndex, Span, Symbol
 from tests.bench.recall_peers import Shown
 from tests.bench.recall_truth import Held, Need
 
@@ -119,9 +119,30 @@ def _bound(statement: str, language: str) -> frozenset[str]:
     return frozenset(part for part in parts if part)
 
 
-def recall(needs: Sequence[Need], shown: Shown) -> float:
-    """The share of the needed definitions whose line a pack shows."""
-    return sum(need.line in shown.get(need.path, ()) for need in needs) / len(needs)
+def recall(needs: Sequence[Need], shown: Shown, same: Mapping[tuple[str, int], frozenset[int]]) -> float:
+    """The share of the needed definitions that a pack shows. `same`: see `overloads`."""
+    found = 0
+    for need in needs:
+        lines = same.get((need.path, need.line), frozenset({need.line}))
+        found += not lines.isdisjoint(shown.get(need.path, ()))
+    return found / len(needs)
+
+
+def overloads(graph: Graph, files: Mapping[str, bytes]) -> dict[tuple[str, int], frozenset[int]]:
+    """For a definition that has several of its name (overloads, a property's getter and setter) the lines of
+    all: who sees one knows it. The same for every method that is measured."""
+    found: dict[tuple[str, int], frozenset[int]] = {}
+    for path, data in files.items():
+        for symbols in graph.symbols(path).values():
+            if len(symbols) > 1:
+                lines = frozenset(name_line(symbol, data) for symbol in symbols)
+                found.update({(path, line): lines for line in lines})
+    return found
+
+
+def name_line(symbol: Symbol, data: bytes) -> int:
+    """The line on which the name of a definition stands."""
+    return symbol.start_line + data.count(b"\n", symbol.span.start, symbol.name_span.start)
 
 
 def shown_by(blocks: Sequence[Block], graph: Graph, files: Mapping[str, bytes]) -> Shown:
@@ -134,8 +155,7 @@ def shown_by(blocks: Sequence[Block], graph: Graph, files: Mapping[str, bytes]) 
             continue
         for name in block.symbols:
             if symbol := graph.symbol(Target(block.path, name)):
-                between = files[block.path].count(b"\n", symbol.span.start, symbol.name_span.start)
-                lines.add(symbol.start_line + between)
+                lines.add(name_line(symbol, files[block.path]))
     return shown
 
 
