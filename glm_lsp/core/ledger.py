@@ -104,6 +104,8 @@ class Ledger:
     """The files of the head's bodies as they were told there; none where that is not known."""
     superseded: int = 0
     """Tokens of lines told that a later entry of the log removes."""
+    log_most: int = 0
+    """Tokens that the log may take, where that is set."""
     requests: int = 0
     """How many this epoch has served."""
 
@@ -122,7 +124,7 @@ class Ledger:
     @property
     def log_room(self) -> int:
         """Tokens that the log may still take in this epoch; negative: it is over."""
-        return log_share(self.budget_tokens) - self.log_tokens
+        return (self.log_most or log_share(self.budget_tokens)) - self.log_tokens
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -180,6 +182,7 @@ def folded(ledger: Ledger, epoch: int) -> Ledger | None:
         outlined=outlined,
         shown=with_blocks({}, ledger.head_blocks),
         base=ledger.base,
+        log_most=ledger.log_most,
     )
 
 

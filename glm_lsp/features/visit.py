@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from glm_lsp.core import layout, lean, pack
+from glm_lsp.core import layout, lean, pack, shares
 from glm_lsp.core import ledger as ledgers
 from glm_lsp.core.errors import BudgetError
 from glm_lsp.core.generation import Segment
@@ -18,20 +18,12 @@ from glm_lsp.core.shown import covers, missing
 from glm_lsp.core.snapshot import Snapshot
 from glm_lsp.core.told import Told
 from glm_lsp.core.values import Block, BlockKind, Document, Dropped, Refusal, RefusalKind, Span, SymbolKind
-from glm_lsp.features import prompts
+from glm_lsp.features import head, prompts
 
 if TYPE_CHECKING:
     from glm_lsp.features.session import Session
 
 _BLOCKS = frozenset(SymbolKind) - {SymbolKind.VARIABLE}
-SNAPSHOT_SHARE = 0.5
-"""Of a lean budget's head: what files that are worked on may take."""
-MOST_CHARS_A_TOKEN = 8
-"""Longer texts need not be counted to be too long."""
-HEADER_TOKENS = 64
-MOST_FILLING = 40
-BODY_SHARE = 0.4
-"""Of the head: what bodies may take. Signatures show ten times more definitions per token: the rest."""
 FOLDED_SHARE = 0.4
 """Of the log's share: what a log that is written anew may take, else the head is chosen anew too."""
 LINES_TYPED = 12
@@ -108,6 +100,8 @@ class Visit:
         self.starts = sorted({s.start_line for s in self.symbols})
         self.lean = budget >= ledgers.LEAN_TOKENS
         """Whether the trunk tells files, and the tail little."""
+        share = snapshot.settings.number("context.log_share")
+        self.log_share = int(budget * share) if share else ledgers.log_share(budget)
 
     async def begin(self, epoch: int) -> Ledger:
         """A new epoch around this place."""
@@ -117,23 +111,28 @@ class Visit:
                 f"A prompt budget of {self.budget} tokens is too small: the system text has {self.fixed}; "
                 f"{remedy}."
             )
+        if said := shares.objection(self.snapshot.settings, self.budget, self.fixed):
+            raise BudgetError(said)
         graph, count = await self.session.graph(self.snapshot), self.count
         empty = ledgers.begin(epoch, self.budget, self.system, blocks=(), files={}, count=count)
         placed = empty if self.lean else self._placed(empty)
         candidates = await asyncio.to_thread(self._ranked, graph, placed)
-        room = self.budget - self.fixed - ledgers.log_share(self.budget) - self.tail_room()
-        texts = await self._whole_files(room) if self.lean and not self.wanted else ()
+        room = self.budget - self.fixed - self.log_share - self.tail_room()
+        texts = await head.snapshots(self, room) if self.lean and not self.wanted else ()
         room -= sum(block.tokens for block, _ in texts)
+        body_share = self.snapshot.settings.number("context.body_share")
         told = {block.path for block, _ in texts}
         candidates = tuple(c for c in candidates if c.path not in told)
         wanted = [c for c in candidates if c.certain and self._has_body(c)][:MOST_BODIES]
-        files = await self._files(c.path for c in wanted)
-        bodies = await asyncio.to_thread(pack.bodies, wanted, files, count, int(room * BODY_SHARE))
+        files = await self.files(c.path for c in wanted)
+        bodies = await asyncio.to_thread(pack.bodies, wanted, files, count, int(room * body_share))
         files |= {block.path: lines for block, lines in texts}
         shown = {(b.path, name) for b in bodies.blocks for name in b.symbols}
         rest = [c for c in candidates if (c.path, c.symbol.qualified) not in shown]
         outline = await asyncio.to_thread(pack.outline, graph, rest, count, room - bodies.tokens)
-        more = await self._filling(candidates, room - bodies.tokens - outline.tokens) if self.lean else ()
+        more = (
+            await head.fillings(self, candidates, room - bodies.tokens - outline.tokens) if self.lean else ()
+        )
         files |= {block.path: lines for block, lines in more}
         whole = {block.path for block, _ in more}
         outlines = tuple(b for b in outline.blocks if b.path not in whole)
@@ -148,86 +147,9 @@ class Visit:
             count=count,
             dropped=(*self.dropped, *bodies.dropped, *outline.dropped),
         )
-        begun = replace(begun, window=placed.window, outlined=outlined)
+        begun = replace(begun, window=placed.window, outlined=outlined, log_most=self.log_share)
         begun = ledgers.follow(begun, self.document.path, self.lines)
         return self._placed(begun) if self.lean and self.fits is not None else begun
-
-    async def _whole_files(self, room: int) -> tuple[tuple[Block, tuple[str, ...]], ...]:
-        """The epoch snapshot: what is open and was edited lately, this file last, and their lines.
-
-        Each whole, but this one, of which what is around the cursor, where it does not fit.
-        """
-        room = int(room * SNAPSHOT_SHARE) - self.count(layout.SOURCE_TITLE)
-        opened = [p for p in self.snapshot.documents if p not in self.session.recent]
-        found: list[tuple[Block, tuple[str, ...]]] = []
-        for path in dict.fromkeys((self.document.path, *reversed(self.session.recent), *opened)):
-            lines = self.lines if path == self.document.path else (await self._files([path])).get(path, ())
-            first, end = 0, len(lines) - (not lines[-1]) if lines else 0
-            if len("\n".join(lines)) > MOST_CHARS_A_TOKEN * room:
-                if path != self.document.path:
-                    continue
-                first, end = self._near(lines, end, room)
-            if first >= end:
-                continue
-            block = self._told(path, lines, first, end)
-            if block.tokens > room and path == self.document.path:
-                block = self._told(path, lines, *self._near(lines, end, room))
-            if block.tokens <= room:
-                room -= block.tokens
-                found.append((block, lines))
-        return tuple(reversed(found))
-
-    async def _filling(
-        self, candidates: Sequence[Candidate], room: int
-    ) -> tuple[tuple[Block, tuple[str, ...]], ...]:
-        """Whole files for the room that nothing else has taken: those that define most of what is needed."""
-        room -= self.count(layout.SOURCE_TITLE)
-        scores: dict[str, float] = {}
-        for candidate in candidates:
-            if candidate.path != self.document.path:
-                scores[candidate.path] = scores.get(candidate.path, 0.0) + candidate.score
-        found: list[tuple[Block, tuple[str, ...]]] = []
-        for path in sorted(scores, key=lambda p: (-scores[p], p))[:MOST_FILLING]:
-            lines = (await self._files([path])).get(path, ())
-            end = len(lines) - (not lines[-1]) if lines else 0
-            if not end or len("\n".join(lines)) > MOST_CHARS_A_TOKEN * room:
-                continue
-            block = replace(self._told(path, lines, 0, end), reason="much of it is used here")
-            if block.tokens <= room:
-                room -= block.tokens
-                found.append((block, lines))
-        return tuple(reversed(found))
-
-    def _near(self, lines: tuple[str, ...], end: int, room: int) -> tuple[int, int]:
-        """The lines around the cursor, twice as many before as after it, that have at most `room` tokens."""
-
-        def stretch(lines_after: int) -> tuple[int, int]:
-            return max(0, self.cursor_line - 2 * lines_after), min(end, self.cursor_line + lines_after)
-
-        def fits(lines_after: int) -> bool:
-            first, last = stretch(lines_after)
-            text = "\n".join(lines[first:last])
-            return len(text) <= MOST_CHARS_A_TOKEN * room and self.count(text) + HEADER_TOKENS <= room
-
-        return stretch(max(0, pack.most_that_fits(end, fits)))
-
-    def _told(self, path: str, lines: tuple[str, ...], first: int, end: int) -> Block:
-        """A stretch of a file as source, with the definitions that begin in it."""
-        text = layout.source_block(path, first, end - 1, "\n".join(lines[first:end]))
-        outline = self.snapshot.index.outlines.get(path)
-        known = outline.symbols if outline else ()
-        names = tuple(dict.fromkeys(s.qualified for s in known if first <= s.start_line < end))
-        return Block(
-            kind=BlockKind.BODY,
-            path=path,
-            span=Span(0, 0),
-            text=text,
-            tokens=self.count(text),
-            start_line=first,
-            end_line=end - 1,
-            symbols=names,
-            reason="around the cursor" if path == self.document.path else "edited or open",
-        )
 
     async def take_over(self, told: Told, epoch: int) -> Ledger | None:
         """Another client's epoch, moved on to this place; None where it may not or had better not be.
@@ -238,8 +160,9 @@ class Visit:
         chosen for another place costs a little, and reading a new one as much as the whole prompt.
         """
         ledger = await asyncio.to_thread(told.ledger, epoch, self.budget, self.system, self.count)
+        ledger = replace(ledger, log_most=self.log_share)
         tokens = ledger.head_tokens + self.session.overhead()
-        if tokens + ledgers.log_share(self.budget) + self.tail_room() > self.budget:
+        if tokens + self.log_share + self.tail_room() > self.budget:
             return None
         for path in told.paths:
             if path != self.document.path:
@@ -261,7 +184,7 @@ class Visit:
         """The epoch's head with a new log; None where that is not known, or would fill half of its share."""
         kept = ledgers.folded(ledger, epoch)
         new = await self.advance(kept) if kept and self.lean else None
-        return new if new and new.log_tokens <= FOLDED_SHARE * ledgers.log_share(self.budget) else None
+        return new if new and new.log_tokens <= FOLDED_SHARE * self.log_share else None
 
     async def advance(self, ledger: Ledger) -> Ledger | None:
         """The ledger moved on to this request; None where what it shows may no longer be sent."""
@@ -299,7 +222,7 @@ class Visit:
         None where somebody works in another file than before (`elsewhere`) and the log has no room for the
         signatures that are missing there: a new epoch serves that place better.
         """
-        share = ledgers.log_share(ledger.budget_tokens)
+        share = self.log_share
         graph = await self.session.graph(self.snapshot)
         wanted = [c for c in self._needed(graph, ledger) if not self._in_window(c, ledger)]
         missing = [c for c in wanted[:MOST_NEEDED] if not self._told_of(c, ledger)]
@@ -328,8 +251,8 @@ class Visit:
         return await self._with_bodies(ledger, missing[:MOST_LATE_BODIES])
 
     async def _with_bodies(self, ledger: Ledger, wanted: Sequence[Candidate]) -> Ledger:
-        share = ledgers.log_share(ledger.budget_tokens)
-        files = await self._files(c.path for c in wanted)
+        share = self.log_share
+        files = await self.files(c.path for c in wanted)
         for candidate in wanted:
             lines = files.get(candidate.path)
             if lines is None or ledger.tracked.get(candidate.path, lines) != lines:
@@ -372,14 +295,15 @@ class Visit:
             document=self.document,
             epoch=ledger.epoch,
             window_start=window.start_line if window else 0,
-            suffix_lines=len(window.after) - 1 if window and window.after else layout.SUFFIX_LINES,
+            suffix_lines=max(1, len(window.after) - 1) if window and window.after else layout.SUFFIX_LINES,
             place=window.at if window else "",
         )
 
     def tail_room(self) -> int:
         """Tokens kept free for the tail through an epoch."""
-        left = self.budget - self.fixed - ledgers.log_share(self.budget)
-        return min(ledgers.tail_share(self.budget), left)
+        left = self.budget - self.fixed - self.log_share
+        share = self.snapshot.settings.number("context.tail_share")
+        return min(int(self.budget * share) if share else ledgers.tail_share(self.budget), left)
 
     def _settled(self, ledger: Ledger) -> Ledger:
         """The window for this place; where somebody goes to and fro, the trunk is told what is around it."""
@@ -393,9 +317,9 @@ class Visit:
         if stretch is None:
             return placed
         block = replace(
-            self._told(path, ledger.tracked[path], stretch[0], stretch[1] + 1), kind=BlockKind.LOG
+            head.told(self, path, ledger.tracked[path], stretch[0], stretch[1] + 1), kind=BlockKind.LOG
         )
-        if block.tokens > LATE_BODY_SHARE * ledgers.log_share(self.budget):
+        if block.tokens > LATE_BODY_SHARE * self.log_share:
             return placed
         return self._placed(ledgers.with_log(ledger, [block], self.count))
 
@@ -462,7 +386,7 @@ class Visit:
         outline = self.snapshot.index.outlines.get(path)
         return outline.digest if outline else ""
 
-    async def _files(self, paths: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    async def files(self, paths: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """The lines of files that may be shown and are as the index knows them; the others are reported."""
         files: dict[str, tuple[str, ...]] = {}
         for path in dict.fromkeys(paths):
