@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from glm_lsp.core.edits import changed
 from glm_lsp.core.paths import objection
 from glm_lsp.core.secrets import MARKER
-from glm_lsp.core.syntax import errors, outline, supported
+from glm_lsp.core.syntax import checked, outline, supported
 from glm_lsp.core.values import (
     Change,
     Document,
@@ -122,10 +122,11 @@ def check(document: Document, change: Change, task: str = "") -> Verdict:
         reason = _shrunk(document, after)
     if not reason and supported(document.language):
         reason = _broken(document, after)
+    if reason:
+        return Verdict(Refusal(path, RefusalKind.VERIFY, reason))
     before_outline = outline(path, document.data, document.language)
     after_outline = outline(path, after.data, after.language)
-    if not reason:
-        reason = _gutted(document, after, before_outline, after_outline)
+    reason = _gutted(document, after, before_outline, after_outline)
     if not reason and not may_remove:
         reason = _lost(before_outline, after_outline)
     if reason:
@@ -187,7 +188,10 @@ def _shrunk(before: Document, after: Document) -> str:
 
 
 def _broken(before: Document, after: Document) -> str:
-    was, now = errors(before.data, before.language), errors(after.data, after.language)
+    was, now = (checked(d.data, d.language) for d in (before, after))
+    if was is None or now is None:
+        when = "before" if was is None else "after"
+        return f"The file {when} the edit takes the parser too long, so nobody can tell whether it is sound."
     line = 0
     if len(now) > len(was) or sum(map(len, now)) > sum(map(len, was)):
         at = next((span for span in now if span not in was), now[0])

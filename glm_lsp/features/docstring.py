@@ -20,7 +20,7 @@ from glm_lsp.core.errors import BudgetError
 from glm_lsp.core.generation import Work
 from glm_lsp.core.layout import docstring_tail
 from glm_lsp.core.snapshot import Snapshot
-from glm_lsp.core.syntax import parse, walk
+from glm_lsp.core.syntax import soon, walk
 from glm_lsp.core.values import (
     Change,
     Document,
@@ -90,7 +90,7 @@ def gaps(document: Document) -> tuple[Gap, ...]:
 
     Overloads and property setters do not count: their documentation stands elsewhere.
     """
-    tree = None if document.path.endswith(".pyi") else parse(document.data, document.language)
+    tree = None if document.path.endswith(".pyi") else soon(document.data, document.language)
     if tree is None or document.language != "python":
         return ()
     style = _Style.of(document.data, tree.root_node)
@@ -259,7 +259,7 @@ def same_but_docstrings(before: bytes, after: bytes, edits: Sequence[TextEdit], 
     """Whether `after` is `before` with `edits`, and its tree differs by one docstring per edit only."""
     if apply_edits(before, edits) != after:
         return False
-    old, new = parse(before, language), parse(after, language)
+    old, new = soon(before, language), soon(after, language)
     if old is None or new is None:
         return False
     inserted: set[int] = set()

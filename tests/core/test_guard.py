@@ -70,6 +70,14 @@ def test_old_syntax_errors_are_not_the_edits_fault() -> None:
     check("return w * h", "return h * (w", source=broken, refused="syntax error")
 
 
+def test_an_edit_that_the_parser_chokes_on_is_refused_and_not_waited_for() -> None:
+    bomb = "const a=()=>{" * 4000
+    check(
+        "int a;", bomb, source="int a;\n", path="a.c", language="c", refused="after the edit takes the parser"
+    )
+    check("// x", "// y", source=f"// x\n{bomb}", path="a.c", language="c", refused="before the edit takes")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "lost"),
     [

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from glm_lsp.core.syntax import (
     Halted,
     block_end,
+    checked,
     definitions,
     errors,
     language_of,
@@ -22,7 +23,8 @@ from glm_lsp.core.syntax import (
     supported,
 )
 from glm_lsp.core.syntax.languages import ROWS
-from glm_lsp.core.values import Export, FileOutline, Import, Reference, Symbol
+from glm_lsp.core.syntax.outline import TOO_SLOW
+from glm_lsp.core.values import Export, FileOutline, Import, Reference, Span, Symbol
 from glm_lsp.workspace.encoding import pack, unpack
 
 FOLDER = Path(__file__).parents[1] / "golden" / "syntax"
@@ -221,3 +223,12 @@ def test_languages_by_name() -> None:
 
 def test_listing_definitions_gives_up_on_a_text_that_the_parser_chokes_on() -> None:
     assert definitions(b"const a=()=>{" * 2000, "c") == ()
+
+
+def test_looking_for_errors_gives_up_on_such_a_text_and_says_so() -> None:
+    bomb = b"const a=()=>{" * 4000
+    assert checked(bomb, "c") is None
+    assert errors(bomb, "c") == (Span(0, len(bomb)),)
+    assert outline("a.c", bomb, "c").error == TOO_SLOW
+    assert checked(b"int a;\n", "c") == ()
+    assert checked(b"anything", "") == ()

@@ -113,3 +113,9 @@ def test_any_text_is_survived(before: str, after: str, answer: str) -> None:
     assert offer == offer.rstrip()
     assert answer.strip() or not offer
     assert trim(answer, Gap(before, after, "python")) == offer
+
+
+def test_an_answer_that_the_parser_chokes_on_is_not_waited_for() -> None:
+    gap = Gap("int a;\n", "\n", "c")
+    bomb = "int b;\n" + "const a=()=>{" * 4000
+    assert trim(bomb, gap) in ("int b;", "")

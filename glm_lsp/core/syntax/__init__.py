@@ -14,13 +14,14 @@ from glm_lsp.core.syntax.outline import (
     enclosing_definition,
     outline,
 )
-from glm_lsp.core.syntax.trees import Halted, chain, edited, errors, parse, reparse, walk
+from glm_lsp.core.syntax.trees import Halted, chain, checked, edited, errors, parse, reparse, soon, walk
 
 __all__ = [
     "NO_GRAMMAR",
     "Halted",
     "block_end",
     "chain",
+    "checked",
     "definitions",
     "definitions_at",
     "docstring_span",
@@ -32,6 +33,7 @@ __all__ = [
     "parse",
     "recipe",
     "reparse",
+    "soon",
     "supported",
     "walk",
 ]

@@ -10,11 +10,12 @@ from glm_lsp.core import text
 from glm_lsp.core.imports.config import project_facts
 from glm_lsp.core.syntax import python, reader
 from glm_lsp.core.syntax.languages import row
-from glm_lsp.core.syntax.trees import Halted, chain, parse, patience
+from glm_lsp.core.syntax.trees import chain, parse, soon
 from glm_lsp.core.syntax.uses import uses
 from glm_lsp.core.values import FileOutline, Span, Symbol, SymbolKind
 
 NO_GRAMMAR = "no grammar for this language"
+TOO_SLOW = "takes the parser too long"
 
 
 def outline(
@@ -27,13 +28,16 @@ def outline(
 ) -> FileOutline:
     """What the index knows about one file. Never raises on any bytes, except `Halted` when `halt` says so.
 
+    Without a `halt` a text that takes the parser many times as long as others gets an outline with an error.
     `tree` must be a tree of exactly `data`. Without a grammar the names that occur are known, besides size
     and number of lines, and what a project's configuration says.
     """
     digest, size, lines = text.digest(data), len(data), _lines(data)
     known = row(language)
     if tree is None:
-        tree = parse(data, language, halt=halt)
+        tree = parse(data, language, halt=halt) if halt is not None else soon(data, language)
+    if tree is None and known.package:
+        return FileOutline(path, digest, language, size_bytes=size, lines=lines, error=TOO_SLOW)
     if tree is None:
         return FileOutline(
             path=path,
@@ -64,10 +68,7 @@ def definitions(data: bytes, language: str, *, tree: Tree | None = None) -> tupl
     """The classes and functions of an outline alone, at a fraction of its cost; none without a grammar, nor
     for a text that takes the parser many times as long as others.
     """
-    try:
-        tree = tree or parse(data, language, halt=patience(len(data)))
-    except Halted:
-        return ()
+    tree = tree or soon(data, language)
     if tree is None:
         return ()
     return (
@@ -97,7 +98,7 @@ def docstring_span(data: bytes, language: str, block: Span, *, tree: Tree | None
 
     The module's own: give the span of the whole file.
     """
-    tree = tree or parse(data, language)
+    tree = tree or soon(data, language)
     if tree is None or row(language).documents != "string":
         return None
     root = tree.root_node
@@ -115,7 +116,7 @@ def block_end(data: bytes, language: str, offset: int, *, tree: Tree | None = No
     On a line that is blank up to the offset its indentation decides, as it does for the next statement typed.
     Without a grammar the block ends where the indentation first falls below that of the line.
     """
-    tree = tree or parse(data, language)
+    tree = tree or soon(data, language)
     known = row(language)
     start = data.rfind(b"\n", 0, offset) + 1
     before = data[start:offset]

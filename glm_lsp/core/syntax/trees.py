@@ -150,9 +150,19 @@ def chain(tree: Tree, offset: int) -> list[Node]:
 def errors(data: bytes, language: str, tree: Tree | None = None) -> tuple[Span, ...]:
     """Where the text is not of its language: ERROR nodes, outermost only, and the places of MISSING ones.
 
-    Empty without a grammar: ask `supported` first.
+    Empty without a grammar: ask `supported` first. A text that `checked` knows nothing about is one error.
     """
-    tree = tree or parse(data, language)
+    found = checked(data, language, tree)
+    return found if found is not None else (Span(0, len(data)),)
+
+
+def checked(data: bytes, language: str, tree: Tree | None = None) -> tuple[Span, ...] | None:
+    """Like `errors`; None for a text that takes the parser many times as long as others, so that nobody
+    waits for it: some texts of 50 KB would take it minutes."""
+    try:
+        tree = tree or parse(data, language, halt=patience(len(data)))
+    except Halted:
+        return None
     if tree is None:
         return ()
     return tuple(
@@ -160,3 +170,11 @@ def errors(data: bytes, language: str, tree: Tree | None = None) -> tuple[Span, 
         for node in walk(tree.root_node, lambda n: n.has_error and not n.is_error)
         if node.is_error or node.is_missing
     )
+
+
+def soon(data: bytes, language: str) -> Tree | None:
+    """The syntax tree; None without a grammar, and for a text that takes the parser too long."""
+    try:
+        return parse(data, language, halt=patience(len(data)))
+    except Halted:
+        return None
