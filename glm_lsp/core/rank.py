@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import posixpath
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -260,8 +260,9 @@ def _weigh_equal_name(
 ) -> None:
     files = len(ranking.graph.defining(name))
     if files <= MOST_EQUAL and len(name) > 2:
+        told = 1.0 if signal == signals.NAMED else ranking.rarity(name)
         for target in ranking.graph.named(name):
-            ranking.add(signal, target, strength * ranking.rarity(name) / files, reason)
+            ranking.add(signal, target, strength * told / files, reason)
 
 
 def _weigh_own(ranking: _Ranking, path: str, around: str) -> None:

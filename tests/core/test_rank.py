@@ -123,7 +123,7 @@ def test_a_cold_place_gets_what_most_files_import() -> None:
     users = {f"u{n}.py": "from shop.price import total\n" for n in range(5)}
     found = ranked("▮", "empty.py", **users)
     assert next(iter(found)) == "src/shop/price.py:total"
-    assert found["src/shop/price.py:total"].reason == "in a file that 6 files import"
+    assert "imported by 5 files" in found["src/shop/price.py:total"].reason
 
 
 def test_what_was_prepared_changes_no_answer() -> None:
