@@ -36,20 +36,21 @@ def discover(root: Path, ignore: Ignore) -> Listing:
     """List the files below `root`. Blocks: call it in a thread."""
     listed = git.files(root)
     skipped: list[Skipped] = []
-    names = _walk(root, ignore, skipped) if listed is None else iter(listed)
+    names = walk(root, ignore, skipped) if listed is None else iter(listed)
     paths: list[str] = []
     for raw in names:
         if len(paths) >= MAX_FILES:
             skipped.append(Skipped(".", f"has more than {MAX_FILES:,} files; index a smaller directory"))
             break
         try:
-            paths.append(_accept(raw, ignore))
+            paths.append(accept(raw, ignore))
         except Unreadable as unreadable:
             skipped.append(Skipped(raw.decode("utf-8", "backslashreplace"), unreadable.reason))
     return Listing(tuple(sorted(paths)), tuple(sorted(skipped, key=lambda s: s.path)), listed is not None)
 
 
-def _accept(raw: bytes, ignore: Ignore) -> str:
+def accept(raw: bytes, ignore: Ignore) -> str:
+    """The path of a file that is worth reading, by its name. Raises Unreadable."""
     try:
         path = raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -64,9 +65,9 @@ def _accept(raw: bytes, ignore: Ignore) -> str:
     return path
 
 
-def _walk(root: Path, ignore: Ignore, skipped: list[Skipped]) -> Iterator[bytes]:
-    """Regular files below `root` that are not ignored, without following links."""
-    pending = [""]
+def walk(root: Path, ignore: Ignore, skipped: list[Skipped], below: str = "") -> Iterator[bytes]:
+    """Regular files of `root`, below a directory there, that are not ignored, without following links."""
+    pending = [below]
     while pending:
         directory = pending.pop()
         try:

@@ -41,12 +41,14 @@ def run(root: Path, *arguments: str, data: bytes | None = None) -> bytes | None:
     return done.stdout if done.returncode == 0 else None
 
 
-def files(root: Path) -> list[bytes] | None:
+def files(root: Path, below: Sequence[str] = ()) -> list[bytes] | None:
     """Tracked files and untracked ones that are not ignored, relative to `root`; None outside a work tree.
 
-    A root that its work tree ignores counts as outside: there git has nothing to say.
+    With `below` only these files, and the files of these directories. A root that its work tree ignores
+    counts as outside: there git has nothing to say.
     """
-    listed = run(root, "ls-files", "-co", "--exclude-standard", "-z")
+    only = ("--", *(f":(literal){path}" for path in below)) if below else ()
+    listed = run(root, "ls-files", "-co", "--exclude-standard", "-z", *only)
     if listed is None or (not listed and run(root, "check-ignore", "-q", ".") is not None):
         return None
     return sorted({path for path in listed.split(b"\0") if path})

@@ -14,7 +14,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 
-from glm_lsp.core.lazy import Outlines
+from glm_lsp.core.lazy import LazyOutline, Outlines
 from glm_lsp.core.syntax.languages import OUTLINE_VERSION, ROWS
 from glm_lsp.core.values import FileOutline
 from glm_lsp.workspace import encoding
@@ -83,7 +83,13 @@ class Known:
         if self._stamp is not None and (not again or stamp == self._stamp):
             return
         self._stamp = stamp
+        before = self._state.outlines
         self._state = state = self._manifest.load()
+        for table in (state.base, state.outlines):
+            for path, outline in table.items():
+                old = before.get(path)
+                if old is not None and (old.digest, old.error) == (outline.digest, outline.error):
+                    table[path] = old  # who holds it need not look again
         self._base = state.base
         self._names = Names(self._manifest.tables_path, state.binding) if state.binding else None
         now = Clock.now()
@@ -93,19 +99,17 @@ class Known:
         } | state.in_delta
         self._unsaved = False
 
-    def outlines(self, paths: Collection[str] | None = None) -> Outlines:
-        """The outlines of files on disk; of `paths` only, if given, which then are all that there is."""
-        state = self._state
-        if paths is not None:
-            there = paths if isinstance(paths, set | frozenset) else frozenset(paths)
-            self._drop([p for p in (*state.outlines, *state.left) if p not in there])
-        made = Outlines(self._base, self._names)
-        over = {
-            path: state.outlines.get(path)
-            for path in {**self._base, **state.outlines}
-            if self._base.get(path) is not state.outlines.get(path)
-        }
+    def outlines(self) -> Outlines:
+        """The outlines of the files on disk."""
+        base, now = self._base, self._state.outlines
+        over = {p: now.get(p) for p in {**base, **now} if base.get(p) is not now.get(p)}
+        made = Outlines(base, self._names)
         return made.changed({path: over[path] for path in sorted(over)}) if over else made
+
+    def keep_only(self, paths: Collection[str]) -> None:
+        """There are no other files."""
+        there = frozenset(paths)
+        self._drop([p for p in (*self._state.outlines, *self._state.left) if p not in there])
 
     def check(self, paths: Iterable[str]) -> Plan:
         """Compare files with what is known of them: by `stat`, then by their text."""
@@ -228,20 +232,16 @@ class Known:
 
     def damaged(self) -> list[str]:
         """Files whose records turned out to be damaged: forgotten, to be outlined again."""
-        packs = [
-            p for p in (self._state.records, self._state.delta, self._spool) if p is not None and p.damaged
-        ]
-        if not packs:
-            return []
+        bad = {id(pack): pack.damaged for pack in self._packs if pack is not None and pack.damaged}
         found = [
             path
             for path, outline in self._state.outlines.items()
-            if getattr(outline, "records", None) in packs
-            and getattr(outline, "row", -1) in getattr(outline, "records").damaged  # noqa: B009
+            if isinstance(outline, LazyOutline) and outline.row in bad.get(id(outline.records), ())
         ]
         self.drop(found)
-        for pack in packs:
-            pack.damaged = set()
+        for pack in self._packs:
+            if pack is not None:
+                pack.damaged = set()
         self._manifest.distrust()
         self._stamp = None if self._stamp is None else self._manifest.stamp()
         self._state.binding = ""
@@ -271,6 +271,20 @@ class Known:
             self._trusted = True
         self._stamp = self._manifest.stamp()
         self._unsaved = False
+
+    @property
+    def suspect(self) -> bool:
+        """Whether a record turned out to be damaged."""
+        return any(pack is not None and pack.damaged for pack in self._packs)
+
+    @property
+    def _packs(self) -> tuple[Records | None, ...]:
+        return self._state.records, self._state.delta, self._spool
+
+    def close(self) -> None:
+        """Keep what has changed since it was saved last."""
+        if self._stamp is not None:
+            self.save()
 
     def take_turn(self) -> bool:
         """Be the one process that indexes this repository; False while another one does."""

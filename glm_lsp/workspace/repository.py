@@ -8,30 +8,38 @@ index keeps the outline of the older text (its digest tells).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import logging
 import os
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Collection, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 
 from tree_sitter import Tree
 
-from glm_lsp.core.errors import ConflictError, UsageError
+from glm_lsp.core.errors import NOTICES, ConflictError, GlmError, UsageError
+from glm_lsp.core.lazy import Outlines, differing
 from glm_lsp.core.secrets import SETTING as ALLOWED
 from glm_lsp.core.secrets import attributed, masked
 from glm_lsp.core.settings import Settings
 from glm_lsp.core.snapshot import Snapshot
-from glm_lsp.core.syntax import NO_GRAMMAR, Halted, outline, parse, reparse
+from glm_lsp.core.syntax import Halted, outline, parse, reparse
 from glm_lsp.core.values import Document, FileOutline, Refusal, RefusalKind, RepoIndex
 from glm_lsp.disk.store import default_directory
 from glm_lsp.workspace import git
-from glm_lsp.workspace.discovery import Listing, Skipped, discover
+from glm_lsp.workspace.discovery import Listing, discover
 from glm_lsp.workspace.files import Unreadable, check_name, is_relative, load, refusal
-from glm_lsp.workspace.held import Held
 from glm_lsp.workspace.ignore import Ignore
-from glm_lsp.workspace.indexer import Indexer
+from glm_lsp.workspace.known import Known
+from glm_lsp.workspace.look import RULES, Look
 from glm_lsp.workspace.outliner import Job
+from glm_lsp.workspace.run import IndexReport, Progress, Run
+
+__all__ = ["IndexReport", "Repository"]
+
+_notices = logging.getLogger(NOTICES)
 
 INLINE_BYTES = 4_096
 """A document up to this size is outlined at once, which takes a millisecond; a larger one in a thread."""
@@ -40,20 +48,8 @@ THREAD_S = 5.0
 FILE_CPU_S = 10.0
 MEMORY_BYTES = 3 << 30
 MOST_WORKERS = 4
-FREEZE_SYMBOLS = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class IndexReport:
-    """What an index run found. `bytes` and `seconds` are of this run; `skipped` is sorted by path."""
-
-    files: int
-    symbols: int
-    references: int
-    bytes: int
-    seconds: float
-    skipped: tuple[Skipped, ...]
-    held_back: tuple[Held, ...] = ()
+MOST_REFRESHED = 5000
+"""Where more has changed, all is looked at: something may have been overlooked."""
 
 
 @dataclass(slots=True)
@@ -82,42 +78,74 @@ class Repository:
         self._listing: Listing | None = None
         self._listed: frozenset[str] = frozenset()
         self._open: dict[str, _Open] = {}
-        self._outlines: dict[str, FileOutline] = {}
-        self._shared = False
+        self._known = Known(
+            self.root,
+            default_directory() / "index",
+            settings.integer("index.max_file_bytes"),
+            self.allowed,
+            _notices.warning,
+        )
+        self._disk = Outlines({})
+        """As the files on disk are."""
+        self._outlines = self._disk
+        """As the documents that are open are, the other files as on disk."""
+        self._fresh: dict[str, FileOutline | None] = {}
+        """What is not in these two yet."""
         self._revision = 0
-        self._index = RepoIndex()
+        self._index = RepoIndex(self._outlines)
         self._snapshot: Snapshot | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Task[None]] = set()
         self._lock = asyncio.Lock()
-        self._closed = False
+        self._closed = self._mending = False
 
-    async def index(self, progress: Callable[[int, int], None] | None = None) -> IndexReport:
+    async def index(self, progress: Progress | None = None) -> IndexReport:
         """Bring the index up to date with the disk. `progress(done, total)` counts files.
 
-        Outlines of unchanged files stay as they are, or come from the store. Raises GlmError where indexing
+        What was saved is believed where the files are certainly those of then. Raises GlmError where indexing
         cannot start at all, and ConflictError if the repository is closed meanwhile.
         """
         async with self._lock:
             start = time.monotonic()
             self._ignore.fresh()
-            _keep(collect=self._listing is not None)
+            loading = asyncio.create_task(asyncio.to_thread(self._known.load))
             listing = await asyncio.to_thread(discover, self.root, self._ignore)
+            await loading
             self._listing, self._listed = listing, frozenset(listing.paths)
-            run = _Run(self, listing, progress)
-            await self._finish(asyncio.create_task(run.indexer.run(listing.paths, self._known())))
-            self._outlines = {
-                path: self._outlines[path]
-                for path in sorted(self._outlines)
-                if path in run.found or path in self._open
-            }
-            self._shared = False
-            self._changed(outlines=True)
-            _keep()
-            return run.report(time.monotonic() - start)
+            run = Run(self._known, self.job(), self.workers, progress, self._took)
+            await self._finish(run.bring(listing.paths, whole=True))
+            self._settled(await asyncio.to_thread(self._known.outlines))
+            return run.report(listing, time.monotonic() - start)
 
-    def _known(self) -> dict[str, str]:
-        """Digests of the texts whose outlines are here and whole."""
-        return {path: o.digest for path, o in self._outlines.items() if o.error in ("", NO_GRAMMAR)}
+    async def refresh(self, paths: Collection[str], progress: Progress | None = None) -> int:
+        """Look at some paths again, all at once: files or directories, there or gone. How many files it took.
+
+        A change of the rules about what is ignored, or of very much, is a change of everything.
+        """
+        if any(p.rpartition("/")[2] in RULES for p in paths) or self._listing is None:
+            return (await self.index(progress)).files
+        async with self._lock:
+            self._ignore.fresh()
+            look = await asyncio.to_thread(Look, self.root, self._ignore, self._known, self._listed, paths)
+            if len(look.there) + len(look.gone) <= MOST_REFRESHED:
+                run = Run(self._known, self.job(), self.workers, progress, None)
+                await asyncio.to_thread(self._known.drop, look.gone)
+                await self._finish(run.bring(look.there, whole=False))
+                self._listed = self._listed.difference(look.gone).union(look.there)
+                self._settled(await asyncio.to_thread(self._known.outlines))
+                return len(look.there) + len(look.gone)
+        return (await self.index(progress)).files
+
+    def _settled(self, disk: Outlines) -> None:
+        """The files on disk are these. What has not changed stays the very object that it was."""
+        self._fresh.clear()
+        if disk.base is self._disk.base and not differing(self._disk, disk):
+            return
+        self._disk = disk
+        mine = {path: self._outlines[path] for path in self._open if path in self._outlines}
+        self._outlines = disk.changed({**dict.fromkeys(self._open), **mine}) if self._open else disk
+        self._changed(outlines=True)
+        _keep()
 
     def job(self) -> Job:
         """What the indexing processes are told."""
@@ -134,17 +162,18 @@ class Repository:
     def workers(self) -> int:
         return self._settings.integer("index.workers") or min(MOST_WORKERS, os.cpu_count() or 1)
 
-    def indexed(self, found: FileOutline) -> None:
-        """A file on disk has this outline; an open document's own text goes before it."""
-        if found.path not in self._open:
-            self._set_outline(found)
+    def _took(self, path: str, found: FileOutline | None) -> None:
+        """While everything is indexed, what is done is there already."""
+        if path not in self._open:
+            self._fresh[path] = found
+            self._changed(outlines=True)
 
     def update(self, document: Document) -> None:
         """The editor has this text. One that must not be read (a secret, ignored, huge) is left out."""
         document = masked(document, open_=True, allowed=self.allowed)
         if self._gate(document.path) is not None or not self._fit(document):
             self._open.pop(document.path, None)
-            self._drop(document.path)
+            self._set_outline(document.path, None)
             return
         state = self._open.get(document.path)
         if state is None:
@@ -160,13 +189,22 @@ class Repository:
     def forget(self, path: str) -> None:
         """The editor has closed the file: what is on disk counts again."""
         if self._open.pop(path, None) is not None:
-            self._changed()
+            self._outlines = self._outlines.changed({path: self._disk.get(path)})
+            self._changed(outlines=True)
             self._spawn(self._reread(path))
 
     def snapshot(self) -> Snapshot:
         """The state now; it never changes afterwards. The same value as long as nothing happens."""
+        if self._known.suspect and not self._mending:
+            self._mending = True
+            self._spawn(self._mend())
         if self._snapshot is None:
-            self._shared = True
+            if self._fresh:
+                self._disk = self._disk.changed(self._fresh)
+                self._outlines = self._outlines.changed(self._fresh)
+                self._fresh = {}
+            if self._index.outlines is not self._outlines:
+                self._index = RepoIndex(self._outlines, self._revision)
             self._snapshot = Snapshot(
                 root=str(self.root),
                 revision=self._revision,
@@ -214,10 +252,12 @@ class Repository:
     async def close(self) -> None:
         """Stop what runs and end the processes. May be called twice."""
         self._closed = True
-        tasks = list(self._tasks)
+        tasks = [*self._running, *self._tasks]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        async with self._lock:
+            await asyncio.to_thread(self._known.close)
 
     def _gate(self, path: str) -> Refusal | None:
         """What the path alone says."""
@@ -250,27 +290,17 @@ class Repository:
     def _changed(self, *, outlines: bool = False) -> None:
         self._revision += 1
         self._snapshot = None
-        if outlines:
-            self._index = RepoIndex(self._outlines, self._revision)
 
-    def _set_outline(self, found: FileOutline) -> None:
-        if self._outlines.get(found.path) is found:
-            return
-        if self._shared:
-            self._outlines, self._shared = dict(self._outlines), False
-        self._outlines[found.path] = found
-        self._changed(outlines=True)
-
-    def _drop(self, path: str) -> None:
-        if path in self._outlines:
-            self._outlines = {p: o for p, o in self._outlines.items() if p != path}
-            self._shared = False
+    def _set_outline(self, path: str, found: FileOutline | None) -> None:
+        if self._outlines.get(path) is not found:
+            self._fresh.pop(path, None)
+            self._outlines = self._outlines.changed({path: found})
             self._changed(outlines=True)
 
     def _take(self, state: _Open, document: Document, tree: Tree | None, found: FileOutline) -> None:
         state.parsed, state.tree = document.data, tree
         if self._open.get(document.path) is state:
-            self._set_outline(found)
+            self._set_outline(document.path, found)
 
     async def _follow(self, state: _Open) -> None:
         """Outline a large document in a thread, again as long as its text has moved on meanwhile."""
@@ -285,24 +315,32 @@ class Repository:
             state.busy = False
 
     async def _reread(self, path: str) -> None:
-        try:
-            document = await asyncio.to_thread(self._read, path)
-        except Unreadable:
-            if path not in self._open:
-                self._drop(path)
-            return
-        _, found = await asyncio.to_thread(_outlined, b"", None, document, THREAD_S)
-        self.indexed(found)
+        """The editor has closed the file: look what it is on disk."""
+        with contextlib.suppress(GlmError):
+            if self._listing is not None:
+                await self.refresh([path])
+
+    async def _mend(self) -> None:
+        """Outline the files again whose saved outlines were damaged."""
+        with contextlib.suppress(GlmError):
+            async with self._lock:
+                paths = await asyncio.to_thread(self._known.damaged)
+            await self.refresh(paths)
+        self._mending = False
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _finish(self, task: asyncio.Task[None]) -> None:
+    async def _finish(self, work: Coroutine[None, None, None]) -> None:
         """Wait for the run; end it with us, and say so if `close` ended it."""
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        if self._closed:
+            work.close()
+            raise ConflictError(f"{self.root} was closed while it was indexed.")
+        task = asyncio.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
         try:
             await task
         except asyncio.CancelledError:
@@ -311,61 +349,6 @@ class Repository:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             raise
-
-
-class _Run:
-    """One index run: takes results in and counts them."""
-
-    def __init__(
-        self, repository: Repository, listing: Listing, progress: Callable[[int, int], None] | None
-    ) -> None:
-        self.found: set[str] = set()
-        self.indexer = Indexer(repository.job(), self, workers=repository.workers)
-        self._skipped = list(listing.skipped)
-        self._repository = repository
-        self._before = repository.snapshot().index.outlines
-        self._total = len(listing.paths)
-        self._left = 0
-        self._symbols = self._references = self._bytes = 0
-        self._unfrozen = 0
-        self._held: list[Held] = []
-        self._progress = progress
-
-    def report(self, seconds: float) -> IndexReport:
-        skipped = tuple(sorted(self._skipped, key=lambda s: s.path))
-        held = tuple(sorted(self._held, key=lambda h: (h.path, h.line)))
-        return IndexReport(
-            len(self.found), self._symbols, self._references, self._bytes, seconds, skipped, held
-        )
-
-    def outlined(self, found: FileOutline) -> None:
-        self._add(found)
-        self._unfrozen += len(found.symbols)
-        if self._unfrozen >= FREEZE_SYMBOLS:
-            self._unfrozen = 0
-            _keep()
-        self._repository.indexed(found)
-
-    def unchanged(self, path: str) -> None:
-        self._add(self._before[path])
-        self._repository.indexed(self._before[path])
-
-    def skipped(self, skipped: Skipped) -> None:
-        self._skipped.append(skipped)
-        self._left += 1
-        self._count()
-
-    def _add(self, found: FileOutline) -> None:
-        self.found.add(found.path)
-        self._symbols += len(found.symbols)
-        self._references += len(found.references)
-        self._bytes += found.size_bytes
-        self._held += [Held(found.path, place, found.digest) for place in found.held]
-        self._count()
-
-    def _count(self) -> None:
-        if self._progress is not None:
-            self._progress(len(self.found) + self._left, self._total)
 
 
 def _keep(*, collect: bool = True) -> None:

@@ -15,9 +15,10 @@ from glm_lsp.core.errors import ConflictError, GlmError, UsageError
 from glm_lsp.core.settings import DEFAULTS, Settings
 from glm_lsp.core.syntax import outline
 from glm_lsp.core.text import digest
-from glm_lsp.core.values import Document, FileOutline, Refusal, RefusalKind
+from glm_lsp.core.values import Document, Refusal, RefusalKind
 from glm_lsp.workspace import outliner
 from glm_lsp.workspace.discovery import Skipped
+from glm_lsp.workspace.encoding import Facts
 from glm_lsp.workspace.indexer import Indexer
 from glm_lsp.workspace.repository import INLINE_BYTES, IndexReport, Repository
 from tests.workspace.trees import git, grow
@@ -282,8 +283,8 @@ class Taken:
         self.same: list[str] = []
         self.left: dict[str, str] = {}
 
-    def outlined(self, found: FileOutline) -> None:
-        self.found.append(found.path)
+    def outlined(self, path: str, record: bytes, first: Facts) -> None:
+        self.found.append(path)
 
     def unchanged(self, path: str) -> None:
         self.same.append(path)

@@ -1,0 +1,130 @@
+"""One run over some files: what has changed is outlined, what has not is kept, and the rest left out.
+
+Runs of many files take turns with those of other processes on the same repository: who waited finds what
+the other one has saved, and does nothing twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from glm_lsp.core.values import FileOutline
+from glm_lsp.workspace.discovery import Listing, Skipped
+from glm_lsp.workspace.encoding import Facts
+from glm_lsp.workspace.held import Held
+from glm_lsp.workspace.indexer import Indexer
+from glm_lsp.workspace.known import Known, Plan
+from glm_lsp.workspace.outliner import Job
+
+FEW = 64
+"""Files up to this number are outlined without waiting for other processes."""
+WAIT_S = 0.05
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexReport:
+    """What an index run found. `bytes` and `seconds` are of this run; `skipped` is sorted by path."""
+
+    files: int
+    symbols: int
+    references: int
+    bytes: int
+    seconds: float
+    skipped: tuple[Skipped, ...]
+    held_back: tuple[Held, ...] = ()
+
+
+class Run:
+    """Brings what is known up to date with some files. Used once."""
+
+    def __init__(
+        self,
+        known: Known,
+        job: Job,
+        workers: int,
+        progress: Progress | None = None,
+        took: Callable[[str, FileOutline | None], None] | None = None,
+    ) -> None:
+        """`took` is told of each outline as soon as it is there."""
+        self._known, self._job, self._workers = known, job, workers
+        self._progress, self._took = progress, took
+        self._plan = Plan()
+        self._left: list[Skipped] = []
+        self._same: list[str] = []
+        self._done = self._total = 0
+
+    async def bring(self, paths: Sequence[str], *, whole: bool) -> None:
+        """Look at `paths`; with `whole` there are no other files. Raises GlmError where nothing starts."""
+        self._total = len(paths)
+        known = self._known
+        plan = self._plan = await asyncio.to_thread(known.check, paths)
+        waited = False
+        try:
+            if len(plan.todo) > FEW:
+                while not known.take_turn():
+                    waited = True
+                    self._say(0)
+                    await asyncio.sleep(WAIT_S)
+            if waited:
+                await asyncio.to_thread(known.load, again=True)
+                plan = self._plan = await asyncio.to_thread(known.check, paths)
+            if plan.kept:
+                self._say(len(plan.kept))
+            if plan.todo:
+                await Indexer(self._job, self, workers=self._workers).run(plan.todo, plan.digests)
+            await asyncio.to_thread(self._close, paths if whole else None, len(plan.todo) > FEW)
+        finally:
+            known.end_turn()
+
+    def _close(self, paths: Sequence[str] | None, many: bool) -> None:
+        for path in self._same:
+            self._known.same(path, self._plan.stats.get(path))
+        for skipped in self._left:
+            self._known.leave(skipped, self._plan.stats.get(skipped.path))
+        if paths is not None:
+            self._known.keep_only(paths)
+        if many or paths is not None:
+            self._known.save()
+
+    def outlined(self, path: str, record: bytes, first: Facts) -> None:
+        found = self._known.add(path, record, first, self._plan.stats.get(path))
+        if self._took is not None:
+            self._took(path, found)
+        self._say(1)
+
+    def unchanged(self, path: str) -> None:
+        self._same.append(path)
+        self._say(1)
+
+    def skipped(self, skipped: Skipped) -> None:
+        self._left.append(skipped)
+        if self._took is not None:
+            self._took(skipped.path, None)
+        self._say(1)
+
+    def _say(self, more: int) -> None:
+        self._done += more
+        if self._progress is not None:
+            self._progress(self._done, self._total)
+
+    def report(self, listing: Listing, seconds: float) -> IndexReport:
+        """What there is now of the files that were listed."""
+        symbols = references = size = files = 0
+        held: list[Held] = []
+        skipped = list(listing.skipped)
+        for path in listing.paths:
+            outline = self._known.outline(path)
+            if outline is None:
+                if reason := self._known.reason(path):
+                    skipped.append(Skipped(path, reason))
+                continue
+            files += 1
+            more = self._known.counts(path)
+            symbols, references, size = symbols + more[0], references + more[1], size + outline.size_bytes
+            held += [Held(path, place, outline.digest) for place in outline.held]
+        held.sort(key=lambda h: (h.path, h.line))
+        skipped.sort(key=lambda s: s.path)
+        return IndexReport(files, symbols, references, size, seconds, tuple(skipped), tuple(held))
