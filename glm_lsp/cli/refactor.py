@@ -140,6 +140,7 @@ async def _refactor(args: argparse.Namespace) -> int:
                     units.told,
                     recipe=args.recipe or "",
                     ration=ration,
+                    on_closure=units.touched,
                 )
         before = [r for refused in checkpoint.skipped.values() for r in refused]
         refusals = [*refusals, *before, *plan.refusals]

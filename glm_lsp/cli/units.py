@@ -8,12 +8,18 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from glm_lsp.cli import report
+from glm_lsp.core.sites import Part
 from glm_lsp.features.refactor import UnitEvent, UnitState
+from glm_lsp.features.retrieval import left_out
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
     from glm_lsp.features.ration import Ration
+    from glm_lsp.features.retrieval import Gathered
+
+MOST_SHOWN = 10
+"""Definitions, and files left out, that are told to people one by one."""
 
 
 class Units:
@@ -85,6 +91,54 @@ class Units:
         }
         sys.stdout.write(json.dumps(facts) + "\n")
         sys.stdout.flush()
+
+    def touched(self, gathered: Gathered) -> None:
+        """What a task without paths turns out to be about, before the model is asked; nothing is left out
+        silently.
+        """
+        closure = gathered.closure
+        named = [d for d in closure.definitions if d.part is Part.DEFINITION]
+        sites = [s for s in closure.sites if s.certain or s.likely]
+        left = left_out(gathered, lambda text: len(text) // 4)
+        if self.jsonl:
+            facts = {
+                "event": "closure",
+                "definitions": [
+                    {"path": d.target.path, "name": d.target.name, "part": d.part.value, "reason": d.reason}
+                    for d in closure.definitions
+                ],
+                "places": [
+                    {
+                        "path": s.path,
+                        "line": s.line + 1,
+                        "part": s.part.value,
+                        "certain": s.certain,
+                        "reason": s.reason,
+                    }
+                    for s in sites
+                ],
+                "left_out": [{"path": d.path, "reason": d.reason} for d in left],
+                "ambiguous": [
+                    {"word": a.word, "definitions": [f"{t.path}:{t.name}" for t in a.targets]}
+                    for a in closure.ambiguous
+                ],
+            }
+            sys.stdout.write(json.dumps(facts) + "\n")
+            sys.stdout.flush()
+            return
+        for word in closure.ambiguous:
+            where = ", ".join(f"{t.name} ({t.path})" for t in word.targets)
+            taken = "all are worked on" if word.taken else "none is worked on"
+            self.say(f"{word.word} is the name of {len(word.targets)} definitions, {taken}: {where}.")
+        shown = ", ".join(f"{d.target.name} ({d.target.path})" for d in named[:MOST_SHOWN])
+        more = f" and {len(named) - MOST_SHOWN} more" if len(named) > MOST_SHOWN else ""
+        unsure = sum(not s.certain for s in sites)
+        said = f"{len(sites)} places in {len(closure.files())} files speak of {shown}{more}"
+        self.say(f"{said}{f', {unsure} of them by the name alone' if unsure else ''}.")
+        for dropped in left[:MOST_SHOWN]:
+            self.say(f"left out: {dropped.path}: {dropped.reason}")
+        if len(left) > MOST_SHOWN:
+            self.say(f"left out: {len(left) - MOST_SHOWN} more files; `glm-lsp context --task` lists them.")
 
     def say(self, sentence: str) -> None:
         """For people, on stderr; where the result is JSON lines, it is all in there."""

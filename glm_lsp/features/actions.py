@@ -14,8 +14,8 @@ from glm_lsp.features import docstring, prompts
 from glm_lsp.features.asking import OnProgress, silent
 from glm_lsp.features.catalogue import Offer, OfferKind, chosen_gaps, instruction_in, whole_lines
 from glm_lsp.features.complete import suggest
+from glm_lsp.features.editing import edit
 from glm_lsp.features.explain import Explanation, explain
-from glm_lsp.features.refactor import edit
 from glm_lsp.features.session import Session
 from glm_lsp.features.units import Unit, region
 

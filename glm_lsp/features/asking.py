@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from glm_lsp.core.errors import NOTICES, BudgetError, EngineDied
+from glm_lsp.core.errors import NOTICES, BudgetError, EngineDied, PromptTooLong
 from glm_lsp.core.generation import (
     Engine,
     Finish,
@@ -23,10 +23,11 @@ from glm_lsp.core.generation import (
     Usage,
     Work,
 )
+from glm_lsp.core.rank import Candidate
 from glm_lsp.core.settings import Settings
 from glm_lsp.core.snapshot import Snapshot
 from glm_lsp.core.values import Budget
-from glm_lsp.features.session import Session
+from glm_lsp.features.session import Session, Trunk
 
 _notices = logging.getLogger(NOTICES)
 
@@ -58,11 +59,17 @@ class Place:
     path: str
     offset: int
     task: str = ""
+    wanted: tuple[Candidate, ...] = ()
+    """Definitions that the shared context should tell, in place of what the file uses."""
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked at the end of the prompt, and how the answer may look."""
+    """What is asked at the end of the prompt, and how the answer may look.
+
+    `before` stands between the shared context and the instruction: what many questions in a row have in
+    common, and which only grows. Empty, or text that begins with `#` and ends with a newline.
+    """
 
     instruction: str
     prefill: str = ""
@@ -74,6 +81,7 @@ class Question:
     work: Work = Work.ACTION
     source: str = ""
     """Text that the answer is expected to repeat, with changes."""
+    before: str = ""
 
 
 def thinking(settings: Settings, work: Work) -> tuple[Thinking, int]:
@@ -87,22 +95,36 @@ async def consult(
 ) -> Answer:
     """Ask about a place in a file, with the repository's shared context before the question.
 
-    Raises BudgetError if the question does not fit beside it, an EngineError, and what `gather` raises.
+    A prompt that is too long for the engine is made smaller, once. Raises BudgetError if the question does
+    not fit beside the context, an EngineError, and what `gather` raises.
     """
-    settings, engine, count = snapshot.settings, session.engine, session.tokenizer.count
-    _, reasoning = thinking(settings, question.work)
+    settings = snapshot.settings
+    prompt = await _prompt(session, snapshot, place, question)
+    try:
+        return await ask(session.engine, prompt, question, settings, on_progress)
+    except PromptTooLong as error:
+        _notices.warning("The prompt was too long for the engine, and is made smaller: %s", error)
+        session.shrink(prompt, error, question.max_tokens + thinking(settings, question.work)[1])
+        prompt = await _prompt(session, snapshot, place, question)
+        return await ask(session.engine, prompt, question, settings, on_progress)
+
+
+async def _prompt(session: Session, snapshot: Snapshot, place: Place, question: Question) -> Prompt:
+    engine, count = session.engine, session.tokenizer.count
+    _, reasoning = thinking(snapshot.settings, question.work)
     budget = _budget(session, snapshot, question)
-    trunk = await session.gather(snapshot, place.path, place.offset, budget, task=place.task)
-    tail = count(question.instruction) + count(question.prefill)
+    trunk = await _trunk(session, snapshot, place, budget)
+    tail = count(question.before) + count(question.instruction) + count(question.prefill)
     if tail > trunk.room:
         raise BudgetError(
             f"{place.path}: the question takes {tail:,} tokens, and {trunk.room:,} are left for it. "
             f"Narrow the selection, or {session.raise_what(snapshot, trunk.budget_tokens)}."
         )
-    segments = [Segment(Role.USER, question.instruction, count(question.instruction))]
+    said = [text for text in (question.before, question.instruction) if text]
+    segments = [Segment(Role.USER, text, count(text)) for text in said]
     if question.prefill and engine.facts.prefill and not (question.opening and reasoning):
         segments.append(Segment(Role.ASSISTANT, question.prefill, count(question.prefill)))
-    prompt = Prompt(
+    return Prompt(
         (*trunk.segments, *segments),
         trunk.tokens + sum(segment.tokens for segment in segments),
         trunk.blocks,
@@ -110,14 +132,18 @@ async def consult(
         budget_tokens=trunk.budget_tokens,
         trunk_segments=len(trunk.segments),
     )
-    return await ask(engine, prompt, question, settings, on_progress)
 
 
 async def room_for(session: Session, snapshot: Snapshot, place: Place, question: Question) -> int:
     """Tokens that a question about a place may take, beside the shared context and the answer."""
     budget = _budget(session, snapshot, question)
-    trunk = await session.gather(snapshot, place.path, place.offset, budget, task=place.task)
-    return trunk.room
+    return (await _trunk(session, snapshot, place, budget)).room
+
+
+async def _trunk(session: Session, snapshot: Snapshot, place: Place, budget: Budget) -> Trunk:
+    return await session.gather(
+        snapshot, place.path, place.offset, budget, task=place.task, wanted=place.wanted
+    )
 
 
 def _budget(session: Session, snapshot: Snapshot, question: Question) -> Budget:

@@ -2,19 +2,20 @@
 
 Where the host can compute the places, a recipe does (`RECIPES`) and the model writes only what is new.
 Otherwise each unit is shown with anchored lines, its answer is parsed strictly and guarded, and asked for
-once more with the reason if it was refused. A unit that fails is a refusal in the plan; the others go on. An
-engine that cannot answer ends the run: what was not tried is refused too.
+once more with the reason if it was refused. Without paths the units are what the task touches. A unit that
+fails is a refusal in the plan; the others go on. An engine that cannot answer ends the run: what was not
+tried is refused too.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from glm_lsp.core import guard
-from glm_lsp.core.edits import EditFormat, parse
+from glm_lsp.core.edits import Lines
 from glm_lsp.core.errors import (
     BudgetError,
     EngineError,
@@ -23,10 +24,11 @@ from glm_lsp.core.errors import (
     SpentError,
     UsageError,
 )
-from glm_lsp.core.generation import Work
-from glm_lsp.core.layout import request_tail
+from glm_lsp.core.layout import log_entry
 from glm_lsp.core.paths import objection
+from glm_lsp.core.rank import Candidate
 from glm_lsp.core.secrets import SETTING, censored
+from glm_lsp.core.sites import Part
 from glm_lsp.core.snapshot import Snapshot
 from glm_lsp.core.syntax import errors, language_of, supported
 from glm_lsp.core.values import (
@@ -38,9 +40,11 @@ from glm_lsp.core.values import (
     RefusalKind,
     TextEdit,
 )
-from glm_lsp.features import docstring, prompts
-from glm_lsp.features.asking import OnProgress, Place, Question, consult, room_for, silent
+from glm_lsp.features import docstring, retrieval
+from glm_lsp.features.asking import Place, room_for
+from glm_lsp.features.editing import edit, format_of, instruction_for, question_of, refused_for
 from glm_lsp.features.ration import Ration
+from glm_lsp.features.retrieval import Gathered
 from glm_lsp.features.session import Session
 from glm_lsp.features.units import Unit, split
 
@@ -52,11 +56,9 @@ _DOCSTRINGS = re.compile(
 )
 RECIPES: Mapping[str, re.Pattern[str]] = {"docstrings": _DOCSTRINGS}
 """Recipes by name, and the tasks that they are."""
-
-
-BEGUN = "==="
-"""The answer's first characters, written for engines that continue what we began."""
-OPENING = ("=== file ", "=== end", "```")
+DECIDED_TITLE = "# Decided for this task, and not yet in the files\n"
+DECIDED_SHARE = 8
+"""One part in so many of a unit's room is for what was decided about the definitions."""
 
 
 class UnitState(StrEnum):
@@ -101,13 +103,17 @@ async def propose(
     *,
     recipe: str = "",
     ration: Ration | None = None,
+    on_closure: Callable[[Gathered], None] | None = None,
 ) -> EditPlan:
-    """The plan for `task` over files or directories (relative; none: all that is indexed).
+    """The plan for `task` over files or directories (relative). Without any, a recipe is for all that is
+    indexed, and a task in words for what it touches (`retrieval`), which `on_closure` hears first.
 
     With a `ration`, which is then the session's engine, a file is in the plan when all of its units are done;
-    what was not reached is refused as spent.
+    what was not reached is refused as spent. What a task touches changes together or not at all: the plan is
+    then empty.
 
-    Raises UsageError for an unknown recipe or a task without words. Everything else is in the plan.
+    Raises UsageError for an unknown recipe, a task without words, and one that names nothing where no paths
+    are given. Everything else is in the plan.
     """
     if recipe and recipe not in RECIPES:
         raise UsageError(f"There is no recipe '{recipe}'; choose one of {', '.join(RECIPES)}.")
@@ -115,11 +121,38 @@ async def propose(
     if not recipe and not task.strip():
         raise UsageError("The task is empty; say in a sentence what should change.")
     task = censored(task, snapshot.settings.texts(SETTING))
-    files, refusals = select(snapshot, paths)
+    gathered = None
+    if not recipe and not paths:
+        gathered = await retrieval.touched(session, snapshot, task)
+        if not gathered.closure.sites:
+            raise UsageError(_unnamed(gathered))
+        if on_closure is not None:
+            on_closure(gathered)
+    files, refusals = ([], []) if gathered else select(snapshot, paths)
     ration = ration or Ration(session.engine, session.tokenizer.count)
     run = _Run(session, snapshot, task, on_unit or (lambda event: None), ration, refusals)
-    await (run.docstrings(files) if recipe == "docstrings" else run.edits(files))
+    if gathered is not None:
+        await run.closure(gathered)
+    else:
+        await (run.docstrings(files) if recipe == "docstrings" else run.edits(files))
     return EditPlan(task.strip() or recipe, tuple(run.changes), tuple(run.refusals), tuple(run.notes))
+
+
+def _unnamed(gathered: Gathered) -> str:
+    """Why a task cannot be worked on without paths, and what to do."""
+    vague = [a for a in gathered.closure.ambiguous if not a.taken]
+    if vague:
+        targets, word = vague[0].targets, vague[0].word
+        first = ", ".join(f"{t.name} ({t.path})" for t in targets[:3])
+        return (
+            f"{len(targets)} definitions are called {word} ({first}, …); name the one that is meant, as in "
+            "Class.method, or give the PATHs that the task is about."
+        )
+    unknown = gathered.closure.unknown
+    what = (
+        f"Nothing here is called {unknown[0]}" if unknown else "The task names nothing that is defined here"
+    )
+    return f"{what}; give the PATHs that it is about, or name what should change, as in Class.method."
 
 
 def select(snapshot: Snapshot, paths: Sequence[str]) -> tuple[list[str], list[Refusal]]:
@@ -172,7 +205,7 @@ class _Run:
                         lambda m, p, r=report: r(UnitState.RUNNING, m, p),
                     )
             except (BudgetError, PromptTooLong, PolicyError, UsageError) as error:
-                change, refused = None, (_refused(document.path, error),)
+                change, refused = None, (refused_for(document.path, error),)
             except (EngineError, SpentError) as error:
                 self._stop([d.path for d, _ in work[number - 1 :]], error, report)
                 return
@@ -190,19 +223,55 @@ class _Run:
             try:
                 async with self.ration.about(document.digest):
                     room = await room_for(
-                        self.session, self.snapshot, place, _question("", self.session, self.snapshot)
+                        self.session, self.snapshot, place, question_of("", self.session, self.snapshot)
                     )
             except SpentError as error:
                 self._leave([d.path for d in documents[number:]], error)
                 break
             except (BudgetError, PolicyError, UsageError) as error:
-                self.refusals.append(_refused(document.path, error))
+                self.refusals.append(refused_for(document.path, error))
                 continue
             made, refused = split(document, self._size, room)
             units += made
             self.refusals += refused
+        await self._work(units)
+
+    async def closure(self, gathered: Gathered) -> None:
+        """Work on what the task touches, definitions first; each unit hears what was decided about them."""
+        wanted, files = gathered.closure.shared, gathered.closure.files()
+        room: int | None = None
+        question = question_of("", self.session, self.snapshot)
+        for path in dict.fromkeys((files[0], files[-1])):  # then the context tells all that it will
+            try:
+                async with self.ration.about(self.task):
+                    place = Place(path, 0, self.task, wanted)
+                    here = await room_for(self.session, self.snapshot, place, question)
+            except SpentError as error:
+                self._leave(files, error)
+                return
+            except (BudgetError, PolicyError, UsageError) as error:
+                self.refusals.append(refused_for(path, error))
+                return
+            room = here if room is None else min(room, here)
+        room = (room or 0) * (DECIDED_SHARE - 1) // DECIDED_SHARE
+        units, refused = retrieval.work(gathered, self._size, room)
+        self.refusals += refused
+        defining = frozenset(d.target.path for d in gathered.closure.definitions if d.part is not Part.TYPE)
+        await self._work(units, wanted, defining, room // (DECIDED_SHARE - 1))
+        if any(r.kind in (RefusalKind.SPENT, RefusalKind.ENGINE) for r in self.refusals):
+            self.changes.clear()
+
+    async def _work(
+        self,
+        units: Sequence[Unit],
+        wanted: tuple[Candidate, ...] = (),
+        defining: frozenset[str] = frozenset(),
+        most_decided: int = 0,
+    ) -> None:
+        """Ask about each unit. Of those in `defining` files the others hear, up to so many tokens."""
         merged: dict[str, list[TextEdit]] = {}
         unfinished: list[str] = []
+        decided = ""
         for number, unit in enumerate(units, start=1):
             path = unit.document.path
             report = self._reporter(number, len(units), path, unit.name)
@@ -214,6 +283,8 @@ class _Run:
                         unit,
                         self.task,
                         lambda m, p, r=report: r(UnitState.RUNNING, m, p),
+                        wanted=wanted,
+                        before=decided,
                     )
             except (EngineError, SpentError) as error:
                 unfinished = list(dict.fromkeys(u.document.path for u in units[number - 1 :]))
@@ -225,6 +296,9 @@ class _Run:
             if new and not taken:
                 reason = f"{unit.name}: its edits overlap those of an earlier part of the file."
                 refused = (*refused, Refusal(path, RefusalKind.FORMAT, reason))
+            elif path in defining:
+                said = (decided or DECIDED_TITLE) + _told(unit.document, new)
+                decided = said if new and self.session.count(said) <= most_decided else decided
             self.refusals += refused
             self.notes += plan.notes
             report(_state(changed=taken, refused=refused), _said(refused), None)
@@ -261,11 +335,11 @@ class _Run:
                 if not self.ration.landed(path, document.digest):
                     found.append(document)
             except (PolicyError, UsageError) as error:
-                self.refusals.append(_refused(path, error))
+                self.refusals.append(refused_for(path, error))
         return found
 
     def _size(self, unit: Unit) -> int:
-        text = _instruction(unit, self.task, _format(self.session, self.snapshot), "")
+        text = instruction_for(unit, self.task, format_of(self.session, self.snapshot), "")
         return self.session.tokenizer.count(text)
 
     def _reporter(
@@ -304,13 +378,19 @@ def _said(refused: Sequence[Refusal]) -> str:
     return " ".join(r.reason for r in refused)
 
 
-def _refused(path: str, error: Exception) -> Refusal:
-    kind = RefusalKind.BUDGET
-    if isinstance(error, PolicyError):
-        kind = RefusalKind.POLICY
-    elif isinstance(error, UsageError):
-        kind = RefusalKind.UNREADABLE
-    return Refusal(path, kind, str(error))
+def _told(document: Document, edits: Sequence[TextEdit]) -> str:
+    """Edits as the units after them hear of them: what the lines are now."""
+    lines = Lines.of(document.data)
+    entries: list[str] = []
+    for edit_ in sorted(edits, key=lambda e: e.span):
+        start = document.data.count(b"\n", 0, edit_.span.start)
+        end = document.data.count(b"\n", 0, max(edit_.span.end - 1, edit_.span.start)) + 1
+        first, last = lines.offset(start), lines.offset(end)
+        data = document.data
+        text = (data[first : edit_.span.start], edit_.text.encode(), data[edit_.span.end : last])
+        now = b"".join(text).decode("utf-8", "replace").replace("\r\n", "\n")
+        entries.append(log_entry(document.path, start, end - start, now))
+    return "".join(entries)
 
 
 def _add(edits: list[TextEdit], new: Sequence[TextEdit]) -> bool:
@@ -321,77 +401,3 @@ def _add(edits: list[TextEdit], new: Sequence[TextEdit]) -> bool:
             return False
     edits += wanted
     return True
-
-
-async def edit(
-    session: Session,
-    snapshot: Snapshot,
-    unit: Unit,
-    task: str,
-    on_progress: OnProgress = silent,
-    *,
-    work: Work = Work.REFACTOR,
-) -> EditPlan:
-    """One unit: ask, parse, guard, and ask once more with the reason. Raises an EngineError."""
-    form = _format(session, snapshot)
-    repair = ""
-    refusals: tuple[Refusal, ...] = ()
-    for attempt in range(2):
-        question = _question(_instruction(unit, task, form, repair), session, snapshot, work)
-        question = replace(question, source=unit.shown(anchors=False))
-        try:
-            answer = await consult(
-                session, snapshot, Place(unit.document.path, unit.offset, task), question, on_progress
-            )
-        except (BudgetError, PromptTooLong, PolicyError, UsageError) as error:
-            return EditPlan(task, refusals=refusals or (_refused(unit.document.path, error),))
-        if answer.cut:
-            most = question.max_tokens
-            reason = f"The answer is longer than {most:,} tokens (edits.max_tokens) and was cut off."
-            return EditPlan(task, refusals=(Refusal(unit.document.path, RefusalKind.BUDGET, reason),))
-        plan = judge(unit, task, answer.text)
-        refusals = plan.refusals
-        if not any(r.kind in (RefusalKind.FORMAT, RefusalKind.VERIFY) for r in refusals) or attempt:
-            return plan
-        reason = " ".join(r.reason for r in refusals)
-        repair = f"An earlier answer was refused: {reason}\nAnswer again, and avoid that.\n"
-        if any(r.kind is RefusalKind.FORMAT for r in refusals):
-            form = EditFormat.SEARCH_REPLACE
-        on_progress("asking once more", None)
-    raise AssertionError("two attempts end the loop")
-
-
-def judge(unit: Unit, task: str, answer: str) -> EditPlan:
-    """What an answer to a unit amounts to: a change that passed every check, or refusals."""
-    document = unit.document
-    parsed = parse(answer, {document.path: document})
-    refusals = tuple(Refusal(r.path or document.path, r.kind, r.reason) for r in parsed.refusals)
-    if not parsed.changes:
-        return EditPlan(task, refusals=refusals, notes=parsed.notes)
-    change = parsed.changes[0]
-    if not all(unit.covers(e) for e in change.edits):
-        reason = "The answer edits lines that were not shown; only the lines shown may be edited."
-        return EditPlan(task, refusals=(*refusals, Refusal(document.path, RefusalKind.FORMAT, reason)))
-    verdict = guard.check(document, change, task)
-    if verdict.refusal:
-        return EditPlan(task, refusals=(*refusals, verdict.refusal))
-    return EditPlan(task, (change,), refusals, (*parsed.notes, *verdict.notes))
-
-
-def _format(session: Session, snapshot: Snapshot) -> EditFormat:
-    return EditFormat(snapshot.settings.text("edits.format") or session.profile.edit_format)
-
-
-def _question(instruction: str, session: Session, snapshot: Snapshot, work: Work = Work.REFACTOR) -> Question:
-    most = min(snapshot.settings.integer("edits.max_tokens"), session.engine.facts.context_tokens // 3)
-    return Question(instruction, BEGUN, most, opening=OPENING, work=work)
-
-
-def _instruction(unit: Unit, task: str, form: EditFormat, repair: str) -> str:
-    anchored = form is EditFormat.ANCHORED
-    rules = prompts.load("edit_anchored" if anchored else "edit_search_replace")
-    held = prompts.load("held_back") if unit.document.held else ""
-    words = f"Task: {task.strip()}\n\n{rules}{held}{repair}"
-    return request_tail(
-        f"Edit {unit.document.path}", unit.document.language, unit.shown(anchors=anchored), words
-    )

@@ -90,11 +90,11 @@ async def touched(session: Session, snapshot: Snapshot, task: str, paths: Sequen
 
 
 def work(
-    gathered: Gathered, size: Callable[[Unit], int], room: Callable[[Document], int]
+    gathered: Gathered, size: Callable[[Unit], int], room: int
 ) -> tuple[tuple[Unit, ...], tuple[Refusal, ...]]:
     """The units of a closure, in order: definitions, other code, tests, words; and what fits no unit.
 
-    `size` and `room` are tokens: of a unit as it is shown, and what one about a document may take.
+    `size` and `room` are tokens: of a unit as it is shown, and what one may take.
     """
     by_path: dict[str, list[Site]] = {}
     for site in gathered.closure.sites:
@@ -108,7 +108,7 @@ def work(
                 refusals.append(Refusal(path, RefusalKind.POLICY, reason))
             continue
         document = gathered.documents[path]
-        made, refused = around(document, by_path[path], size, room(document))
+        made, refused = around(document, by_path[path], size, room)
         units += made
         refusals += refused
     return tuple(units), tuple(refusals)
@@ -159,7 +159,7 @@ async def task_context(
     }
     bodies = pack.bodies([p.candidate for p in near], files, count, share)
     outline = pack.outline(graph, [p.candidate for p in short], count, share - bodies.tokens)
-    units, refused = work(gathered, lambda unit: count(unit.shown(anchors=True)), lambda document: share)
+    units, refused = work(gathered, lambda unit: count(unit.shown(anchors=True)), share)
     shown = tuple(
         _blocks(unit, gathered, count, f"unit {n} of {len(units)}") for n, unit in enumerate(units, 1)
     )

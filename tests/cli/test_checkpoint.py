@@ -128,7 +128,7 @@ def test_a_task_in_words_is_gone_on_with_too(refactor: Scripted, tree: Path, ask
         "Edit pkg/one.py": edit("pkg/one.py", ONE, 2, "    return 3"),
         "Edit pkg/two.py": edit("pkg/two.py", TWO, 2, "    return 4"),
     }
-    limited = ("add two", "--write", "--token-limit", str(len(words(said["Edit pkg/one.py"]))))
+    limited = ("add two", "pkg", "--write", "--token-limit", str(len(words(said["Edit pkg/one.py"]))))
     assert refactor(*limited, said=said).code == 6
     assert texts(tree) == (ONE.replace("1", "3"), TWO)
     ran = refactor(*limited, said=said)
@@ -206,7 +206,7 @@ def test_a_damaged_or_closed_cache_costs_answers_and_nothing_else(refactor: Scri
 
 def test_nothing_of_the_prompt_is_written_down(refactor: Scripted, tree: Path) -> None:
     (tree / "pkg/one.py").write_text(ONE.replace("1", "'kilimanjaro'"))
-    limited = ("say marmalade", "--check", "--token-limit", str(len(words("=== end"))))
+    limited = ("say marmalade", "pkg", "--check", "--token-limit", str(len(words("=== end"))))
     assert refactor(*limited, said={"": "=== end"}).code == 6
     kept = b"".join(p.read_bytes() for p in (tree.parent / "cache/checkpoints").rglob("*") if p.is_file())
     assert b"=== end" in kept and Finish.STOP.encode() in kept

@@ -102,7 +102,7 @@ CASES = [
         3, D, "1 file would change, 1 refused; the rest is verified and pending; nothing was written.", HALF
     ),
     Case(3, f"{D} pkg/one.py gone.py", "1 refused; the rest is verified and pending; nothing was written."),
-    Case(3, "x --check", "0 files would change, 1 refused", {"Edit pkg/one.py": "", "": "=== end"}),
+    Case(3, "x pkg --check", "0 files would change, 1 refused", {"Edit pkg/one.py": "", "": "=== end"}),
     Case(5, W, "uncommitted changes", before=dirty, as_it_was=False),
     Case(5, W, "Another glm-lsp is writing", before=held),
     Case(5, W, "Another glm-lsp is writing", before=dirty_and_held),
@@ -118,7 +118,7 @@ CASES = [
     Case(8, f"{D} ../outside.py gone.py", "is outside of"),
     Case(8, f"{W} --token-limit {FITS} pkg .env", "left out", before=secret, as_it_was=False),
     Case(9, D, "0 files would change, 2 refused; nothing was written.", {"": "?"}),
-    Case(9, "x --write", "0 files changed.", {"": "=== end"}),
+    Case(9, "x pkg --write", "0 files changed.", {"": "=== end"}),
 ]
 
 

@@ -143,11 +143,11 @@ def test_failed_units_are_code_3_and_the_rest_lands(refactor: Scripted, tree: Pa
 
 
 def test_answers_that_cannot_be_taken_are_code_9(refactor: Scripted, tree: Path) -> None:
-    ran = refactor("make it three", "--write", said={"": "I would rather talk."})
+    ran = refactor("make it three", "pkg", "--write", said={"": "I would rather talk."})
     assert ran.code == 9
     assert ran.err.count("does not end with") == 2
     assert texts(tree) == (ONE, TWO)
-    assert refactor("make it three", "--write", said={"": "=== end"}).code == 9
+    assert refactor("make it three", "pkg", "--write", said={"": "=== end"}).code == 9
 
 
 @pytest.mark.parametrize("mode", ["--check", "--diff", "--write"])
@@ -189,7 +189,7 @@ def test_an_answer_that_reaches_out_is_code_8_and_the_rest_lands(refactor: Scrip
         "Edit pkg/one.py": "=== file ../x.py\n=== end",
         "Edit pkg/two.py": edit("pkg/two.py", TWO, 2, "    return 4"),
     }
-    ran = refactor("double it", "--write", said=said)
+    ran = refactor("double it", "pkg", "--write", said=said)
     assert ran.code == 8
     assert texts(tree) == (ONE, TWO.replace("2", "4"))
 

@@ -39,7 +39,7 @@ def by_path(**answers: str | list[str]) -> ScriptedEngine:
 async def run(
     engine: ScriptedEngine, task: str = "Double it", *paths: str, files: dict[str, str | None] = FILES
 ) -> EditPlan:
-    return await propose(session(files, engine), snapshot(files), task, paths)
+    return await propose(session(files, engine), snapshot(files), task, paths or ["."])
 
 
 def results(plan: EditPlan, files: dict[str, str | None] = FILES) -> dict[str, str]:
@@ -120,7 +120,7 @@ async def test_what_reaches_out_is_noted() -> None:
 async def test_an_engine_that_is_gone_ends_the_run_and_nothing_is_left_out_silently() -> None:
     events: list[UnitEvent] = []
     engine = ScriptedEngine("", fail=EngineUnavailable("The engine is not there; start it."))
-    plan = await propose(session(FILES, engine), snapshot(FILES), "Double it", (), events.append)
+    plan = await propose(session(FILES, engine), snapshot(FILES), "Double it", ["."], events.append)
     assert [(r.path, r.kind) for r in plan.refusals] == [
         ("pkg/a.py", RefusalKind.ENGINE),
         ("pkg/b.py", RefusalKind.ENGINE),
@@ -174,7 +174,7 @@ async def test_a_file_that_does_not_fit_is_cut_at_its_definitions() -> None:
     engine = small(4096)
     files = {"pkg/a.py": LONG}
     profile = replace(PROFILE, prompt_tokens=2048)
-    plan = await propose(session(files, engine, profile), snapshot(files), "x", ())
+    plan = await propose(session(files, engine, profile), snapshot(files), "x", ["."])
     assert not plan.refusals
     assert len(engine.requests) > 2
     shown = "".join(tail(r) for r in engine.requests)
@@ -191,7 +191,7 @@ async def test_an_edit_outside_the_lines_shown_is_refused() -> None:
     )
     profile = replace(PROFILE, prompt_tokens=2048)
     events: list[UnitEvent] = []
-    plan = await propose(session(files, engine, profile), snapshot(files), "x", (), events.append)
+    plan = await propose(session(files, engine, profile), snapshot(files), "x", ["."], events.append)
     refused = [r for r in plan.refusals if "were not shown" in r.reason]
     assert len(refused) == events[-1].total - 1 > 0
     assert len(plan.changes) == 1
@@ -203,7 +203,7 @@ async def test_the_same_edit_of_two_units_is_made_once() -> None:
     answer = format_edits("pkg/a.py", LONG.encode(), [LineEdit(1, 1, ("import sys",))])
     engine = ScriptedEngine(answer, facts=replace(FACTS, context_tokens=4096))
     profile = replace(PROFILE, prompt_tokens=2048)
-    plan = await propose(session(files, engine, profile), snapshot(files), "x", ())
+    plan = await propose(session(files, engine, profile), snapshot(files), "x", ["."])
     assert not plan.refusals
     assert results(plan, files) == {"pkg/a.py": LONG.replace("import os\n", "import os\nimport sys\n", 1)}
 

@@ -13,7 +13,8 @@ from glm_lsp.core.text import digest
 from glm_lsp.core.values import Change, Document, RefusalKind, Span, TextEdit
 from glm_lsp.engines.scripted import ScriptedEngine
 from glm_lsp.features.complete import suggest
-from glm_lsp.features.refactor import judge, propose
+from glm_lsp.features.editing import judge
+from glm_lsp.features.refactor import propose
 from glm_lsp.features.units import whole
 from glm_lsp.workspace.apply import apply, unified_diff
 from tests.features.stage import session, snapshot, tail
