@@ -70,4 +70,11 @@ class EngineStalled(EngineError):  # noqa: N818
 
 
 class PromptTooLong(EngineError):  # noqa: N818
-    """The engine counted more prompt tokens than it takes."""
+    """The engine counted more prompt tokens than it takes.
+
+    `counted` and `taken` are its figures, 0 where it does not say; `taken` may have to hold the reply too.
+    """
+
+    def __init__(self, message: str, counted: int = 0, taken: int = 0) -> None:
+        super().__init__(message)
+        self.counted, self.taken = counted, taken

@@ -12,7 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from glm_lsp.core import layout, pack, runs, trim
-from glm_lsp.core.errors import NOTICES, BudgetError, EngineDied, PolicyError
+from glm_lsp.core.errors import NOTICES, BudgetError, EngineDied, PolicyError, PromptTooLong
 from glm_lsp.core.gap import Gap
 from glm_lsp.core.generation import (
     Finish,
@@ -54,13 +54,39 @@ async def suggest(session: Session, snapshot: Snapshot, path: str, offset: int) 
     if reason := being_typed(cursor.document, cursor.offset):
         return Completion(None, Prompt((), 0), None, reason)
     prompt = await cursor.prompt(session.budget_tokens(snapshot, budget))
+    request, gap = _asked(session, snapshot, cursor, prompt, budget)
+    try:
+        answer, usage, ended = await _heard(session, request, gap)
+    except PromptTooLong as error:
+        _notices.warning("The prompt was too long for the engine, and is made smaller: %s", error)
+        session.shrink(prompt, error, budget.reply_tokens + budget.reasoning_tokens)
+        prompt = await cursor.prompt(session.budget_tokens(snapshot, budget))
+        request, gap = _asked(session, snapshot, cursor, prompt, budget)
+        answer, usage, ended = await _heard(session, request, gap)
+    text = trim.trim(answer, gap, ended=ended)
+    if not text:
+        reason = (
+            "The answer was empty." if not answer.strip() else "Nothing of the answer passed the filters."
+        )
+        return Completion(None, prompt, usage, reason)
+    if MARKER.search(text):
+        return Completion(None, prompt, usage, "The answer repeats the marker of a held-back secret.")
+    if b"\r\n" in cursor.document.data:
+        text = text.replace("\n", "\r\n")
+    return Completion(Suggestion(Span(cursor.offset, cursor.offset), text), prompt, usage)
+
+
+def _asked(
+    session: Session, snapshot: Snapshot, cursor: _Cursor, prompt: Prompt, budget: Budget
+) -> tuple[GenerateRequest, Gap]:
+    """What is asked of the engine with this prompt, and the gap that the answer is to fill."""
     lines = session.profile.completion_lines if snapshot.settings.flag("completion.multiline") else 1
     stops = [cursor.stop] if prompt.form is Form.CHAT and prompt.prefill else []
     stops += ["\n"] if lines == 1 and prompt.prefill else []
     request = GenerateRequest(
         prompt=prompt,
         max_tokens=budget.reply_tokens,
-        thinking=thinking,
+        thinking=cursor.thinking,
         reasoning_tokens=budget.reasoning_tokens,
         stop=tuple(stops),
         heal=bool(prompt.prefill),
@@ -74,22 +100,7 @@ async def suggest(session: Session, snapshot: Snapshot, path: str, offset: int) 
         prefilled=bool(prompt.prefill),
         fence=cursor.stop if prompt.form is Form.CHAT else "",
     )
-    try:
-        answer, usage, ended = await _answer(session, request, gap)
-    except EngineDied as error:
-        _notices.warning("The engine ended in the middle, and is asked once more: %s", error)
-        answer, usage, ended = await _answer(session, request, gap)
-    text = trim.trim(answer, gap, ended=ended)
-    if not text:
-        reason = (
-            "The answer was empty." if not answer.strip() else "Nothing of the answer passed the filters."
-        )
-        return Completion(None, prompt, usage, reason)
-    if MARKER.search(text):
-        return Completion(None, prompt, usage, "The answer repeats the marker of a held-back secret.")
-    if b"\r\n" in cursor.document.data:
-        text = text.replace("\n", "\r\n")
-    return Completion(Suggestion(Span(cursor.offset, cursor.offset), text), prompt, usage)
+    return request, gap
 
 
 async def pack_context(
@@ -115,6 +126,15 @@ def _budget(session: Session, snapshot: Snapshot) -> Budget:
     settings = snapshot.settings
     reasoning = settings.integer("thinking.reasoning_tokens") if mode(snapshot) is not Thinking.OFF else 0
     return Budget(session.engine.facts.context_tokens, settings.integer("completion.max_tokens"), reasoning)
+
+
+async def _heard(session: Session, request: GenerateRequest, gap: Gap) -> tuple[str, Usage | None, bool]:
+    """As `_answer`; an engine that dies in the middle is asked once more."""
+    try:
+        return await _answer(session, request, gap)
+    except EngineDied as error:
+        _notices.warning("The engine ended in the middle, and is asked once more: %s", error)
+        return await _answer(session, request, gap)
 
 
 async def _answer(session: Session, request: GenerateRequest, gap: Gap) -> tuple[str, Usage | None, bool]:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Protocol
 
 from glm_lsp.core import ledger as ledgers
 from glm_lsp.core import pack
-from glm_lsp.core.errors import PolicyError, UsageError
+from glm_lsp.core.errors import PolicyError, PromptTooLong, UsageError
 from glm_lsp.core.generation import Engine, Prompt, Role, Segment, Thinking, Tokenizer
 from glm_lsp.core.graph import Graph
 from glm_lsp.core.ledger import Ledger
@@ -29,7 +28,10 @@ from glm_lsp.features.visit import Fits, Known, Trunk, Visit
 __all__ = ["Session", "Trunk", "check_offset"]
 
 MOST_LEDGERS = 3
-COUNTED_TEXTS = 4096
+SMALLER = 0.6
+"""What is left of a prompt that was too long, where the engine does not say how long it may be."""
+LEAST_TOKENS = 256
+"""An engine that takes fewer takes nothing that helps."""
 MOST_RECENT = 20
 MOST_KNOWN = 100
 MOST_AHEAD = 24
@@ -75,7 +77,10 @@ class Session:
         self.tokenizer = tokenizer
         self.profile = profile
         self._shared = shared
-        self.count = lru_cache(maxsize=COUNTED_TEXTS)(tokenizer.count)
+        self.count = tokenizer.count
+        """Not remembered here: a bound that learns counts the same text otherwise."""
+        self._most = 0
+        """Tokens of a prompt, since the engine has refused a longer one; 0: it has not."""
         self._graph = Graph(RepoIndex())
         self._ledgers: dict[int, Ledger] = {}
         self._known: dict[str, Known] = {}
@@ -144,13 +149,26 @@ class Session:
 
     def budget_tokens(self, snapshot: Snapshot, budget: Budget) -> int:
         """Tokens that a prompt may have: the setting's or the profile's, within what `budget` leaves."""
-        return min(self._wanted_tokens(snapshot), budget.prompt_tokens)
+        most = min(self._wanted_tokens(snapshot), budget.prompt_tokens)
+        return min(most, self._most) if self._most else most
+
+    def shrink(self, prompt: Prompt, error: PromptTooLong, reply_tokens: int) -> None:
+        """The engine has refused this prompt as too long: from now on they are smaller.
+
+        By its own figures where it gives some, but neither by almost nothing nor by almost all.
+        """
+        share = SMALLER
+        if error.counted > 0 and error.taken > 0:
+            share = 0.98 * (error.taken - reply_tokens) / error.counted
+        self._most = max(int(prompt.tokens * min(max(share, 0.2), 0.9)), LEAST_TOKENS)
 
     def _wanted_tokens(self, snapshot: Snapshot) -> int:
         return snapshot.settings.integer("context.budget_tokens") or self.profile.prompt_tokens
 
     def raise_what(self, snapshot: Snapshot, budget_tokens: int) -> str:
         """Where a prompt does not fit into `budget_tokens`: what to raise, as the end of a sentence."""
+        if self._most and budget_tokens <= self._most:
+            return "raise what the engine holds, for it has refused a longer prompt"
         if budget_tokens >= self._wanted_tokens(snapshot):
             return "raise context.budget_tokens or --budget"
         if not self.engine.facts.local:
@@ -214,7 +232,7 @@ class Session:
             while len(self._recent) > MOST_RECENT:
                 del self._recent[next(iter(self._recent))]
             old = self._ledgers.get(visit.budget)
-            new = await visit.advance(old) if old else None
+            new = await visit.advance(old) if old and not self._outgrown(old) else None
             if new is None or new.log_room < 0 or ledgers.pays(new):
                 self._epochs += 1
                 new = await self._turned(visit, old, new)
@@ -225,6 +243,13 @@ class Session:
             while len(self._ledgers) > MOST_LEDGERS:
                 del self._ledgers[next(iter(self._ledgers))]
             return visit.trunk(new)
+
+    def _outgrown(self, ledger: Ledger) -> bool:
+        """Whether the trunk has more tokens by now than it was counted with, by more than the log's room."""
+        if self.tokenizer.exact:
+            return False
+        now = sum(self.count(segment.text) for segment in ledger.segments)
+        return now - ledger.head_tokens - ledger.log_tokens > max(ledger.log_room, 0)
 
     async def _turned(self, visit: Visit, old: Ledger | None, new: Ledger | None) -> Ledger:
         """A new epoch: another client's, or the old head with a new log, or one around this place."""

@@ -39,6 +39,9 @@ class Problem:
     message: str
     code: str = ""
     kind: str = ""
+    counted: int = 0
+    """Tokens of the prompt, where the provider says so, and those that it takes (`taken`)."""
+    taken: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,12 +242,19 @@ def read_problem(body: str) -> Problem | None:
 def _problem(event: _Event) -> Problem | None:
     if isinstance(event.error, dict):
         table = event.error
-        return Problem(_word(table, "message", "msg"), _word(table, "code"), _word(table, "type"))
+        message, code = _word(table, "message", "msg"), _word(table, "code")
+        figures = (_figure(table, "n_prompt_tokens"), _figure(table, "n_ctx"))
+        return Problem(message, code, _word(table, "type"), *figures)
     if event.error:
         return Problem(str(event.error), str(event.code or ""))
     if not event.choices and (event.object == "error" or event.msg or (event.code and event.message)):
         return Problem(event.message or event.msg or "", str(event.code or ""), event.type or "")
     return None
+
+
+def _figure(table: dict[str, Any], name: str) -> int:
+    value = table.get(name)
+    return value if isinstance(value, int) and 0 < value < 1 << 31 else 0
 
 
 def _word(table: dict[str, Any], *names: str) -> str:

@@ -9,7 +9,7 @@ from contextlib import aclosing, suppress
 
 import msgspec
 
-from glm_lsp.core.errors import EngineError, EngineUnavailable, UsageError
+from glm_lsp.core.errors import EngineError, EngineUnavailable, PromptTooLong, UsageError
 from glm_lsp.core.generation import Chunk, EngineFacts, GenerateRequest
 from glm_lsp.core.profiles import ModelProfile
 from glm_lsp.core.settings import Settings
@@ -194,6 +194,9 @@ class RemoteEngine:
             if last.usage is not None and not told:
                 self._learn(request, call, last.usage.prompt_tokens)
             yield last
+        except PromptTooLong as error:
+            self._learn(request, call, error.counted)
+            raise
         finally:
             self._count_soon()
 

@@ -129,7 +129,9 @@ def problem(
     if told.code in TOO_LONG_CODES or told.kind in TOO_LONG_CODES or _TOO_LONG.search(told.message):
         return PromptTooLong(
             f"{place} takes fewer tokens than this prompt has. Lower context.budget_tokens, or correct "
-            f"remote.context_tokens.{said}"
+            f"remote.context_tokens.{said}",
+            told.counted or _figure(_COUNTED, told.message),
+            told.taken or _figure(_TAKEN, told.message),
         )
     if told.code in SPENT_CODES or told.kind in SPENT_CODES:
         return EngineUnavailable(f"{place} refuses{code}: the account has no credit left. Recharge it.{said}")
@@ -213,6 +215,12 @@ def _status(told: Problem, status: int) -> int:
     return int(told.code) if status == 200 and re.fullmatch(r"[45]\d\d", told.code) else status
 
 
+def _figure(pattern: re.Pattern[str], message: str) -> int:
+    """A number of tokens that a provider tells in words; 0 where it does not."""
+    found = pattern.search(message)
+    return int(next(g for g in found.groups() if g)) if found else 0
+
+
 def _host(location: str, place: Place) -> str:
     """Scheme, host and port of a redirect's target: what else it holds may be a secret."""
     try:
@@ -227,9 +235,15 @@ def _host(location: str, place: Place) -> str:
 
 _TOO_LONG = re.compile(
     r"maximum context length|longer than the model's context|exceeds? (the )?(available|maximum|model's)?\s*"
-    r"(allowed )?(context|input)|context (size|length|window)( has been)? exceed|prompt is too long",
+    r"(allowed )?(context|input|length)|context (size|length|window)( has been)? exceed|prompt is too long",
     re.IGNORECASE,
 )
+_COUNTED = re.compile(
+    r"(\d{1,9}) (?:in the (?:messages|prompt)|input tokens|tokens from the input)"
+    r"|input (?:length )?\((\d{1,9}) tokens\)|resulted in (\d{1,9}) tokens",
+    re.IGNORECASE,
+)
+_TAKEN = re.compile(r"(?:context|allowed) length (?:is |of )?\(?(\d{1,9}) tokens", re.IGNORECASE)
 TOO_LONG_CODES = {"context_length_exceeded", "exceed_context_size_error", "1261"}
 SPENT_CODES = {"insufficient_quota", "billing_hard_limit_reached"}
 ZAI_PASSING = {"1302", "1305"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
 from contextlib import aclosing
 from typing import Any
 
@@ -14,7 +15,8 @@ from remote_kit import KINDS, ask, collect, connect, remote_settings, text_of
 from glm_lsp.core import profiles
 from glm_lsp.core.errors import EngineDied, EngineError, EngineStalled, EngineUnavailable, PromptTooLong
 from glm_lsp.core.generation import Finish
-from glm_lsp.engines.remote import RemoteEngine, engine
+from glm_lsp.engines.remote import RemoteEngine, engine, errors
+from glm_lsp.engines.remote.dialect import Problem
 
 PAGE = "<!doctype html><title>Sign in</title>"
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -89,6 +91,39 @@ async def test_refusals_name_the_remedy(kind: str, reply: Reply, error: type[Eng
 async def test_a_prompt_that_is_too_long_is_told_apart(kind: str, error: Any) -> None:
     for body in ({"error": error}, {"object": "error", **error}):
         await check(kind, [refusal(400, body)], PromptTooLong, "context.budget_tokens")
+
+
+TOO_LONG = (
+    (
+        "This model's maximum context length is 16384 tokens. However, you requested 19591 tokens (9591 in "
+        "the messages, 10000 in the completion). Please reduce the length of the messages or completion.",
+        (9591, 16384),
+    ),
+    ("The input (61709 tokens) is longer than the model's context length (40960 tokens).", (61709, 40960)),
+    ("Input length (160062 tokens) exceeds the maximum allowed length (59862 tokens).", (160062, 59862)),
+    (
+        "This model's maximum context length is 128000 tokens. However, your messages resulted in 202868 "
+        "tokens.",
+        (202868, 128000),
+    ),
+    ("This model's maximum context length is unknown.", (0, 0)),
+    ("maximum context length is 99999999999999999999 tokens", (0, 0)),
+)
+
+
+@pytest.mark.parametrize(("message", "figures"), TOO_LONG)
+def test_how_long_it_was_is_read_where_it_is_said(message: str, figures: tuple[int, int]) -> None:
+    found = errors.problem(Problem(message), errors.Place("It", "http://x", "m"), 400)
+    assert isinstance(found, PromptTooLong)
+    assert (found.counted, found.taken) == figures
+
+
+def test_llama_server_says_it_in_figures() -> None:
+    error = {"code": 400, "message": "request exceeds", "type": "exceed_context_size_error"}
+    body = json.dumps({"error": {**error, "n_prompt_tokens": 5213, "n_ctx": 4096}})
+    found = errors.refusal(400, {}, body, errors.Place("It", "http://x", "m"))
+    assert isinstance(found, PromptTooLong)
+    assert (found.counted, found.taken) == (5213, 4096)
 
 
 @pytest.mark.parametrize(
