@@ -24,10 +24,17 @@ _WORDS = re.compile(
     rb"(?:[A-Za-z]?[a-z]+|[A-Z]+)(?:[_./:@ -]+(?:[A-Za-z]?[a-z]+|[A-Z]+|\d{1,4}))*[_./:-]?\d{0,4}"
 )
 _NAME = re.compile(rb"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*|[a-z][a-z0-9]*(?:[_:.-][a-z0-9]+)*")
+_MAGIC = re.compile(
+    rb"iVBORw0|R0lGOD|/9j/|PHN2Z|PD94b|UklGR|AAEAAA|AAABAA|d09G|T1RUT|JVBERi|H4sI|UEsDB|eJ[wxyz]|AGFzb|Qk[0-9]|"
+    rb"sha\d|TVqQ"
+)
+"""How pictures, fonts, archives and digests begin."""
+_ALL_KINDS = tuple(map(re.compile, (rb"\d", rb"[A-Z]", rb"[a-z]")))
+_PART = re.compile(rb"[a-z]+|[A-Z]+|\d+|[^a-zA-Z0-9]+")
 _HEX = re.compile(rb"[0-9a-f-]+|[0-9A-F-]+")
 _PARTS = re.compile(rb"[^A-Za-z0-9]*[A-Za-z]{1,40}\d{0,2}(?:[_.:/-]+[A-Za-z]{1,40}\d{0,2})+")
 """A name of several parts."""
-_PATH = re.compile(rb"(?:[a-z]{2,9}:)?/{1,2}|\.{1,2}/|[a-z]:\\|[A-Za-z]+\(|\\[ux]")
+_PATH = re.compile(rb"(?:[a-z]{2,9}:)?/{1,2}|urn:|\.{1,2}/|[a-z]:\\|[A-Za-z]+\(|\\[ux]")
 
 
 def entropy(value: bytes) -> float:
@@ -56,6 +63,13 @@ def is_random(value: bytes) -> bool:
         return turns * 3 >= len(value) and entropy(value) >= 3.7
     least = 2.8 if _HEX.fullmatch(value) else 3.5 if len(value) >= 24 else 3.0
     return turns * 5 >= len(value) and entropy(value) >= least
+
+
+def is_drawn(value: bytes) -> bool:
+    """Whether a string, longer than names are, was drawn from letters and digits of all kinds."""
+    if not all(kind.search(value) for kind in _ALL_KINDS) or _MAGIC.match(value) or not is_random(value):
+        return False
+    return entropy(value) >= 4.3 and len(_PART.findall(value)) * 9 >= len(value) * 4
 
 
 def is_password(value: bytes) -> bool:

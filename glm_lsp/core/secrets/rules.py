@@ -16,13 +16,14 @@ from importlib import resources
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation
 
-ENGINE_VERSION = 2
+ENGINE_VERSION = 3
 """Raise it where the code beside these rules finds something else in the same text."""
 FILES = ("own.toml", "shapes.json")
 BLOCK = b"-----begin "
 ASSIGNMENTS = (
     *(b"passw", b"passphrase", b"pwd", b"secret", b"token", b"credential", b"apikey", b"api_key", b"api-key"),
     *(b"accesskey", b"access_key", b"access-key", b"authkey", b"auth_key", b"auth-key", b"privatekey"),
+    *(b"pass:", b"pass =", b"pass=", b'pass"', b"pass'"),
     *(b"private_key", b"private-key", b"signingkey", b"signing_key", b"signing-key", b"encryptionkey"),
     *(b"encryption_key", b"encryption-key", b"masterkey", b"master_key", b"master-key", b"session_key"),
 )

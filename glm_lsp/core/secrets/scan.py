@@ -21,19 +21,37 @@ TOO_DENSE = "too much in it resembles secrets to look through it"
 MOST_BLOCK_BYTES = 40_000
 LEAST_ENTROPY = 2.0
 UNFINISHED_BYTES = 8
-_NAME_END = rb"[\w-]{0,40}+[\"'`\])]{0,3}+(?::[ \t]?[\w.\[\]|]{1,40}+)?[ \t]{0,20}+"
+_NAME_END = rb"[\w-]{0,40}+[\\\"'`\])]{0,4}+(?::[ \t]?[\w.\[\]|&<>?, ']{1,40}+)?[ \t]{0,20}+"
 _OPERATOR = rb"(?:=>|:=|\?=|={1,3}|!==?|:|,|\()[ \t]{0,20}+"
+_VALUE = rb"(\\?[\"'`])((?:(?!\1)(?:\\[^\n]|[^\s\\])){8,512}+)\1"
 _QUOTED = re.compile(
-    _NAME_END + _OPERATOR + rb"(?:[rbfu@]{0,2}+|[\w.]{0,30}+\()([\"'`])([^\"'`\s]{8,512})\1", re.IGNORECASE
+    _NAME_END + _OPERATOR + rb"\s{0,40}+(?:[\w.]{0,30}+\(\s{0,40}+)?[rbfu@]{0,2}+" + _VALUE, re.IGNORECASE
 )
+_PIECE = re.compile(
+    rb"(?:\\?[\"'`]\s{0,60}+[+.\\]?\s{0,60}+[rbfu]{0,2}+\\?[\"'`])([A-Za-z0-9+/=_.~-]{4,512}+)(?=\\?[\"'`])"
+)
+"""A string that goes on in another one, which the language joins."""
+_MOST_PIECES = 12
 _PLAIN = re.compile(
-    rb"[\w-]{0,40}+[\"']?[ \t]{0,20}+[:=][ \t]{0,20}+([^\s\"'`#;,<>{}()\[\]$|&]{8,512})(?=[\s;,#]|$)"
+    rb"[\w-]{0,40}+[\"']?[ \t]{0,20}+[:=][ \t]{0,20}+([^\s\"'`;,<>{}()\[\]$|]{8,512})(?=[\s;,\"'`]|$)"
 )
+_ARGUMENT = re.compile(
+    rb"[\w-]{0,40}+[ \t]{1,4}([^\s\"'`;,<>{}()\[\]$|=-][^\s\"'`;,<>{}()\[\]$|]{7,512})(?=[\s;,\"'`]|$)"
+)
+_BEFORE_ARGUMENT = re.compile(rb"(?:\s--[\w-]{0,40}|\bENV[ \t]+\w{0,40})$")
 _ELEMENT = re.compile(rb"[\w-]{0,40}+>([^<>\s]{8,512})</")
-_PASSWORD = re.compile(rb"passw|passphrase|pwd|secret|credential")
+_PASSWORD = re.compile(rb"pass(?:w|phrase|\W)|pwd|secret|credential")
 _BEGINS = re.compile(
     rb"(" + b"|".join(map(re.escape, ASSIGNMENTS)) + rb")" + _NAME_END + rb"(?:=>|:=|=|:)[ \t]{0,20}+"
     rb"[\"'`]([^\"'`\s]{1,200})$"
+)
+_RUNS = bytes(
+    97 if (chr(byte).isalnum() and byte < 128) or chr(byte) in "+/_=-" else 32 for byte in range(256)
+)
+_LONG, MOST_LITERAL_BYTES = b"a" * 32, 512
+_QUOTES = (b'"', b"'", b"`")
+_DIGEST = re.compile(
+    rb"(?i)hash|sha\d|digest|integrity|checksum|fingerprint|etag|signature|image|icon|font|wasm"
 )
 _TAIL = re.compile(rb"[A-Za-z0-9+/=_.~-]*")
 _RUN = re.compile(rb"[A-Za-z0-9+/=_.-]{8,}")
@@ -81,11 +99,10 @@ def find(path: str, data: bytes, *, open_: bool = False) -> Found:
     """What to hold back of a text. In an open document (`open_`) also a token that is being written."""
     known = rules()
     hits = known.search.find_matches_as_indexes(data.lower(), overlapping=True)
-    if not hits:
-        return Found()
     scan = _Scan(data, known, plain=_plain(path), open_=open_)
     try:
         spans = [found for hit in hits for found in scan.at(*hit)]
+        spans += scan.literals()
     except _TooDenseError:
         return Found(whole=TOO_DENSE)
     return Found(_placed(data, spans))
@@ -123,12 +140,13 @@ class _Scan:
             if start >= self._past.get(rule.id, 0) and (found := self._shape(rule, start)):
                 self._past[rule.id] = found[1]
                 yield found
+            elif rule.own and (pieces := self._in_pieces(rule, start)):
+                yield from pieces
             elif self._open and rule.own and (found := self._unfinished(rule, start)):
                 yield found
         if word in self._rules.assignments:
             self._look()
-            if found := self._assigned(start):
-                yield found
+            yield from self._assigned(start)
 
     def _look(self, count: int = 1) -> None:
         self._looks -= count
@@ -171,23 +189,61 @@ class _Scan:
             return None
         return start, run.end(), rule.what
 
-    def _assigned(self, start: int) -> tuple[int, int, str] | None:
+    def _in_pieces(self, rule: Rule, start: int) -> list[tuple[int, int, str]]:
+        """A token that begins as `rule` says, in strings which the language joins."""
+        if rule.before or rule.group or rule.assigned or rule.password:
+            return []
+        run = _TAIL.match(self._data, start, start + rule.after)
+        pieces = self._pieces(start, run.end()) if run else []
+        joined = b"".join(self._data[a:b] for a, b in pieces)
+        if len(pieces) < 2 or not rule.pattern.match(joined) or looks.is_stand_in(joined):
+            return []
+        return [(a, b, rule.what) for a, b in pieces]
+
+    def _pieces(self, first: int, last: int) -> list[tuple[int, int]]:
+        """A string's place, and those of the strings that it goes on in."""
+        pieces = [(first, last)]
+        while len(pieces) < _MOST_PIECES and (match := _PIECE.match(self._data, pieces[-1][1])):
+            pieces.append(match.span(1))
+        return pieces
+
+    def _assigned(self, start: int) -> list[tuple[int, int, str]]:
         """A value that looks random, given to something whose name is that of a secret."""
         data = self._data
+        pieces: list[tuple[int, int]] = []
         if match := _QUOTED.match(data, start, start + 800):
-            first, last = match.span(2)
-        elif (match := _ELEMENT.match(data, start, start + 600)) or (
-            self._plain and (match := _PLAIN.match(data, start, start + 700))
+            pieces = self._pieces(*match.span(2))
+        elif (
+            (match := _ELEMENT.match(data, start, start + 600))
+            or (self._plain and (match := _PLAIN.match(data, start, start + 700)))
+            or (
+                (match := _ARGUMENT.match(data, start, start + 700))
+                and _BEFORE_ARGUMENT.search(data, max(0, start - 60), start)
+            )
         ):
-            first, last = match.span(1)
-        else:
-            return None
-        value = data[first:last]
+            pieces = [match.span(1)]
+        value = b"".join(data[a:b] for a, b in pieces)
         if looks.is_random(value):
-            return first, last, "random value"
-        if _PASSWORD.match(data[start : start + 12].lower()) and looks.is_password(value):
-            return first, last, "password"
-        return None
+            return [(a, b, "random value") for a, b in pieces]
+        if pieces and _PASSWORD.match(data[start : start + 12].lower()) and looks.is_password(value):
+            return [(a, b, "password") for a, b in pieces]
+        return []
+
+    def literals(self) -> Iterator[tuple[int, int, str]]:
+        """Strings that look random by themselves, whatever they are given to."""
+        data, runs, last = self._data, self._data.translate(_RUNS), 0
+        while (first := runs.find(_LONG, last)) >= 0:
+            last = runs.find(b" ", first)
+            last = len(runs) if last < 0 else last
+            if last - first > MOST_LITERAL_BYTES or not first or data[first - 1 : first] not in _QUOTES:
+                continue
+            near = data[max(0, first - 40) : first]
+            if (
+                data[last : last + 1] in _QUOTES
+                and looks.is_drawn(data[first:last])
+                and not _DIGEST.search(near)
+            ):
+                yield first, last, "random value"
 
     def _block(self, start: int) -> tuple[int, int, str] | None:
         """A key or certificate in text form, from its first line to its last, or as far as it goes."""
