@@ -56,7 +56,12 @@ class Session:
         return sum(event["op"] == "request" for event in self.events)
 
     def lines(self) -> Iterator[bytes]:
-        return (json.dumps(event).encode() + b"\n" for event in self.events)
+        return (line(event) + b"\n" for event in self.events)
+
+
+def line(event: Event) -> bytes:
+    """As it stands in a file of events."""
+    return json.dumps(event).encode()
 
 
 @dataclass

@@ -1,0 +1,186 @@
+"""Read a prompt as a model has to: what does its text say that the files hold now? And is it so?
+
+Knows nothing of the ledger but the words on the page: outlines, source with line numbers, edits in the order
+in which they are told, and the tail, whose title says where it begins.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from glm_lsp.core.generation import Prompt, Role
+
+_SOURCE = re.compile(r"== (.+):(\d+)-(\d+)\Z")
+_EDIT = re.compile(r"== (.+) line (\d+) -(\d+) \+(\d+)\Z")
+_TAIL = re.compile(r"# Complete (\S+)(?: line (\d+))?(?: in .*)?\Z")
+_TITLE = re.compile(r"# (?:Outline of the repository|Source|Edits since then)\Z")
+HELD = "[held back"
+
+Lines = tuple[str | None, ...]
+Truth = Callable[[str], Sequence[str]]
+"""The lines of a file as they really are."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a trunk says: lines by file, None where it says nothing, and the signatures of outlined files."""
+
+    files: Mapping[str, Lines] = field(default_factory=dict[str, Lines])
+    outlined: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+
+
+@dataclass
+class Verdict:
+    """What was found at one request: `wrong` in words, and how many told signatures no longer stand."""
+
+    wrong: list[str]
+    files: int
+    signatures: int
+    stale: int
+
+
+class Checker:
+    """Checks one prompt after the other."""
+
+    def __init__(self, truth: Truth) -> None:
+        self._truth = truth
+        self._texts: list[str] = []
+        self._told: list[Told] = []
+        """After each of the texts."""
+        self._good: dict[str, tuple[Lines, Sequence[str]]] = {}
+        self._stale: dict[str, tuple[tuple[str, ...], Sequence[str], int]] = {}
+
+    def check(self, prompt: Prompt) -> Verdict:
+        """Whether the prompt's words alone give each file it shows as it is now."""
+        user = [s.text for s in prompt.segments if s.role is Role.USER]
+        window = prompt.text(Role.ASSISTANT)
+        *trunk, tail = user
+        told = self._read(trunk)
+        path, first, shown = _tail(tail, window)
+        wrong = [
+            what
+            for name, lines in told.files.items()
+            if name != path and (what := self._differs(name, lines))
+        ]
+        if what := _fits(told.files.get(path, ()), first, shown, tuple(self._truth(path))):
+            wrong.append(f"{path}: {what}")
+        stale = sum(self._count_stale(name, lines) for name, lines in told.outlined.items())
+        total = sum(map(len, told.outlined.values()))
+        return Verdict(wrong, len(told.files.keys() | {path}), total, stale)
+
+    def _read(self, texts: list[str]) -> Told:
+        same = 0
+        while same < min(len(texts), len(self._texts)) and texts[same] == self._texts[same]:
+            same += 1
+        del self._texts[same:], self._told[same:]
+        told = self._told[-1] if self._told else Told()
+        for text in texts[same:]:
+            told = _with(told, text)
+            self._texts.append(text)
+            self._told.append(told)
+        return told
+
+    def _differs(self, path: str, lines: Lines) -> str:
+        truth = self._truth(path)
+        known = self._good.get(path)
+        if known is not None and known[0] is lines and known[1] is truth:
+            return ""
+        if wrong := _wrong_line(lines, truth):
+            return f"{path}: {wrong}"
+        self._good[path] = lines, truth
+        return ""
+
+    def _count_stale(self, path: str, signatures: tuple[str, ...]) -> int:
+        truth = self._truth(path)
+        known = self._stale.get(path)
+        if known is not None and known[0] is signatures and known[1] is truth:
+            return known[2]
+        text = " ".join("\n".join(truth).split())
+        count = sum(HELD not in s and " ".join(s.split()) not in text for s in signatures)
+        self._stale[path] = signatures, truth, count
+        return count
+
+
+def _with(told: Told, text: str) -> Told:
+    """What is told after one more piece of text. Raises ValueError where it says nothing that we can read."""
+    lines = text.split("\n")
+    if lines and not lines[-1]:
+        lines.pop()
+    files, outlined = dict(told.files), dict(told.outlined)
+    at = 0
+    while at < len(lines):
+        head = lines[at]
+        at += 1
+        if _TITLE.match(head):
+            continue
+        if found := _EDIT.match(head):
+            path, start, removed, added = found[1], int(found[2]) - 1, int(found[3]), int(found[4])
+            old = list(files.get(path, ()))
+            old += [None] * (start + removed - len(old))
+            old[start : start + removed] = lines[at : at + added]
+            files[path] = tuple(old)
+            at += added
+        elif found := _SOURCE.match(head):
+            path, start, end = found[1], int(found[2]) - 1, int(found[3])
+            old = list(files.get(path, ()))
+            old += [None] * (end - len(old))
+            old[start:end] = lines[at : at + end - start]
+            files[path] = tuple(old)
+            at += end - start
+        elif head.startswith("== "):
+            path, start = head.removeprefix("== "), at
+            while at < len(lines) and not lines[at].startswith("== ") and not _TITLE.match(lines[at]):
+                at += 1
+            outlined[path] = (*outlined.get(path, ()), *lines[start:at])
+        else:
+            raise ValueError(f"{head[:80]!r} stands where a header should")
+    return Told(files, outlined)
+
+
+def _tail(instruction: str, window: str) -> tuple[str, int | None, tuple[str, ...]]:
+    """The tail's file, the number of its first line (from 0) if it is said, and its lines."""
+    lines = instruction.split("\n")
+    found = _TAIL.match(lines[0])
+    fence = lines[2] if len(lines) > 2 else ""
+    if found is None or not fence.startswith("```") or lines[1] != "The code after the gap:":
+        raise ValueError(f"{lines[0][:80]!r} is no tail")
+    after = lines[3 : lines.index(fence, 3)]
+    before = window.split("\n")[1:]
+    joined = (*before[:-1], (before[-1] if before else "") + (after[0] if after else ""), *after[1:])
+    return found[1], int(found[2]) - 1 if found[2] else None, joined
+
+
+def _wrong_line(lines: Lines, truth: Sequence[str], offset: int = 0) -> str:
+    """The first line that is told and is another one, `lines` being those from `offset` on."""
+    for n, line in enumerate(lines, offset):
+        if line is None or (n < len(truth) and (line == truth[n] or HELD in line)):
+            continue
+        if n >= len(truth) and not line:
+            continue  # the end of a file that ends with a newline
+        return f"line {n + 1} is told as {line[:60]!r} and is {truth[n][:60] if n < len(truth) else None!r}"
+    return ""
+
+
+def _fits(told: Lines, first: int | None, shown: tuple[str, ...], truth: tuple[str, ...]) -> str:
+    """Why told lines with the tail in its place do not give the file; empty where they do.
+
+    The tail replaces what is told from its first line on, as far as a line whose text is its last one's.
+    """
+    if first is None:
+        starts = [n for n in range(len(truth)) if truth[n : n + len(shown)] == shown]
+        wrong = [_fits(told, start, shown, truth) for start in starts]
+        return "" if "" in wrong else next(iter(wrong), "what the tail shows stands nowhere in the file")
+    if wrong := _wrong_line(shown, truth, first):
+        return f"in the tail, {wrong}"
+    if wrong := _wrong_line(told[:first], truth):
+        return wrong
+    last = ""
+    for shift in sorted(range(-200, 201), key=abs):
+        end = first + len(shown) - shift
+        if end < first or (0 < end <= len(told) and told[end - 1] not in (None, shown[-1])):
+            continue
+        if not (last := _wrong_line(told[end:], truth, first + len(shown))):
+            return ""
+    return last or "the tail's last line is not where it should be"
