@@ -305,7 +305,8 @@ def _of_file(ranking: _Ranking, path: str) -> Mapping[Target, Evidence]:
         for target in {*graph.bindings(path).values(), *uses.certain}:
             if not target.name:
                 for member in graph.offered(target.path):
-                    part.add(signals.MODULE, member, 0.2 + 0.8 * part.fame(member), "in a module imported here")
+                    strength = 0.2 + 0.8 * part.fame(member)
+                    part.add(signals.MODULE, member, strength, "in a module imported here")
             elif target.path != path:
                 for member in graph.members(target):
                     reason = f"member of {target.name}, which this file speaks of"
@@ -354,7 +355,7 @@ def _of_walk(ranking: _Ranking, path: str) -> Mapping[Target, Evidence]:
                 if not name.startswith("_"):
                     target = Target(other, qualified)
                     share = 0.5 if "." in qualified or symbols[0].kind is SymbolKind.VARIABLE else 1.0
-                    full = (1.0 if other in near else 0.6) * (0.5 * strength + 0.5 * part.fame(target)) * share
+                    full = (1.0 if other in near else 0.6) * share * (strength + part.fame(target)) / 2
                     part.add(signals.CENTRAL, target, full, reason)
         return part.found
 

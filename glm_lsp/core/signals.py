@@ -32,8 +32,8 @@ CHANGED = "changed"
 
 WEIGHTS: Mapping[str, float] = {
     NEAR: 4.0,
-    # Local evidence: the name stands near the cursor, and imports, scopes, classes or the declared type of its
-    # receiver say what it means. Halves within `NEAR_LINES` lines, grows with repeated use.
+    # Local evidence: the name stands near the cursor, and imports, scopes, classes or the declared type of
+    # its receiver say what it means. Halves within `NEAR_LINES` lines, grows with repeated use.
     NAMED: 6.0,
     # The words of a task name it; in a completion there is no task.
     EQUAL: 0.3,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from glm_lsp.core.history import History
 from glm_lsp.core.settings import DEFAULTS, Settings
 from glm_lsp.core.values import Document, Refusal, RepoIndex
 
@@ -20,6 +21,8 @@ class Snapshot:
     documents: Mapping[str, Document] = field(default_factory=dict[str, Document])
     index: RepoIndex = field(default_factory=RepoIndex)
     settings: Settings = DEFAULTS
+    history: History = field(default_factory=History)
+    """What the repository's commits say; empty until somebody has read them."""
 
 
 class Sources(Protocol):

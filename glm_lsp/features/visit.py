@@ -24,8 +24,12 @@ if TYPE_CHECKING:
     from glm_lsp.features.session import Session
 
 _BLOCKS = frozenset(SymbolKind) - {SymbolKind.VARIABLE}
+MOST_TOLD, MOST_TOLD_RECENT, RECENT = 120, 600, 4
+"""Tokens of edits at once to a file that nobody works on, and to one of the last files worked on."""
 FOLDED_SHARE = 0.4
 """Of the log's share: what a log that is written anew may take, else the head is chosen anew too."""
+BACK = 0.5
+"""How likely it is that what is dropped from the log has to be told again."""
 LINES_TYPED = 12
 """A longer tail is not moved for a definition that came to be needed while somebody types."""
 MOST_REST_BYTES = 4096
@@ -180,11 +184,26 @@ class Visit:
         wanted = [c for c in self._needed(graph, new) if not self._in_window(c, new)][:MOST_URGENT]
         return new if all(new.shows(c.path, c.symbol.qualified) for c in wanted) else None
 
-    async def fold(self, ledger: Ledger, epoch: int) -> Ledger | None:
-        """The epoch's head with a new log; None where that is not known, or would fill half of its share."""
-        kept = ledgers.folded(ledger, epoch)
-        new = await self.advance(kept) if kept and self.lean else None
-        return new if new and new.log_tokens <= FOLDED_SHARE * self.log_share else None
+    async def turned(self, old: Ledger, new: Ledger, past: Sequence[Ledger], epoch: int) -> Ledger | None:
+        """Instead of `new`: what was told before, moved on to this place, where that costs an engine less.
+
+        None where nothing serves, and a new head is needed. Where the log of `new` is over, so much of it has
+        to go that there is room again.
+        """
+        if not self.lean:
+            return None
+        over = new.log_room < 0 or ledgers.pays(new)
+        best, least = (None, old.head_tokens) if over else (new, ledgers.evaluated(new, old))
+        start = ledgers.folded(old, epoch)
+        for state in (*past, *((start,) if start else ())):
+            moved = await self.advance(replace(state, epoch=epoch, window=old.window))
+            if moved is None or moved.log_tokens > (FOLDED_SHARE if over else 1) * self.log_share:
+                continue
+            lost = 0 if over else BACK * max(0, old.log_tokens - moved.log_tokens)
+            cost = ledgers.evaluated(moved, old) + lost
+            if cost < least:
+                best, least = moved, cost
+        return best
 
     async def advance(self, ledger: Ledger) -> Ledger | None:
         """The ledger moved on to this request; None where what it shows may no longer be sent."""
@@ -196,7 +215,8 @@ class Visit:
             lines = await self._current(path)
             if lines is None:
                 return None
-            ledger = ledgers.with_edits(ledger, path, lines, self.count, self.fits is not None)
+            most = self._most_told(path) if self.lean else None
+            ledger = ledgers.with_edits(ledger, path, lines, self.count, self.fits is not None, most)
         for path, digest in list(ledger.outlined.items()):
             now = self._outline_digest(path)
             if now != digest and (self.fits is None or path != self.document.path):
@@ -215,6 +235,12 @@ class Visit:
             return await self._with_needed(ledger)
         # What is appended moves the tail, which is then evaluated anew: within a window only the most needed.
         return ledger if before.cursor_line == after.cursor_line else await self._with_most_needed(ledger)
+
+    def _most_told(self, path: str) -> int | None:
+        """Tokens of edits to a file that are told; of more only that there are. None: all."""
+        if path == self.document.path:
+            return None
+        return MOST_TOLD_RECENT if path in self.session.recent[-RECENT:] else MOST_TOLD
 
     async def _with_needed(self, ledger: Ledger, elsewhere: bool = False) -> Ledger | None:
         """Append what is used here for certain and not shown yet: signatures first, then source.
@@ -374,7 +400,9 @@ class Visit:
         start = pack.line_offset(self.document.data, window.start_line if window else self.cursor_line)
         hidden = Span(min(start, self.offset), self.offset)
         recent = tuple(p for p in self.session.recent if p != self.document.path)
-        return Place(self.document.path, self.offset, near, self.cursor_line - first, (hidden,), recent)
+        changed = self.snapshot.history.partners(self.document.path)
+        line = self.cursor_line - first
+        return Place(self.document.path, self.offset, near, line, (hidden,), recent, changed)
 
     def _has_body(self, candidate: Candidate) -> bool:
         """Whether its source says more than its signature, and is not what the tail shows."""

@@ -1,6 +1,7 @@
 """Questions to git, asked so that the repository's own configuration runs nothing.
 
-No hooks, no file system monitor, no filters, no locks, no pager, no environment of a calling hook. Where git
+No hooks, no file system monitor, no filters, no locks, no pager, no environment of a calling hook, nothing
+fetched for a partial clone (its remote's helper would be a command), no signatures verified. Where git
 is missing, refuses (`safe.directory`) or takes too long, the answer is None.
 """
 
@@ -9,13 +10,17 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 TIMEOUT_S = 60.0
+MOST_COMMITS = 1000
+MOST_LOG_BYTES = 4 << 20
+LOG_S = 10.0
 _SAFE = (
     *("-c", "core.fsmonitor=false", "-c", f"core.hooksPath={os.devnull}", "-c", "core.untrackedCache=false"),
-    *("-c", "core.pager=cat", "-c", "core.quotePath=false", "--no-pager"),
+    *("-c", "core.pager=cat", "-c", "core.quotePath=false", "-c", "log.showSignature=false", "--no-pager"),
 )
 
 
@@ -24,12 +29,10 @@ def run(root: Path, *arguments: str, data: bytes | None = None) -> bytes | None:
     program = shutil.which("git")
     if program is None:
         return None
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
-    environment |= {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
     try:
         done = subprocess.run(
             [program, *_SAFE, "-C", str(root), *arguments],
-            env=environment,
+            env=_environment(),
             input=data if data is not None else b"",
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -39,6 +42,48 @@ def run(root: Path, *arguments: str, data: bytes | None = None) -> bytes | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None
+
+
+def _environment() -> dict[str, str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    quiet = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"}
+    return environment | quiet | {"GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
+
+
+def commits(root: Path, most: int = MOST_COMMITS) -> tuple[frozenset[str], ...]:
+    """The files of each of the latest commits that are no merges, relative to `root`, the latest first.
+
+    Reads at most `MOST_LOG_BYTES` of what git says, for at most `LOG_S` seconds, and is content with that.
+    None where git says nothing. Blocks.
+    """
+    program = shutil.which("git")
+    if program is None:
+        return ()
+    limits = (f"-n{most}", "--no-merges", "--no-renames", "--no-ext-diff", "--no-textconv")
+    shape = ("--name-only", "--relative", "-z", "--format=%x01", f"-O{os.devnull}", "--ignore-submodules=all")
+    try:
+        process = subprocess.Popen(
+            [program, *_SAFE, "-C", str(root), "log", *limits, *shape, "--", "."],
+            env=_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+    except OSError:
+        return ()
+    timer = threading.Timer(LOG_S, process.kill)
+    timer.start()
+    with process:
+        said = process.stdout.read(MOST_LOG_BYTES) if process.stdout else b""
+        process.kill()
+    timer.cancel()
+    parts = said.split(b"\x01")[1:]
+    whole = parts if len(said) < MOST_LOG_BYTES else parts[:-1]
+    return tuple(frozenset(os.fsdecode(name) for name in _names(part)) for part in whole)
+
+
+def _names(part: bytes) -> list[bytes]:
+    return [name.lstrip(b"\n") for name in part.split(b"\0") if name.strip(b"\n")]
 
 
 def files(root: Path, below: Sequence[str] = ()) -> list[bytes] | None:

@@ -49,6 +49,8 @@ GOALS = (
     (COLD, False, 2000, 50.0),
     (COLD, True, 2000, 50.0),
 )
+AIDER_PLACES = 4
+"""Of a large repository: its map takes up to a minute each time."""
 ABLATED = ((WARM, 1000), (COLD, 2000))
 Maps = Mapping[str, float]
 Key = tuple[str, str, int]
@@ -96,7 +98,7 @@ def measure(found: Loaded, count: Count, aider: Aider | None, budgets: Sequence[
                     OPEN: lambda b, opened=opened: recall_peers.open_files(opened, found.files, count, b),
                 }.items():
                     packs[method] = [(make(b), b) for b in budgets]
-                if aider is not None:
+                if aider is not None and number < (AIDER_PLACES if found.large else len(found.held)):
                     idents = sorted(set(recall_peers.WORD.findall(place.near)))
                     key = f"{form} {held.path}:{held.start}-{held.end}"
                     maps = aider.maps(key, held.path, at.data, idents, list(BUDGETS))
@@ -156,9 +158,11 @@ def report(results: Sequence[Found]) -> str:
         kind = "Large repositories" if large else "Small repositories"
         rows: list[tuple[str, ...]] = []
         for form in (WARM, COLD, BARE):
-            for method in METHODS:
-                if all((method, form, BUDGETS[0]) in r.recalls for r in some):
-                    rows.append((form, method, *(_cell(some, (method, form, b)) for b in BUDGETS)))
+            rows += [
+                (form, method, *(_cell(some, (method, form, b)) for b in BUDGETS))
+                for method in METHODS
+                if all((method, form, BUDGETS[0]) in r.recalls for r in some)
+            ]
         head = ("form", "method", *(f"{b / 1000:g}k" for b in BUDGETS))
         parts.append(f"### {kind}, by tokens of all signatures: {names}\n\n{table(rows, head)}\n")
     rows = [_goal(results, *goal) for goal in GOALS if any(r.large is goal[1] for r in results)]

@@ -7,6 +7,7 @@ Only `RepoMap` itself is used, with its defaults, and our tokenizer to count.
 import json
 import os
 import sys
+from pathlib import Path
 
 from aider.repomap import RepoMap
 from tokenizers import Tokenizer
@@ -22,8 +23,7 @@ class Model:
 
 class Io:
     def read_text(self, path):
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read()
+        return Path(path).read_text(encoding="utf-8", errors="replace")
 
     def tool_output(self, *_):
         pass
@@ -32,16 +32,16 @@ class Io:
 
 
 def main():
-    out, sys.stdout = sys.stdout, open(os.devnull, "w")
+    out, sys.stdout = sys.stdout, sys.stderr
     first = json.loads(sys.stdin.readline())
     root = first["root"]
     os.chdir(root)
-    files = [os.path.join(root, path) for path in first["files"]]
+    files = [f"{root}/{path}" for path in first["files"]]
     repo_map = RepoMap(root=root, main_model=Model(first["tokenizer"]), io=Io(), refresh="always")
     ranked = repo_map.get_ranked_tags
     for line in sys.stdin:
         asked = json.loads(line)
-        own = os.path.join(root, asked["file"])
+        own = f"{root}/{asked['file']}"
         others = [path for path in files if path != own]
         tags = ranked([own], others, set(), set(asked["idents"]))
         repo_map.get_ranked_tags = lambda *_, tags=tags, **__: tags  # the same for each budget

@@ -97,9 +97,7 @@ def _stripped(text: str, path: str, used: frozenset[str], needed: frozenset[str]
         return whole
 
     text = statement.sub(strip, text)
-    return (
-        re.sub(r"(?<!\w)(?:%s)\b" % "|".join(map(re.escape, sorted(needed))), "_", text) if needed else text
-    )
+    return re.sub(rf"(?<!\w)(?:{'|'.join(map(re.escape, sorted(needed)))})\b", "_", text)
 
 
 def _bound(statement: str, language: str) -> frozenset[str]:

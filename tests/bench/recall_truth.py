@@ -1,8 +1,8 @@
-"""What function bodies need from other files, as independent tools resolve it: jedi and the TypeScript compiler.
+"""What function bodies need from other files, as independent tools resolve it: jedi, the TypeScript compiler.
 
 Neither knows anything of our index, so our resolver cannot flatter itself. For Go, where no such tool can be
 had from a package registry, the language's own rule does: `package.Name`, with the package's import path
-and one exported definition of that name in its folder; found by `ast`-less text, see `_go`.
+and one exported definition of that name in its folder (`_go`).
 A truth is worked out once for a release and kept in the bench's cache, for it never changes.
 """
 
@@ -86,7 +86,8 @@ Row = tuple[str, str, int, int, list[tuple[str, int, str]]]
 def _python(
     root: Path, files: Mapping[str, bytes], chance: random.Random, most: int, tries: int
 ) -> Iterator[Row]:
-    import jedi
+    ensure_jedi()
+    import jedi  # noqa: PLC0415: only who makes a truth needs it
 
     project = jedi.Project(root, smart_sys_path=False, sys_path=[str(root), str(root / "src")])
     functions = [(p, n) for p in sorted(files) if p.endswith(".py") for n in _functions(files[p])]
@@ -140,7 +141,7 @@ def _needs(script: Any, node: Any, root: Path, own: str, files: Mapping[str, byt
     for line, column in asked.values():
         try:
             names = script.goto(line, column, follow_imports=True)
-        except Exception:  # noqa: BLE001, S112: jedi raises anything, and then does not know
+        except Exception:  # noqa: BLE001 S112
             continue
         if len(names) == 1 and names[0].line and names[0].module_path:
             name = names[0]
@@ -223,6 +224,6 @@ def _go(
 def ensure_jedi() -> None:
     """Install what the truth of Python needs, where it is missing."""
     try:
-        import jedi  # noqa: F401
+        import jedi  # noqa: F401, PLC0415
     except ImportError:
         subprocess.run([sys.executable, "-m", "pip", "install", "-q", JEDI], check=True)
