@@ -140,7 +140,7 @@ class Runtime:
         The engines stay: what chooses them does not change while a process runs.
         """
         before, self.settings = self.settings, settings
-        names = ("index.max_file_bytes", "index.exclude", "index.workers")
+        names = ("index.max_file_bytes", "index.exclude", "index.include", "index.workers")
         if all(before[name] == settings[name] for name in names):
             return False
         repositories = list(self._repositories.values())

@@ -104,6 +104,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("index.max_file_bytes", 1_000_000, "Larger files are left out.", ANY, minimum=1024, maximum=100_000_000),
     Setting("index.workers", 0, "Indexing processes; 0: one per core, at most four.", TRUSTED, minimum=0, maximum=64),
     Setting("index.exclude", (), "More files to leave out: git-ignore patterns."),
+    Setting("index.include", (), "Files to index although they are generated, minified or other people's code: git-ignore patterns."),
     Setting("secrets.allow", (), "Fingerprints of texts that look like secrets and are none, as `glm-lsp index` tells them: they are shown to models.", TRUSTED),
     Setting("log.level", "warning", "What goes to stderr.", ANY, ("debug", "info", "warning", "error")),
 )

@@ -62,6 +62,8 @@ def accept(raw: bytes, ignore: Ignore) -> str:
     if ignore.excluded(path):
         raise Unreadable("is left out by index.exclude")
     check_name(path)
+    if (why := ignore.rules.by_name(path)) is not None:
+        raise Unreadable(why.reason)
     return path
 
 

@@ -1,24 +1,16 @@
-"""What git would ignore, decided without git, one path at a time.
-
-Patterns come from the repository and are hostile: a pattern that could take a regular expression for ever is
-widened, so that it leaves out more, not less.
-"""
+"""What git would ignore, decided without git, one path at a time, and which line of which file decides."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from pathspec import GitIgnoreSpec
 
 from glm_lsp.workspace.files import Unreadable, read_bytes
+from glm_lsp.workspace.patterns import MAX_RULES_BYTES, safe_of
+from glm_lsp.workspace.rules import Rules
 
-MAX_RULES_BYTES = 200_000
-MAX_PATTERN = 500
-MAX_STARS = 3
-SET = re.compile(r"\[[!^]?[\w. -]+\]")
-"""Sets with anything else in them mean different things to git and to regular expressions."""
 _NEVER = """
 .git .hg .svn .jj .bzr __pycache__ node_modules .venv .tox .nox .mypy_cache .ruff_cache .pytest_cache
 .hypothesis .eggs .terraform .gradle .idea .cache
@@ -33,18 +25,34 @@ class Ignore:
     Files are read when first needed and kept; `fresh` forgets them.
     """
 
-    def __init__(self, root: Path, excludes: Sequence[str] = ()) -> None:
+    def __init__(self, root: Path, excludes: Sequence[str] = (), include: Sequence[str] = ()) -> None:
+        """`include`: patterns of files that no rule but git's leaves out."""
         self._root = root
-        self._excludes = _spec(excludes)
-        self._specs: dict[str, GitIgnoreSpec | None] = {}
+        self._excludes = _Patterns([(line, f"index.exclude: {line}") for line in excludes])
+        self._specs: dict[str, _Patterns | None] = {}
+        self.rules = Rules(root, include)
+        """What is left out although git keeps it."""
 
     def fresh(self) -> None:
         """The files may have changed."""
         self._specs.clear()
+        self.rules.fresh()
 
     def excluded(self, path: str) -> bool:
         """Whether the setting `index.exclude` leaves this file out."""
-        return self._excludes.match_file(path)
+        return self._excludes.said(path)[0] is True
+
+    def why(self, path: str) -> str:
+        """Which line leaves a file out, itself or with a directory that it is in; empty where none does."""
+        parts = path.split("/")
+        for n in range(1, len(parts) + 1):
+            here = "/".join(parts[:n]) + ("/" if n < len(parts) else "")
+            for said, where in (self._excludes.said(here), self._decided(here)):
+                if said:
+                    return where
+            if n < len(parts) and parts[n - 1] in NEVER_DIRECTORIES:
+                return f"{parts[n - 1]}/ is never entered"
+        return ""
 
     def ignored(self, path: str) -> bool:
         """Whether a file is left out, itself or with a directory that it is in."""
@@ -65,53 +73,48 @@ class Ignore:
         return self.excluded(path) or self._matched(path)
 
     def _matched(self, path: str) -> bool:
-        """The last word of the patterns nearest to the path; directories end with a slash."""
+        return bool(self._decided(path)[0])
+
+    def _decided(self, path: str) -> tuple[bool | None, str]:
+        """The last word of the patterns nearest to the path, and where it stands; directories end with a
+        slash."""
         parts = path.rstrip("/").split("/")
         for depth in range(len(parts) - 1, -1, -1):
             directory = "/".join(parts[:depth])
-            spec = self._spec(directory)
-            if spec is None:
+            patterns = self._patterns(directory)
+            if patterns is None:
                 continue
-            said = spec.check_file(path[len(directory) + 1 :] if directory else path).include
+            said, where = patterns.said(path[len(directory) + 1 :] if directory else path)
             if said is not None:
-                return said
-        return False
+                return said, where
+        return None, ""
 
-    def _spec(self, directory: str) -> GitIgnoreSpec | None:
+    def _patterns(self, directory: str) -> _Patterns | None:
         if directory not in self._specs:
             names = [f"{directory}/.gitignore"] if directory else [".git/info/exclude", ".gitignore"]
-            lines: list[str] = []
+            lines: list[tuple[str, str]] = []
             for name in names:
                 try:
                     data = read_bytes(self._root, name, MAX_RULES_BYTES).data
                 except Unreadable:
                     continue
-                lines += data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").splitlines()
-            self._specs[directory] = _spec(lines) if lines else None
+                found = data.removeprefix(b"\xef\xbb\xbf").decode("utf-8", "replace").splitlines()
+                lines += ((line, f"{name} line {n}: {line.strip()}") for n, line in enumerate(found, 1))
+            self._specs[directory] = _Patterns(lines) if lines else None
         return self._specs[directory]
 
 
-def _spec(lines: Sequence[str]) -> GitIgnoreSpec:
-    return GitIgnoreSpec.from_lines([safe for line in lines if (safe := _tamed(line)) and _valid(safe)])
+class _Patterns:
+    """Lines of patterns, each with where it stands."""
 
+    def __init__(self, lines: Sequence[tuple[str, str]]) -> None:
+        kept = [(safe, where) for line, where in lines for safe in safe_of([line])]
+        self._where = [where for _, where in kept]
+        self._spec = GitIgnoreSpec.from_lines([safe for safe, _ in kept])
 
-def _valid(line: str) -> bool:
-    try:
-        GitIgnoreSpec.from_lines([line])
-    except (ValueError, re.error):
-        return False
-    return True
-
-
-def _tamed(line: str) -> str:
-    """A pattern whose expression is sound and cannot backtrack for long; empty for one that is dropped."""
-    bare = line.strip()
-    if not bare or bare.startswith("#"):
-        return ""
-    stars = max(part.replace("**", "*").count("*") for part in bare.split("/"))
-    sound = "[" not in SET.sub("", bare) and _valid(line)
-    if sound and stars <= MAX_STARS and bare.count("**") <= MAX_STARS and len(bare) <= MAX_PATTERN:
-        return line
-    if bare.startswith("!"):
-        return ""
-    return re.split(r"[*\[\\]", bare, maxsplit=1)[0][:MAX_PATTERN] + "*"
+    def said(self, path: str) -> tuple[bool | None, str]:
+        """What the last line that fits a path says, and where it stands."""
+        if not self._where:
+            return None, ""
+        found = self._spec.check_file(path)
+        return found.include, self._where[found.index] if found.index is not None else ""

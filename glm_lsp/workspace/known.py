@@ -23,12 +23,13 @@ from glm_lsp.workspace.files import Unreadable, load
 from glm_lsp.workspace.manifest import Clock, LeftOut, Manifest, Stat, State, recipe_of, stat_of
 from glm_lsp.workspace.names import Names
 from glm_lsp.workspace.records import Records
+from glm_lsp.workspace.rules import VERSION as RULES_VERSION
 from glm_lsp.workspace.secrets import rules_version
 
 MOST_READ = 200
 """Files up to this number are compared with what was known by reading them here; more in other processes."""
 LARGE_DELTA = 1000
-_PASSING = ("cannot be read",)
+_PASSING = ("cannot be read", "has an outline that cannot be read")
 """Reasons that the file's own times do not tell the end of."""
 
 
@@ -58,10 +59,18 @@ class Known:
         max_file_bytes: int,
         allowed: Collection[str],
         tell: Callable[[str], None],
+        *,
+        include: Collection[str] = (),
     ) -> None:
         self._root, self._max_file_bytes = root, max_file_bytes
         recipe = recipe_of(
-            OUTLINE_VERSION, rules_version(allowed), max_file_bytes, sorted(allowed), _grammars()
+            OUTLINE_VERSION,
+            rules_version(allowed),
+            max_file_bytes,
+            sorted(allowed),
+            _grammars(),
+            RULES_VERSION,
+            sorted(include),
         )
         self._manifest = Manifest(directory, root, recipe, tell)
         self._tell = tell

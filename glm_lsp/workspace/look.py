@@ -13,8 +13,8 @@ from glm_lsp.workspace.files import Unreadable, is_relative
 from glm_lsp.workspace.ignore import NEVER_DIRECTORIES, Ignore
 from glm_lsp.workspace.known import Known
 
-RULES = frozenset({".gitignore", "exclude"})
-"""Names of files that say what is ignored (`.git/info/exclude`)."""
+RULES = frozenset({".gitignore", "exclude", ".gitattributes"})
+"""Names of files that say what is ignored (`.git/info/exclude`) or generated."""
 ASKED = 500
 """Paths that git is asked about at a time."""
 

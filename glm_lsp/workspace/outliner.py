@@ -30,6 +30,7 @@ from glm_lsp.core.syntax.trees import WHOLE_BYTES
 from glm_lsp.disk.store import Store
 from glm_lsp.workspace.encoding import VERSION, pack
 from glm_lsp.workspace.files import Reader, Unreadable, load, shown
+from glm_lsp.workspace.rules import Rules
 from glm_lsp.workspace.secrets import rules_version
 
 
@@ -45,6 +46,8 @@ class Job(msgspec.Struct, array_like=True, frozen=True):
     memory_bytes: int
     allowed: list[str] = []
     """Fingerprints of texts that are no secrets, sorted."""
+    include: list[str] = []
+    """Patterns of files that are not left out for being generated or minified."""
 
 
 class Batch(msgspec.Struct, array_like=True, frozen=True):
@@ -101,7 +104,8 @@ def main() -> int:
     gc.disable()  # outlines are in no cycles, and looking for some takes time
     store = Store(Path(job.cache)) if job.cache else None
     decode = msgspec.msgpack.Decoder(Batch).decode
-    work = _Work(job, Reader(Path(job.root)), store)
+    root = Path(job.root)
+    work = _Work(job, Reader(root), Rules(root, job.include), store)
     answers.write(frame(Ready()))
     answers.flush()
     for body in frames:
@@ -140,6 +144,7 @@ class _Work:
 
     job: Job
     reader: Reader
+    rules: Rules
     store: Store | None
     new: dict[str, bytes] = field(default_factory=dict[str, bytes])
     """What should be kept."""
@@ -155,6 +160,8 @@ def _outline(work: _Work, path: str, known: str, fresh: bool, blame: str) -> Fou
     key = ""
     try:
         document = load(Path(job.root), path, job.max_file_bytes, links=False, look=False, reader=work.reader)
+        if (why := work.rules.by_content(path, document.data)) is not None:
+            return Left(path, why.reason)
         if known == document.digest:
             return Same(path)
         key = _key(job, document.language, document.digest)

@@ -74,7 +74,7 @@ class Repository:
         self._settings = settings
         self.allowed = frozenset(settings.texts(ALLOWED))
         """Fingerprints of what is no secret, as the user says."""
-        self._ignore = Ignore(self.root, settings.texts("index.exclude"))
+        self._ignore = Ignore(self.root, settings.texts("index.exclude"), settings.texts("index.include"))
         self._listing: Listing | None = None
         self._listed: frozenset[str] = frozenset()
         self._open: dict[str, _Open] = {}
@@ -84,6 +84,7 @@ class Repository:
             settings.integer("index.max_file_bytes"),
             self.allowed,
             _notices.warning,
+            include=settings.texts("index.include"),
         )
         self._disk = Outlines({})
         """As the files on disk are."""
@@ -156,6 +157,7 @@ class Repository:
             file_cpu_s=FILE_CPU_S,
             memory_bytes=MEMORY_BYTES,
             allowed=sorted(self.allowed),
+            include=list(self._settings.texts("index.include")),
         )
 
     @property
