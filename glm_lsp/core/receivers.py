@@ -41,9 +41,10 @@ _BUILTIN_TYPES = frozenset(
     | {"string", "number", "boolean", "void", "null", "undefined", "Array", "Map", "Record", "None", "error"}
 ) - {"object", "type", "super"}  # fmt: skip
 _MORE_MEMBERS = """
-read write close flush seek send throw run start stop put cancel done result open readline push shift slice map
-filter reduce forEach concat then catch finally has delete entries toString String Error Close Read Write Len
-Next Done
+read write close flush seek send throw run start stop put cancel done result open readline push shift slice
+map
+filter reduce forEach concat then catch finally has delete entries toString String Error Close Read Write
+Len Next Done
 """
 BUILTIN_MEMBERS = frozenset(_MORE_MEMBERS.split()) | {
     name
@@ -105,6 +106,7 @@ class Types:
         self.graph, self._text = graph, text
         self._attributes: dict[tuple[Target, str], Target | None] = {}
         self._bound: dict[str, frozenset[str]] = {}
+        self._outer: dict[str, str] = {}
 
     def of(
         self, path: str, expression: str, inside: str, scope: str, steps: int = MOST_STEPS
@@ -149,7 +151,7 @@ class Types:
         if target is None:
             if self.outside(path, name):
                 return OUTSIDE
-            said = declared(self._text(path) or "", name, language)
+            said = declared(self._outermost(path), name, language)
             return self._meaning(path, said, inside, "", steps) if said else None
         symbol = self.graph.symbol(target) if target.name else None
         if symbol is None:
@@ -158,6 +160,13 @@ class Types:
             said = declared(symbol.signature, symbol.name, language_of(target.path))
             return self._meaning(target.path, said, "", "", steps) if said else None
         return target if symbol.kind in OWNERS else None
+
+    def _outermost(self, path: str) -> str:
+        """The lines of a file that are not indented: what a variable is elsewhere says nothing here."""
+        if path not in self._outer:
+            lines = (self._text(path) or "").split("\n")
+            self._outer[path] = "\n".join(line for line in lines if line[:1].strip())
+        return self._outer[path]
 
     def _meaning(self, path: str, said: str, inside: str, scope: str, steps: int) -> Target | None:
         """The class that a type's or a constructor's name means; of a function, what it returns."""
@@ -264,9 +273,8 @@ def declared(text: str, name: str, language: str) -> str:
         return ""
     for pattern in _patterns(name, language):
         if match := pattern.search(text):
-            groups = match.groups()
-            wrapped = groups[1] if len(groups) > 1 and groups[0] in _WRAPPERS else None
-            return str(wrapped or groups[0])
+            said = str(match[1])
+            return str(match[2] or said) if said in _WRAPPERS and pattern.groups > 1 else said
     return ""
 
 

@@ -259,8 +259,8 @@ class _File:
         if any(bound.get(n) in wanted.targets for n in shown):
             yield self._site(start, end, Part.IMPORT, f"imports {wanted.shown}")
             return
-        exported = self.graph.exported(self.path, name)
-        if exported in wanted.targets:
+        theirs = any(name in (i.name, i.alias) for i in items)
+        if not theirs and self.graph.exported(self.path, name) in wanted.targets:
             yield self._site(start, end, Part.IMPORT, f"passes {wanted.shown} on")
 
     def _mention(self, wanted: Wanted, start: int, end: int, *, in_prose: bool) -> Iterator[Site]:

@@ -131,16 +131,15 @@ def around(
     total = len(Lines.of(document.data))
     parts = _definitions(known.symbols, None)
     header = (0, min(parts[0].start_line if parts else STATEMENT_LINES, HEADER_LINES, total))
-    ranges = _merged([header, *(_range(known.symbols, site, total) for site in sites)])
-    shown = sum(end - start for start, end in ranges)
+    wanted = [_range(known.symbols, site, total) for site in sites]
+    shown = sum(end - start for start, end in _merged([header, *wanted]))
     everything = whole(document)
     if shown >= WHOLE_SHARE * total and size(everything) <= room:
         return (everything,), ()
     units: list[Unit] = []
     refusals: list[Refusal] = []
     open_: list[tuple[int, int]] = []
-    body = [r for r in ranges if r != header]
-    waiting = list(reversed(body)) or [header]
+    waiting = list(reversed(_merged(wanted, gap=-1)))
 
     def made(chosen: Sequence[tuple[int, int]]) -> Unit:
         merged = tuple(_merged([header, *chosen]))
@@ -159,7 +158,7 @@ def around(
             open_.append(part)
             continue
         near = [(max(s.line - STATEMENT_LINES, 0), min(s.line + STATEMENT_LINES + 1, total)) for s in sites]
-        finer = _merged([r for r in near if part[0] <= r[0] and r[1] <= part[1]])
+        finer = _merged([r for r in near if part[0] <= r[0] and r[1] <= part[1]], gap=-1)
         if finer and finer != [part] and size(made([finer[0]])) <= room:
             waiting += reversed(finer)
         else:
@@ -183,11 +182,11 @@ def _range(symbols: Sequence[Symbol], site: Site, total: int) -> tuple[int, int]
     return max(site.line - reach, 0), min(site.line + reach + 1, total)
 
 
-def _merged(ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Ranges in order, those that touch or nearly touch as one, empty ones left out."""
+def _merged(ranges: Sequence[tuple[int, int]], gap: int = GAP_LINES) -> list[tuple[int, int]]:
+    """Ranges in order, those with at most `gap` lines between them as one (-1: that overlap), none empty."""
     found: list[tuple[int, int]] = []
     for start, end in sorted(r for r in ranges if r[1] > r[0]):
-        if found and start <= found[-1][1] + GAP_LINES:
+        if found and start <= found[-1][1] + gap:
             found[-1] = (found[-1][0], max(end, found[-1][1]))
         else:
             found.append((start, end))

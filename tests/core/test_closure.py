@@ -1,0 +1,303 @@
+"""A task's closure: what is named, and every line that speaks of it, marked in the sources themselves.
+
+A line that ends with `!certain`, `!likely` or `!doubtful` (in a comment) is to be found so; no other line is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from glm_lsp.core import closure
+from glm_lsp.core.closure import Closure
+from glm_lsp.core.graph import Graph, Target
+from glm_lsp.core.receivers import before
+from glm_lsp.core.sites import Part
+from glm_lsp.core.syntax import language_of, outline
+from glm_lsp.core.text import digest
+from glm_lsp.core.values import Document, RepoIndex
+
+MARK = re.compile(r"!(certain|likely|doubtful)\b")
+
+
+def close(files: Mapping[str, str], task: str, *paths: str) -> Closure:
+    texts = {path: text.encode() for path, text in files.items()}
+    graph = Graph(RepoIndex({p: outline(p, t, language_of(p)) for p, t in texts.items()}, 1))
+    named = closure.roots(graph, task, paths)
+    held = closure.candidates(graph, named)
+    documents = {p: Document(p, texts[p], digest(texts[p]), language_of(p), held=()) for p in held}
+    return closure.close(graph, task, named, documents)
+
+
+def check(files: Mapping[str, str], task: str, *names: str, paths: tuple[str, ...] = ()) -> Closure:
+    """`task` names `names`, and the marked lines are what speaks of them."""
+    found = close(files, task, *paths)
+    named = {f"{d.target.path}:{d.target.name}" for d in found.definitions if d.part is Part.DEFINITION}
+    assert named == set(names), found
+    marked = {
+        (path, number): mark[1]
+        for path, text in files.items()
+        for number, line in enumerate(text.split("\n"))
+        if (mark := MARK.search(line))
+    }
+    told = {
+        (s.path, s.line): "certain" if s.certain else "likely" if s.likely else "doubtful"
+        for s in reversed(found.sites)
+    }
+    assert told == marked, [s for s in found.sites if marked.get((s.path, s.line)) is None]
+    return found
+
+
+CONFIG = {
+    "pkg/__init__.py": (
+        "from pkg.config import Config, parse as parse  # !certain\n"
+        '__all__ = ["Config", "parse"]  # !certain\n'
+    ),
+    "pkg/config.py": """\
+class Base:
+    def load(self):  # !certain
+        ...
+
+
+class Config(Base):
+    def load(self):  # !certain
+        return parse(self.load)  # !certain
+
+    def again(self):
+        load = 1
+        return load
+
+
+class Other:
+    def load(self):
+        return self.load()
+
+
+def parse(text):
+    return text
+""",
+    "pkg/use.py": """\
+from __future__ import annotations
+
+import json
+
+from pkg import Config
+from pkg.config import Other
+
+
+class Holder:
+    def __init__(self, config: Config, other: Other):
+        self.config = config
+        self.other = other
+
+    def run(self, unknown):
+        self.config.load()  # !certain
+        self.other.load()
+        json.load(open("x"))
+        unknown.load()  # !doubtful
+        config = unknown
+        config.load()  # !likely
+        return Config().load()  # !certain
+
+
+def make() -> Config:
+    return Config()
+
+
+def called():
+    return make().load(), run(load=1)  # !certain
+""",
+    "tests/test_config.py": "def test_nothing():\n    assert True\n",
+    "README.md": "Call `Config.load` first. !certain\nThe load is high.\nloading\n",
+}
+NO_PARSE = {p: t for p, t in CONFIG.items() if p != "pkg/__init__.py"} | {
+    "pkg/__init__.py": "from pkg.config import Config, parse as parse\n__all__ = ['Config', 'parse']\n"
+}
+
+
+def test_uses_of_a_method_are_told_from_others_of_its_name() -> None:
+    found = check(NO_PARSE, "rename Config.load to read and pass the encoding", "pkg/config.py:Config.load")
+    parts = {d.target.name: (d.part, d.distance) for d in found.definitions}
+    assert parts["Base.load"] == (Part.OVERRIDE, 1)
+    assert parts["Config"] == (Part.TYPE, 1)
+    assert found.tests == (("tests/test_config.py", "pkg/config.py"),)
+    assert found.files()[0] == "pkg/config.py" and found.files()[-1] == "README.md"
+    assert all(s.reason for s in found.sites)
+
+
+def test_a_function_is_followed_through_what_passes_it_on() -> None:
+    files = {
+        "pkg/__init__.py": "from .core import send  # !certain\n",
+        "pkg/core.py": "def send(x):  # !certain\n    return x\n",
+        "app.py": (
+            "from pkg import send as deliver  # !certain\nimport pkg\n\n\ndef go(send):\n    send(1)\n"
+            "    deliver(2)  # !certain\n    pkg.send(3)  # !certain\n"
+        ),
+        "other.py": "from elsewhere import send\n\nsend(1)\n",
+    }
+    check(files, "make send() async", "pkg/core.py:send")
+
+
+SCRIPT = {
+    "src/client.ts": """\
+export interface Sender {
+  send(text: string): void; // !certain
+}
+
+export class Client implements Sender {
+  send(text: string): void {} // !certain
+}
+
+export class Queue {
+  send(text: string): void {}
+}
+""",
+    "src/use.ts": """\
+import { Client, Queue } from "./client";
+
+export class App {
+  constructor(private client: Client, private queue: Queue) {}
+
+  run(anything: any) {
+    this.client.send("a"); // !certain
+    this.queue.send("b");
+    const made = new Client();
+    made.send("c"); // !certain
+    "send"; // !doubtful
+  }
+}
+""",
+}
+
+
+def test_types_of_fields_and_variables_tell_methods_apart_in_typescript() -> None:
+    check(SCRIPT, "add a parameter priority to Client.send", "src/client.ts:Client.send")
+
+
+GO = {
+    "go.mod": "module example.org/m\n",
+    "store/store.go": """\
+package store
+
+type Store struct{}
+
+func (s *Store) Fetch(key string) string { // !certain
+	return key
+}
+
+type Fetcher interface {
+	Fetch(key string) string // !certain
+}
+""",
+    "main.go": """\
+package main
+
+import "example.org/m/store"
+
+func run(s *store.Store) {
+	s.Fetch("a") // !certain
+}
+""",
+}
+
+
+def test_an_interface_and_what_has_its_methods_change_together_in_go() -> None:
+    check(GO, "make Store.Fetch return an error", "store/store.go:Store.Fetch")
+
+
+TWO = {
+    "a.py": "def run():\n    pass\n",
+    "b.py": "def run():\n    pass\n",
+    "tests/test_a.py": "def run():\n    pass\n",
+}
+
+
+def test_several_definitions_of_a_name_are_reported_and_paths_decide() -> None:
+    found = close(TWO, "make `run` async")
+    (word,) = found.ambiguous
+    assert word.word == "run" and word.taken
+    assert word.targets == (Target("a.py", "run"), Target("b.py", "run"))
+    assert close(TWO, "make `run` async", "b.py").files() == ("b.py",)
+    assert close(TWO, "make `run` in a.py async").files() == ("a.py",)
+    many = {f"m{i}.py": "def run():\n    pass\n" for i in range(9)}
+    assert not close(many, "make `run` async").definitions
+    assert not close(many, "make `run` async").ambiguous[0].taken
+
+
+NAMES = {
+    "m.py": "class TokenBucket:\n    def take(self):\n        pass\n\n\ndef read(x):\n    return x\n\n\n"
+    "def load_all():\n    pass\n"
+}
+
+
+@pytest.mark.parametrize(
+    ("task", "named"),
+    [
+        ("rename load_all to read", ["load_all"]),
+        ("Rename TokenBucket to Bucket", ["TokenBucket"]),
+        ("add a parameter read to load_all", ["load_all"]),
+        ("let the token bucket refill faster", ["TokenBucket"]),
+        ("TokenBucket.take should wait", ["TokenBucket.take"]),
+        ("m.read must not fail", ["read"]),
+        ("make `read` lazy", ["read"]),
+        ("read() is slow", ["read"]),
+        ("explain nothing at all", []),
+        ("", []),
+        ("rename `gone` to `here`", []),
+    ],
+)
+def test_words_of_a_task_name_definitions(task: str, named: list[str]) -> None:
+    found = close(NAMES, task)
+    assert [d.target.name for d in found.definitions if d.part is Part.DEFINITION] == named
+
+
+def test_what_is_written_like_a_name_and_is_none_is_told() -> None:
+    assert close(NAMES, "rename `gone` to `here`").unknown == ("gone",)
+
+
+@pytest.mark.parametrize(
+    ("code", "receiver"),
+    [
+        ("x.send", "x"),
+        ("a.b.send", "a.b"),
+        ("a?.b!.send", "a.b"),
+        ("p->send", "p"),
+        ("A::send", "A"),
+        ("make(1, (2)).send", "make()"),
+        ("a[0].send", "…"),
+        ('"".send', "…"),
+        ("f().g.send", "…"),
+        ("x\n    .send", "x"),
+        ("if y:\n    x.send", "x"),
+        ("def f() -> send", None),
+        ("send", None),
+        ("[...send", None),
+    ],
+)
+def test_what_stands_before_a_name(code: str, receiver: str | None) -> None:
+    assert before(code.encode(), len(code) - len("send")) == receiver
+
+
+def test_the_same_input_gives_the_same_closure() -> None:
+    backwards = dict(reversed(NO_PARSE.items()))
+    assert close(NO_PARSE, "rename Config.load") == close(backwards, "rename Config.load")
+
+
+@given(st.binary(max_size=200), st.text(max_size=80))
+def test_any_bytes_and_any_task_give_a_closure(data: bytes, task: str) -> None:
+    documents = {"a.py": Document("a.py", data, digest(data), "python", held=()), "b.ts": None}
+    graph = Graph(
+        RepoIndex({"a.py": outline("a.py", data, "python"), "b.ts": outline("b.ts", data, "typescript")}, 1)
+    )
+    named = closure.roots(graph, task, ())
+    script = Document("b.ts", data, digest(data), "typescript", held=())
+    closure.close(graph, task, named, {"a.py": documents["a.py"] or script, "b.ts": script})
+
+
+@given(st.binary(max_size=80), st.integers(0, 80))
+def test_any_place_has_a_receiver_or_none(data: bytes, at: int) -> None:
+    before(data, min(at, len(data)))
