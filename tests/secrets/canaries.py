@@ -11,6 +11,7 @@ from typing import Any
 
 from glm_lsp.core.secrets import find
 from glm_lsp.core.secrets.rules import Rule, rules
+from glm_lsp.core.secrets.scan import VAGUE
 
 MOST_TRIES = 60
 _ALNUM = string.ascii_letters + string.digits
@@ -35,7 +36,8 @@ def canary(rule_id: str) -> tuple[str, str] | None:
         group = (match.lastindex or 0) if rule.group < 0 else rule.group
         start, end = match.span(group)
         for place in find("a.py", data).places:
-            if place.span.start <= start and end <= place.span.end:
+            alone = place.kind not in VAGUE or rule.assigned  # not for its looks only
+            if alone and place.span.start <= start and end <= place.span.end:
                 return text, data[start:end].decode()
     return None
 

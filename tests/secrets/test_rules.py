@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
 import subprocess
 import sys
 from importlib import resources
@@ -79,6 +81,35 @@ def test_random_values_of_secret_names(name: str, value: str) -> None:
     check(pattern.format(value) + "\n", value, path=path)
 
 
+B64 = "mJ8vQ2ZkW4nT8vB3cR6mF1h5Jd0Gs7Kq2Wx9Ev4Zt8"
+KEY = base64.b64encode(b"-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEIOj98rAhc4ToQkHby" * 4).decode()
+PLACED = {
+    "two strings": ("token = 'ghp_16C7e42F292c' + '6912E7710c838347Ae178B4a'\n", "a.py", None),
+    "lines": ("TOKEN = (\n    'x7Yq2Lp9'\n    'ZkW4nT8vB3cR'\n)\n", "a.py", None),
+    "a JSON web token in lines": (
+        "t = (b'eyJhbGciOiJIUzI1NiJ9.'\n b'eyJzdWIiOiIxMjM0NTY3In0.'\n b'dBjftJeZ4CVPmB92K27uhbUJU1p')\n",
+        "a.py",
+        None,
+    ),
+    "a value below its name": (f'{{"token":\n   "{RANDOM}"}}\n', "a.json", [RANDOM]),
+    "escaped quotes": (f's = "{{\\"token\\": \\"{RANDOM}\\"}}"\n', "a.py", [RANDOM]),
+    "Rust": (f'const API_KEY: &str = "{RANDOM}";\n', "a.rs", [RANDOM]),
+    "an address": (f"get('https://a.org/x?access_token={RANDOM}&b=1')\n", "a.py", [RANDOM]),
+    "an argument": (f"tool --db-token {RANDOM} --quiet\n", "a.sh", [RANDOM]),
+    "a build file": (f"ENV API_TOKEN {RANDOM}\n", "Dockerfile", [RANDOM]),
+    "YAML": ("db:\n  pass: k9#mQ2!vL7pX\n", "a.yml", ["k9#mQ2!vL7pX"]),
+    "SQL": ("CREATE USER a IDENTIFIED BY 'k9#mQ2!vL7pX';\n", "a.sql", ["k9#mQ2!vL7pX"]),
+    "an encoded key": (f"tls.key: {KEY}\n", "a.yml", [KEY]),
+    "a random string": (f"Fernet(b'{B64}=')\n", "a.py", [B64 + "="]),
+}
+
+
+@pytest.mark.parametrize("name", PLACED)
+def test_wherever_a_secret_stands(name: str) -> None:
+    text, path, held = PLACED[name]
+    check(text, *(held or [p for p in re.findall(r"'([^']*)'", text)]), path=path)
+
+
 @pytest.mark.parametrize("word", ["gitleaks:allow", "pragma: allowlist secret", "nosec", "noqa"])
 def test_nothing_in_the_text_turns_the_gate_off(word: str) -> None:
     check(f'token = "{RANDOM}"  # {word}\n', RANDOM)
@@ -124,6 +155,9 @@ ORDINARY = {
     "a name": 'token = "authorization_code"\nPASSWORD_FIELD = "password_field_2"\nSECRET = "APP_SECRET_2"\n',
     "a name of parts": 'TOKEN_TYPE = "urn:ietf:params:aws4:token-type:aws4"\nKEY = get("s3_access_key_id")\n',
     "a pattern": 'store("master_keys", f"{self.master_id}.pem")\ntoken: V2.Core.AccountTokenCreateParams\n',
+    "names of events": "`V1CustomerSubscriptionCancelAtEvent`, 'TokenUrnIetfParamsOauth2TypeAccess1Token'\n",
+    "a picture": 'x = "iVBORw0KGgoAAAANSUhEUgAAAAUAAAAFCAYAAACNbyblAAAAHEl"\n',
+    "a digest of an archive": "integrity = 'mJ8vQ2ZkW4nT8vB3cR6mF1h5Jd0Gs7Kq2Wx9Ev4Zt8='\n",
     "a stand-in": 'password = "your-password-123"\napi_key = "xxxxxxxxxxxxxxxxxxxx"\ntoken = "<TOKEN_1>"\n',
     "a variable": 'password = "${DB_PASSWORD_2}"\ntoken = f"{prefix}{suffix1}abcdefgh"\n',
     "a path": 'token_file = "/var/run/secrets/token1"\npassword_url = "https://a.example/reset1"\n',

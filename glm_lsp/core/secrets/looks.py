@@ -30,6 +30,8 @@ _MAGIC = re.compile(
 )
 """How pictures, fonts, archives and digests begin."""
 _ALL_KINDS = tuple(map(re.compile, (rb"\d", rb"[A-Z]", rb"[a-z]")))
+_CAMELS = re.compile(rb"(?:[A-Z]{0,5}[a-z]{2,}+|[A-Z]{2,5}+|\d{1,3}+|[_/=+-])++")
+"""Words without spaces: no run of small letters is a single one."""
 _PART = re.compile(rb"[a-z]+|[A-Z]+|\d+|[^a-zA-Z0-9]+")
 _HEX = re.compile(rb"[0-9a-f-]+|[0-9A-F-]+")
 _PARTS = re.compile(rb"[^A-Za-z0-9]*[A-Za-z]{1,40}\d{0,2}(?:[_.:/-]+[A-Za-z]{1,40}\d{0,2})+")
@@ -67,7 +69,12 @@ def is_random(value: bytes) -> bool:
 
 def is_drawn(value: bytes) -> bool:
     """Whether a string, longer than names are, was drawn from letters and digits of all kinds."""
-    if not all(kind.search(value) for kind in _ALL_KINDS) or _MAGIC.match(value) or not is_random(value):
+    if (
+        not all(kind.search(value) for kind in _ALL_KINDS)
+        or _MAGIC.match(value)
+        or _CAMELS.fullmatch(value)
+        or not is_random(value)
+    ):
         return False
     return entropy(value) >= 4.3 and len(_PART.findall(value)) * 9 >= len(value) * 4
 
