@@ -36,6 +36,11 @@ def log_entry(path: str, start_line: int, removed_lines: int, text: str) -> str:
     return f"== {path} line {start_line + 1} -{removed_lines} +{text.count(chr(10))}\n{text}"
 
 
+def outdated(path: str) -> str:
+    """What was shown of a file is not so any more; what follows may show some of it again."""
+    return f"== {path} is outdated\n"
+
+
 def context_texts(outline: Sequence[str], source: Sequence[str], log: Sequence[str]) -> tuple[str, ...]:
     """The user turn above the tail, one text per segment; a title stands only where something follows it.
 

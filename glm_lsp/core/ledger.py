@@ -24,6 +24,7 @@ from glm_lsp.core import layout
 from glm_lsp.core.generation import Role, Segment
 from glm_lsp.core.pack import Count, signature_lines
 from glm_lsp.core.shown import Ranges, Shown, with_blocks
+from glm_lsp.core.shown import outdated as outdated_by
 from glm_lsp.core.values import Block, BlockKind, Dropped, Span, Symbol
 
 LOG_SHARE = 0.15
@@ -32,9 +33,9 @@ LEAN_TOKENS = 8192
 """From this budget on the log has `LEAN_LOG_SHARE`, and the tail at most `MOST_TAIL_TOKENS`."""
 LEAN_LOG_SHARE = 0.3
 MOST_TAIL_TOKENS = 4096
-READING = 0.001
+READING = 0.0005
 """What a token that an engine has evaluated before costs with each request, beside evaluating it."""
-IDLE_READING = 0.004
+IDLE_READING = 0.002
 """The same where nobody waits for the turn."""
 LARGEST_DIFF_LINES = 400
 """A changed stretch longer than this is one hunk: comparing its lines would take too long while typing."""
@@ -100,6 +101,8 @@ class Ledger:
     window: Window | None = None
     shown: Shown = field(default_factory=dict[str, Ranges])
     """The lines that the trunk tells, as `tracked` numbers them."""
+    outdated: Mapping[str, int] = field(default_factory=dict[str, int])
+    """So many blocks, the first ones, no longer count for a file."""
     base: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     """The files of the head's bodies as they were told there; none where that is not known."""
     superseded: int = 0
@@ -130,9 +133,14 @@ class Ledger:
     def blocks(self) -> tuple[Block, ...]:
         return self.head_blocks + self.log_blocks
 
+    def told_of(self, path: str) -> tuple[Block, ...]:
+        """The trunk's blocks about a file that are not outdated."""
+        blocks = self.blocks
+        return tuple(block for block in blocks[self.outdated.get(path, 0) :] if block.path == path)
+
     def shows(self, path: str, name: str) -> bool:
         """Whether a block of the trunk speaks of this definition."""
-        return any(block.path == path and name in block.symbols for block in self.blocks)
+        return any(name in block.symbols for block in self.told_of(path))
 
 
 def begin(
@@ -186,6 +194,16 @@ def folded(ledger: Ledger, epoch: int) -> Ledger | None:
     )
 
 
+def evaluated(new: Ledger, old: Ledger) -> int:
+    """Tokens of `new` that an engine reads which has read `old`."""
+    same, before = 0, old.segments
+    for n, segment in enumerate(new.segments):
+        if n >= len(before) or before[n].text != segment.text:
+            break
+        same += segment.tokens
+    return new.head_tokens + new.log_tokens - same
+
+
 def pays(ledger: Ledger, idle: bool = False) -> bool:
     """Whether a new head costs less than going on with this log, for as many requests as there have been."""
     waste = (ledger.log_tokens + ledger.superseded) * ledger.requests
@@ -198,11 +216,14 @@ def with_log(ledger: Ledger, blocks: Sequence[Block], count: Count) -> Ledger:
         return ledger
     titled = () if ledger.log else (Segment(Role.USER, layout.LOG_TITLE, count(layout.LOG_TITLE)),)
     new = tuple(Segment(Role.USER, block.text, block.tokens) for block in blocks)
+    told = len(ledger.head_blocks) + len(ledger.log_blocks)
+    outdated = {path: told + number for path, number in outdated_by(blocks).items()}
     return replace(
         ledger,
         log=ledger.log + titled + new,
         log_blocks=ledger.log_blocks + tuple(blocks),
         shown=with_blocks(ledger.shown, blocks),
+        outdated={**ledger.outdated, **outdated} if outdated else ledger.outdated,
     )
 
 
@@ -220,12 +241,19 @@ def follow(ledger: Ledger, path: str, lines: tuple[str, ...]) -> Ledger:
 
 
 def with_edits(
-    ledger: Ledger, path: str, lines: tuple[str, ...], count: Count, typing: bool = False
+    ledger: Ledger,
+    path: str,
+    lines: tuple[str, ...],
+    count: Count,
+    *,
+    typing: bool = False,
+    most: int | None = None,
 ) -> Ledger:
     """Log what changed in a followed file since the trunk last spoke of it.
 
     With `typing`, changes that the window shows whole wait there. Hunks are logged from the file's end to its
-    start, so that the line numbers of each are true when it is read after those before it.
+    start, so that the line numbers of each are true when it is read after those before it. Where they have
+    more than `most` tokens, the file is not followed any more (`without`).
     """
     told = ledger.tracked.get(path)
     if told is None or told is lines or told == lines:
@@ -258,8 +286,21 @@ def with_edits(
         )
     if not blocks:
         return ledger
+    if most is not None and sum(block.tokens for block in blocks) > most:
+        return without(ledger, path, count)
     tracked = {**ledger.tracked, path: tuple(now)}
     return replace(with_log(ledger, blocks, count), tracked=tracked, superseded=superseded)
+
+
+def without(ledger: Ledger, path: str, count: Count) -> Ledger:
+    """The ledger that has said that what it told of a file is outdated, where it has told something."""
+    tracked = {p: lines for p, lines in ledger.tracked.items() if p != path}
+    outlined = {p: digest for p, digest in ledger.outlined.items() if p != path}
+    if ledger.told_of(path):
+        text = layout.outdated(path)
+        block = Block(BlockKind.LOG, path, Span(0, 0), text, count(text), reason="changed in many places")
+        ledger = with_log(ledger, [block], count)
+    return replace(ledger, tracked=tracked, outlined=outlined)
 
 
 def _waits(hunk: Hunk, window: Window, lines: int) -> bool:
@@ -274,7 +315,7 @@ def with_signatures(
 ) -> Ledger:
     """Log the signatures of an outlined file that are no longer as the trunk tells them."""
     ledger = replace(ledger, outlined={**ledger.outlined, path: digest})
-    told = [b for b in ledger.blocks if b.path == path]
+    told = ledger.told_of(path)
     names = dict.fromkeys(name for block in told for name in block.symbols)
     changed: list[Symbol] = []
     for symbol in (s for name in names for s in symbols.get(name, ())[:1]):

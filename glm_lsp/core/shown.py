@@ -6,13 +6,14 @@ Lines are those of the file as told so far, 0-based; ranges are half-open, ascen
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from glm_lsp.core.values import Block
 
 Ranges = tuple[tuple[int, int], ...]
 Shown = Mapping[str, Ranges]
 _SOURCE = re.compile(r":(\d+)-(\d+)\n")
+_OUTDATED = " is outdated\n"
 _EDIT = re.compile(r" line (\d+) -(\d+) \+(\d+)\n")
 
 
@@ -26,7 +27,14 @@ def with_blocks(shown: Shown, blocks: Iterable[Block]) -> Shown:
             found[block.path] = _joined((*ranges, (int(source[1]) - 1, int(source[2]))))
         elif edit := _EDIT.match(block.text, at):
             found[block.path] = _spliced(ranges, int(edit[1]) - 1, int(edit[2]), int(edit[3]))
+        elif block.text[at:] == _OUTDATED:
+            found[block.path] = ()
     return found
+
+
+def outdated(blocks: Sequence[Block]) -> Mapping[str, int]:
+    """How many of the blocks, the first ones, say nothing any more of a file, by file."""
+    return {b.path: n for n, b in enumerate(blocks, 1) if b.text.endswith(_OUTDATED)}
 
 
 def covers(ranges: Ranges, first: int, last: int) -> bool:

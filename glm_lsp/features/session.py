@@ -33,6 +33,10 @@ SMALLER = 0.6
 LEAST_TOKENS = 256
 """An engine that takes fewer takes nothing that helps."""
 MOST_RECENT = 20
+MUCH_TOLD = 300
+"""Tokens that one request adds to the log: then an earlier state of it may be nearer to how things are."""
+MOST_PAST = 6
+"""Such states that are kept."""
 MOST_KNOWN = 100
 MOST_AHEAD = 24
 """Imported files that are read before anybody needs them."""
@@ -83,6 +87,8 @@ class Session:
         """Tokens of a prompt, since the engine has refused a longer one; 0: it has not."""
         self._graph = Graph(RepoIndex())
         self._ledgers: dict[int, Ledger] = {}
+        self._past: dict[int, list[Ledger]] = {}
+        """Earlier states of ledgers: how things were before many changed at once."""
         self._known: dict[str, Known] = {}
         """Digest and lines of files as they were last read."""
         self._recent: dict[str, None] = {}
@@ -233,9 +239,9 @@ class Session:
                 del self._recent[next(iter(self._recent))]
             old = self._ledgers.get(visit.budget)
             new = await visit.advance(old) if old and not self._outgrown(old) else None
-            if new is None or new.log_room < 0 or ledgers.pays(new):
-                self._epochs += 1
-                new = await self._turned(visit, old, new)
+            over = new is None or new.log_room < 0 or ledgers.pays(new)
+            if new is None or over or (old and new.log_tokens - old.log_tokens > MUCH_TOLD):
+                new = await self._turned(visit, old, new, over)
             if self._shared is not None and (old is None or new.segments != old.segments):
                 self._shared.publish(visit.budget, new)
             self._ledgers.pop(visit.budget, None)
@@ -251,12 +257,21 @@ class Session:
         now = sum(self.count(segment.text) for segment in ledger.segments)
         return now - ledger.head_tokens - ledger.log_tokens > max(ledger.log_room, 0)
 
-    async def _turned(self, visit: Visit, old: Ledger | None, new: Ledger | None) -> Ledger:
-        """A new epoch: another client's, or the old head with a new log, or one around this place."""
-        if taken := await self._taken_over(visit, old):
+    async def _turned(self, visit: Visit, old: Ledger | None, new: Ledger | None, over: bool) -> Ledger:
+        """What is cheaper than `new`: another client's epoch, an earlier state of this one, a new one."""
+        self._epochs += 1
+        past = self._past.setdefault(visit.budget, [])
+        if over and (taken := await self._taken_over(visit, old)):
+            past.clear()
             return taken
-        kept = await visit.fold(old, self._epochs) if old is not None and new is not None else None
-        return kept or await visit.begin(self._epochs)
+        kept = await visit.turned(old, new, past, self._epochs) if old and new else None
+        if kept is None:
+            past.clear()
+            return await visit.begin(self._epochs)
+        if old is not None and not over:
+            past.append(old)
+        del past[:-MOST_PAST]
+        return kept
 
     async def _taken_over(self, visit: Visit, over: Ledger | None) -> Ledger | None:
         """Another client's epoch, moved on to this place; None where none serves, or only the one `over`."""

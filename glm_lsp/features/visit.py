@@ -216,7 +216,8 @@ class Visit:
             if lines is None:
                 return None
             most = self._most_told(path) if self.lean else None
-            ledger = ledgers.with_edits(ledger, path, lines, self.count, self.fits is not None, most)
+            typing = self.fits is not None
+            ledger = ledgers.with_edits(ledger, path, lines, self.count, typing=typing, most=most)
         for path, digest in list(ledger.outlined.items()):
             now = self._outline_digest(path)
             if now != digest and (self.fits is None or path != self.document.path):

@@ -14,6 +14,7 @@ from glm_lsp.core.generation import Prompt, Role
 
 _SOURCE = re.compile(r"== (.+):(\d+)-(\d+)\Z")
 _EDIT = re.compile(r"== (.+) line (\d+) -(\d+) \+(\d+)\Z")
+_OUTDATED = re.compile(r"== (.+) is outdated\Z")
 _TAIL = re.compile(r"# Complete (\S+)(?: line (\d+))?(?: in .*)?\Z")
 _TITLE = re.compile(r"# (?:Outline of the repository|Source|Edits since then)\Z")
 HELD = "[held back"
@@ -115,7 +116,10 @@ def _with(told: Told, text: str) -> Told:
         at += 1
         if _TITLE.match(head):
             continue
-        if found := _EDIT.match(head):
+        if found := _OUTDATED.match(head):
+            files.pop(found[1], None)
+            outlined.pop(found[1], None)
+        elif found := _EDIT.match(head):
             path, start, removed, added = found[1], int(found[2]) - 1, int(found[3]), int(found[4])
             old = list(files.get(path, ()))
             old += [None] * (start + removed - len(old))

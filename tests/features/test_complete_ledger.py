@@ -58,6 +58,7 @@ STEPS = st.tuples(
     st.sampled_from(ADDED),
 )
 _SOURCE = re.compile(r"== (.+):(\d+)-(\d+)\n")
+_OUTDATED = re.compile(r"== (.+) is outdated\n")
 _EDIT = re.compile(r"== (.+) line (\d+) -(\d+) \+(\d+)\n")
 
 
@@ -66,7 +67,9 @@ def replay(segments: tuple[Segment, ...]) -> dict[str, list[str | None]]:
     files: dict[str, list[str | None]] = {}
     for segment in segments:
         lines = segment.text.split("\n")[1:-1]
-        if found := _EDIT.match(segment.text):
+        if found := _OUTDATED.match(segment.text):
+            files.pop(found[1], None)
+        elif found := _EDIT.match(segment.text):
             path, start, removed = found[1], int(found[2]) - 1, int(found[3])
             assert len(lines) == int(found[4])
             file = files.setdefault(path, [])
