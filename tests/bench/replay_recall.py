@@ -1,7 +1,7 @@
 """What the code at a cursor needs of other files, and whether a prompt's text shows it.
 
 Needed: what the lines around the cursor and the next words to be typed name, and one other file alone
-defines. Shown: the first line of the definition's signature stands in the text. Any prompt can be measured by it.
+defines. Shown: the first line of the definition's signature stands in the text.
 """
 
 from __future__ import annotations

@@ -36,8 +36,11 @@ MOST_TYPED_LINES = 30
 SWITCH, JUMP, TYPO, UNDO, THINK = 0.25, 0.2, 0.015, 0.012, 0.06
 """How often: another file after a hunk, a hunk out of order, a word mistyped, undone words, a long pause."""
 WORKING_SET = 3
+MOST_BETWEEN = 6
+"""Words, signs and spaces: what stands between two changes that a person makes as one."""
 _CHUNK = re.compile(r"\s*\S+|\s+\Z")
 _TOKEN = re.compile(r"\w+|\s+|[^\w\s]")
+_PLAIN = re.compile(r"[\s'\",;()\\]+")
 _NAME = re.compile(rb"\b[A-Za-z_]\w{5,}\b")
 Event = dict[str, Any]
 
@@ -71,6 +74,11 @@ class _Hunk:
     first: int
     end: int
     new: tuple[str, ...]
+
+    def formats(self, old: bytes) -> bool:
+        """Whether it is what a formatter does."""
+        before = b"".join(old.splitlines(keepends=True)[self.first : self.end]).decode()
+        return bool(before) and _PLAIN.sub("", before) == _PLAIN.sub("", "".join(self.new))
 
 
 @dataclass
@@ -145,6 +153,7 @@ class _Typist:
         self._queue = [file for file in self._files.values() if file.hunks]
         chance.shuffle(self._queue)
         self._set: list[_File] = []
+        self._formatted: set[str] = set()
 
     def typed(self, requests: int) -> list[Event]:
         self._wanted = requests
@@ -189,6 +198,11 @@ class _Typist:
             self._chance.uniform(60, 900) if self._chance.random() < THINK else self._chance.uniform(2, 20)
         )
         self._open(file)
+        if file.path not in self._formatted:
+            self._formatted.add(file.path)
+            self._format(file)
+            if not file.hunks:
+                return
         jumps = self._chance.random() < JUMP
         hunk = file.hunks.pop(self._chance.randrange(len(file.hunks)) if jumps else 0)
         first = hunk.first + sum(added for at, added in file.shifts if at < hunk.first)
@@ -198,6 +212,23 @@ class _Typist:
         end = start + sum(map(len, lines[first : first + hunk.end - hunk.first]))
         self._done.clear()
         self._replace(file, start, end, "".join(hunk.new))
+
+    def _format(self, file: _File) -> None:
+        """What differs in spaces, quotes and commas only is not typed: a formatter did it, all at once."""
+        plain = [hunk for hunk in file.hunks if hunk.formats(self._old.get(file.path, b""))]
+        if plain:
+            file.hunks = [hunk for hunk in file.hunks if hunk not in plain]
+            self._land(file, plain)
+            self._emit("save", file)
+
+    def _land(self, file: _File, hunks: list[_Hunk]) -> None:
+        """These differences are there at once."""
+        lines = file.text.splitlines(keepends=True)
+        for hunk in hunks:
+            first = hunk.first + sum(added for at, added in file.shifts if at < hunk.first)
+            lines[first : first + hunk.end - hunk.first] = [line.encode() for line in hunk.new]
+            file.shifts.append((hunk.first, len(hunk.new) - (hunk.end - hunk.first)))
+        self._whole(file, b"".join(lines))
 
     def _replace(self, file: _File, start: int, end: int, new: str) -> None:
         """Whole lines from byte `start` to `end` become others, as a person would do it."""
@@ -320,15 +351,8 @@ class _Typist:
     def _pull(self) -> None:
         """Others' work arrives: some files are in the newer version at once."""
         for file in self._queue[: max(1, len(self._queue) // 4)][:12]:
-            lines = file.text.splitlines(keepends=True)
-            shift = 0
-            ordered = sorted(file.hunks, key=lambda hunk: hunk.first)
-            for hunk in ordered:
-                first = hunk.first + shift + sum(added for at, added in file.shifts if at < hunk.first)
-                lines[first : first + hunk.end - hunk.first] = [line.encode() for line in hunk.new]
-                shift += len(hunk.new) - (hunk.end - hunk.first)
-            file.hunks.clear()
-            self._whole(file, b"".join(lines))
+            hunks, file.hunks = file.hunks, []
+            self._land(file, hunks)
 
     def _whole(self, file: _File, text: bytes) -> None:
         """A file's text is replaced from outside: on the disk, and in the editor if it is open there."""
@@ -376,12 +400,12 @@ def _hunks(old: bytes, new: bytes) -> list[_Hunk]:
 
 
 def _changes(matcher: difflib.SequenceMatcher[str]) -> list[tuple[int, int, int, int]]:
-    """What differs; with less than three alike between two changes, they are one."""
+    """What differs; changes with a word or three between them are made as one."""
     found: list[tuple[int, int, int, int]] = []
     for tag, i1, i2, j1, j2 in matcher.get_opcodes():
         if tag == "equal":
             continue
-        if found and i1 - found[-1][1] < 3:
+        if found and i1 - found[-1][1] <= MOST_BETWEEN:
             found[-1] = (found[-1][0], i2, found[-1][2], j2)
         else:
             found.append((i1, i2, j1, j2))
