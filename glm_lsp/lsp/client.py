@@ -45,6 +45,8 @@ class Client:
     """It answers `workspace/configuration`."""
     register_configuration: bool = False
     register_files: bool = False
+    tells_of_files: bool = False
+    """It tells of files that other programs change."""
     workspace_folders: bool = False
     action_literals: bool = False
     llm_tag: bool = False
@@ -83,6 +85,8 @@ def client_of(params: types.InitializeParams) -> Client:
         configuration=bool(workspace.configuration),
         register_configuration=_registers(workspace.did_change_configuration),
         register_files=_registers(workspace.did_change_watched_files),
+        # Helix takes the registration, and tells of the files that it writes itself.
+        tells_of_files=_registers(workspace.did_change_watched_files) and name.lower() != "helix",
         workspace_folders=bool(workspace.workspace_folders),
         action_literals=action.code_action_literal_support is not None,
         llm_tag=action.tag_support is not None

@@ -109,7 +109,8 @@ class Configuration:
                 server.tell(problem.message)
 
 
-_WATCHED = {"watchers": [{"globPattern": "**/*.{py,pyi}"}]}
+_WATCHED = {"watchers": [{"globPattern": "**/*"}]}
+"""Whatever the rules about ignored files let through may be in the index, and the rules are files."""
 
 
 def flat(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,10 @@ TYPING_S = 0.25
 MOST_LOGGED = 100
 FILES_S = 0.5
 """Files that change on disk together (a checkout) are indexed together."""
+MOST_WAIT_S = 5.0
+"""Also where they never stop to change."""
+SHOWN_S = 1.0
+REPORT_S = 0.2
 
 
 class Indexing:
@@ -46,6 +50,9 @@ class Indexing:
         self._preparing: dict[str, asyncio.Task[None]] = {}
         """By URI: two folders may hold files of one path."""
         self._queue: list[Path] = []
+        self._touched: dict[Path, set[str]] = {}
+        """What has changed on disk, by folder."""
+        self._watchers: dict[Path, asyncio.Task[None]] = {}
         self._worker: asyncio.Task[None] | None = None
         self.reports: dict[Path, IndexReport] = {}
         """The last report of each folder."""
@@ -95,10 +102,76 @@ class Indexing:
 
     def files_changed(self, params: types.DidChangeWatchedFilesParams) -> None:
         """`workspace/didChangeWatchedFiles`."""
-        paths = [path for change in params.changes if (path := path_of(change.uri)) is not None]
-        roots = {root for path in paths for root in self._server.folders.roots if path.is_relative_to(root)}
-        for root in roots:
-            self._later(str(root), FILES_S, lambda root=root: self.begin([root]))
+        for change in params.changes:
+            path = path_of(change.uri)
+            if path is None:
+                continue
+            for root in self._server.folders.roots:
+                inside = path if path.is_relative_to(root) else path.parent.resolve() / path.name
+                if inside.is_relative_to(root):
+                    self._touch(root, [inside.relative_to(root).as_posix()])
+
+    def _touch(self, root: Path, paths: Iterable[str]) -> None:
+        """Look at these paths when no more have come for a moment, and at the latest after `MOST_WAIT_S`."""
+        waiting = self._touched.setdefault(root, set())
+        if not waiting:
+            self._later(f"{root}\0", MOST_WAIT_S, lambda: self._refresh(root))
+        waiting.update("" if path == "." else path for path in paths)
+        self._later(str(root), FILES_S, lambda: self._refresh(root))
+
+    def _refresh(self, root: Path) -> None:
+        paths = self._touched.pop(root, None)
+        if (timer := self._timers.pop(f"{root}\0", None)) is not None:
+            timer.cancel()
+        if paths:
+            self._server.protocol.spawn(self._look(root, paths), "refreshing")
+
+    async def _look(self, root: Path, paths: Collection[str]) -> None:
+        """Index paths again, all in one; a run that takes long is shown."""
+        runtime = await self._server.ready()
+        if root not in self._server.folders.roots:
+            return
+        repository = runtime.repository(root)
+        seen: list[tuple[int, int]] = []
+        run = self._server.protocol.spawn(
+            repository.refresh(paths, lambda done, total: seen.append((done, total))), "refreshing"
+        )
+        try:
+            await asyncio.wait({run}, timeout=SHOWN_S)
+            if not run.done():
+                title = f"Indexing {root.name}"
+                async with self._server.progress.work(title, percentage=0) as report:
+                    eta = _Eta(report)
+                    while not run.done():
+                        if seen:
+                            eta.advance(*seen[-1])
+                        await asyncio.wait({run}, timeout=REPORT_S)
+                    report.conclude(f"{len(paths):,} changes on disk")
+            await run
+        except GlmError as error:
+            self._server.tell_once(str(error))
+            return
+        finally:
+            run.cancel()
+        if (found := await asyncio.to_thread(repository.report)) is not None:
+            self.reports[root] = found
+
+    def _watch(self, repository: Repository) -> None:
+        """Watch for ourselves where the editor does not."""
+        from glm_lsp.workspace.watcher import Watcher  # noqa: PLC0415 (after `initialize`)
+
+        root, server = repository.root, self._server
+        before = self._watchers.pop(root, None)
+        if before is not None:
+            before.cancel()
+        if server.client.tells_of_files:
+            return
+
+        async def changed(paths: Collection[str]) -> None:
+            await self._look(root, paths)
+
+        watcher = Watcher(root, repository.directories, changed, server.tell_once)
+        self._watchers[root] = server.protocol.spawn(watcher.run(), "watching")
 
     def _later(self, key: str, delay_s: float, action: Callable[[], None]) -> None:
         if (timer := self._timers.pop(key, None)) is not None:
@@ -172,7 +245,9 @@ class Indexing:
             for problem in config.problems_in(root):
                 server.tell_once(problem.message)
             try:
-                await self._index(runtime.repository(root))
+                repository = runtime.repository(root)
+                await self._index(repository)
+                self._watch(repository)
             except GlmError as error:
                 server.tell_once(str(error))
 

@@ -15,6 +15,7 @@ from glm_lsp.workspace.known import Known
 
 RULES = frozenset({".gitignore", "exclude", ".gitattributes"})
 """Names of files that say what is ignored (`.git/info/exclude`) or generated."""
+MOST_DIRECTORIES = 10_000
 ASKED = 500
 """Paths that git is asked about at a time."""
 
@@ -30,6 +31,8 @@ class Look:
         there: set[str] = set()
         gone: set[str] = set()
         new: list[str] = []
+        self.directories: set[str] = set()
+        """Those among `paths` that files of ours may appear in."""
         for path in paths:
             if not is_relative(path) or not NEVER_DIRECTORIES.isdisjoint(path.split("/")):
                 continue
@@ -38,6 +41,8 @@ class Look:
             if stat.S_ISDIR(mode):
                 gone.update(known_here)
                 found = self._below(path)
+                if found or not self._ignore.ignored(f"{path}/x"):
+                    self.directories.update(self._within(path))
                 there.update(found)
                 gone.update(set(known.below(path)).difference(found))
                 continue
@@ -63,6 +68,20 @@ class Look:
         except (OSError, ValueError):
             return 0
         return mode
+
+    def _within(self, directory: str) -> list[str]:
+        """A new directory and those in it, as far as they are not ignored."""
+        found, at = [directory], 0
+        while at < len(found) < MOST_DIRECTORIES:
+            try:
+                with os.scandir(self._root / found[at]) as entries:
+                    names = [e.name for e in entries if e.is_dir(follow_symlinks=False)]
+            except OSError:
+                names = []
+            inside = (f"{found[at]}/{name}" for name in names if is_relative(name))
+            found += [path for path in inside if not self._ignore.prunes(path)]
+            at += 1
+        return found
 
     def _below(self, directory: str) -> list[str]:
         """The files of a directory that are to be read."""

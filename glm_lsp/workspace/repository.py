@@ -13,13 +13,14 @@ import gc
 import logging
 import os
 import time
-from collections.abc import Collection, Coroutine
+from collections.abc import Collection, Coroutine, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from tree_sitter import Tree
 
 from glm_lsp.core.errors import NOTICES, ConflictError, GlmError, UsageError
+from glm_lsp.core.history import History
 from glm_lsp.core.lazy import Outlines, differing
 from glm_lsp.core.secrets import SETTING as ALLOWED
 from glm_lsp.core.secrets import attributed, masked
@@ -35,12 +36,14 @@ from glm_lsp.workspace.ignore import Ignore
 from glm_lsp.workspace.known import Known
 from glm_lsp.workspace.look import RULES, Look
 from glm_lsp.workspace.outliner import Job
-from glm_lsp.workspace.run import IndexReport, Progress, Run
+from glm_lsp.workspace.run import IndexReport, Progress, Run, report
+from glm_lsp.workspace.search import holding
 
 __all__ = ["IndexReport", "Repository"]
 
 _notices = logging.getLogger(NOTICES)
 
+_NO_HISTORY = History()
 INLINE_BYTES = 4_096
 """A document up to this size is outlined at once, which takes a millisecond; a larger one in a thread."""
 INLINE_S = 0.25
@@ -77,6 +80,8 @@ class Repository:
         self._ignore = Ignore(self.root, settings.texts("index.exclude"), settings.texts("index.include"))
         self._listing: Listing | None = None
         self._listed: frozenset[str] = frozenset()
+        self._empty: set[str] = set()
+        """Directories in which files of the index may appear."""
         self._open: dict[str, _Open] = {}
         self._known = Known(
             self.root,
@@ -99,6 +104,7 @@ class Repository:
         self._running: set[asyncio.Task[None]] = set()
         self._lock = asyncio.Lock()
         self._closed = self._mending = False
+        self._history: History | None = None
 
     async def index(self, progress: Progress | None = None) -> IndexReport:
         """Bring the index up to date with the disk. `progress(done, total)` counts files.
@@ -116,14 +122,14 @@ class Repository:
             run = Run(self._known, self.job(), self.workers, progress, self._took)
             await self._finish(run.bring(listing.paths, whole=True))
             self._settled(await asyncio.to_thread(self._known.outlines))
-            return run.report(listing, time.monotonic() - start)
+            return await asyncio.to_thread(report, self._known, listing, time.monotonic() - start)
 
     async def refresh(self, paths: Collection[str], progress: Progress | None = None) -> int:
         """Look at some paths again, all at once: files or directories, there or gone. How many files it took.
 
         A change of the rules about what is ignored, or of very much, is a change of everything.
         """
-        if any(p.rpartition("/")[2] in RULES for p in paths) or self._listing is None:
+        if self._listing is None or any(not p or p.rpartition("/")[2] in RULES for p in paths):
             return (await self.index(progress)).files
         async with self._lock:
             self._ignore.fresh()
@@ -133,9 +139,27 @@ class Repository:
                 await asyncio.to_thread(self._known.drop, look.gone)
                 await self._finish(run.bring(look.there, whole=False))
                 self._listed = self._listed.difference(look.gone).union(look.there)
+                self._empty |= look.directories
                 self._settled(await asyncio.to_thread(self._known.outlines))
                 return len(look.there) + len(look.gone)
         return (await self.index(progress)).files
+
+    def directories(self) -> frozenset[str]:
+        """Directories that hold files of the index, or new ones that may; the root is the empty string."""
+        found = {""}
+        for path in self._listed:
+            while (path := path.rpartition("/")[0]) and path not in found:
+                found.add(path)
+        self._empty = {d for d in self._empty if d not in found and (self.root / d).is_dir()}
+        return frozenset(found | self._empty)
+
+    def report(self) -> IndexReport | None:
+        """What there is now; None before there was an index."""
+        if self._listing is None:
+            return None
+        paths = tuple(sorted(self._listed))
+        listing = Listing(paths, self._listing.skipped, self._listing.by_git)
+        return report(self._known, listing, 0.0)
 
     def _settled(self, disk: Outlines) -> None:
         """The files on disk are these. What has not changed stays the very object that it was."""
@@ -180,6 +204,9 @@ class Repository:
         state = self._open.get(document.path)
         if state is None:
             state = self._open[document.path] = _Open(document)
+            if self._history is None:
+                self._history = History()
+                self._spawn(self._learn())
         state.document = document
         self._changed()
         if len(document.data) <= INLINE_BYTES and not state.busy:
@@ -213,6 +240,7 @@ class Repository:
                 documents={path: state.document for path, state in self._open.items()},
                 index=self._index,
                 settings=self._settings,
+                history=self._history or _NO_HISTORY,
             )
         return self._snapshot
 
@@ -225,6 +253,12 @@ class Repository:
             return await asyncio.to_thread(self._read, path)
         except Unreadable as unreadable:
             return refusal(path, unreadable)
+
+    async def holding(self, paths: Sequence[str], words: Sequence[str]) -> frozenset[str]:
+        """Those of `paths`, as far as they are indexed, that have one of `words`, wherever in them."""
+        known = [path for path in paths if path in self._listed]
+        most = self._settings.integer("index.max_file_bytes")
+        return await asyncio.to_thread(holding, self.root, known, words, most)
 
     def relative(self, path: Path) -> str | Refusal:
         """The name within this repository of a path that a user or a client named; `.` is the root itself.
@@ -329,6 +363,11 @@ class Repository:
                 paths = await asyncio.to_thread(self._known.damaged)
             await self.refresh(paths)
         self._mending = False
+
+    async def _learn(self) -> None:
+        """What the commits say, once: the ranking needs no more than that of the day."""
+        self._history = History(await asyncio.to_thread(git.commits, self.root))
+        self._snapshot = None
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -110,21 +110,22 @@ class Run:
         if self._progress is not None:
             self._progress(self._done, self._total)
 
-    def report(self, listing: Listing, seconds: float) -> IndexReport:
-        """What there is now of the files that were listed."""
-        symbols = references = size = files = 0
-        held: list[Held] = []
-        skipped = list(listing.skipped)
-        for path in listing.paths:
-            outline = self._known.outline(path)
-            if outline is None:
-                if reason := self._known.reason(path):
-                    skipped.append(Skipped(path, reason))
-                continue
-            files += 1
-            more = self._known.counts(path)
-            symbols, references, size = symbols + more[0], references + more[1], size + outline.size_bytes
-            held += [Held(path, place, outline.digest) for place in outline.held]
-        held.sort(key=lambda h: (h.path, h.line))
-        skipped.sort(key=lambda s: s.path)
-        return IndexReport(files, symbols, references, size, seconds, tuple(skipped), tuple(held))
+
+def report(known: Known, listing: Listing, seconds: float) -> IndexReport:
+    """What there is now of the files that were listed."""
+    symbols = references = size = files = 0
+    held: list[Held] = []
+    skipped = list(listing.skipped)
+    for path in listing.paths:
+        outline = known.outline(path)
+        if outline is None:
+            if reason := known.reason(path):
+                skipped.append(Skipped(path, reason))
+            continue
+        files += 1
+        more = known.counts(path)
+        symbols, references, size = symbols + more[0], references + more[1], size + outline.size_bytes
+        held += [Held(path, place, outline.digest) for place in outline.held]
+    held.sort(key=lambda h: (h.path, h.line))
+    skipped.sort(key=lambda s: s.path)
+    return IndexReport(files, symbols, references, size, seconds, tuple(skipped), tuple(held))
