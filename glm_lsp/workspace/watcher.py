@@ -7,6 +7,7 @@ system gives no more watches, everything is looked at now and then instead, and 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 import time
 from collections.abc import Awaitable, Callable, Collection
@@ -108,7 +109,9 @@ class _Feed:
         self, notify: Notify, root: Path, directories: Collection[str], loop: asyncio.AbstractEventLoop
     ) -> None:
         paths = [str(root / directory) for directory in sorted(directories)]
-        self._rust = notify([p for p in paths if Path(p).is_dir()], False, False, 0, False, True)
+        # Not told to overlook missing permissions: it then overlooks that there are no more watches, too.
+        there = [p for p in paths if Path(p).is_dir() and os.access(p, os.R_OK | os.X_OK)]
+        self._rust = notify(there, False, False, 0, False, False)
         self._loop = loop
         self._stop = threading.Event()
         self._paths: set[str] = set()

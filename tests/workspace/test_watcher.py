@@ -184,7 +184,7 @@ def test_without_watches_everything_is_looked_at_now_and_then(tmp_path: Path) ->
     if not shutil.which("unshare"):
         pytest.skip("there is no unshare here")
     root = grow(tmp_path / "root", {**FILES, **{f"d{n}/f.py": "" for n in range(20)}})
-    script = "echo 5 > /proc/sys/user/max_inotify_watches || exit 77; exec \"$0\" -c \"$1\" \"$2\""
+    script = 'echo 5 > /proc/sys/user/max_inotify_watches || exit 77; exec "$0" -c "$1" "$2"'
     done = subprocess.run(
         ["unshare", "-Ur", "sh", "-c", script, sys.executable, STARVED, str(root)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
