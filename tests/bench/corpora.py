@@ -58,12 +58,12 @@ TUNED_ON = (
 )
 """What choices were made by."""
 REPORTED = (
-    Pair("python", PYPI, "werkzeug", "2.3.8", "3.0.6"),
+    Pair("python", PYPI, "werkzeug", "3.0.6", "3.1.3"),
     Pair("python", PYPI, "jinja2", "3.0.3", "3.1.6"),
     Pair("typescript", NPM, "rxjs", "7.3.0", "7.8.1"),
     Pair("tsx", NPM, "@reduxjs/toolkit", "2.2.8", "2.5.1"),
-    Pair("javascript", NPM, "fastify", "4.28.1", "5.2.1"),
-    Pair("c", PYPI, "psutil", "5.9.8", "7.0.0"),
+    Pair("javascript", NPM, "fastify", "4.28.1", "5.0.0"),
+    Pair("c", PYPI, "psutil", "5.9.5", "5.9.8"),
 )
 """What is reported."""
 
