@@ -9,6 +9,7 @@ import ctypes
 import os
 import struct
 from collections.abc import Callable
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,7 @@ def relabelled(path: Path, pre: str, target: Path) -> Path:
 
 def encoder(llama: Any, path: Path) -> tuple[Encode, Callable[[], None]]:
     """llama.cpp's own tokenizer for a file, and what frees it. `llama` is `llama_cpp.llama_cpp`."""
+    llama.llama_log_set(_quiet(llama), None)
     params = llama.llama_model_default_params()
     params.vocab_only = True
     model = llama.llama_model_load_from_file(str(path).encode(), params)
@@ -97,3 +99,9 @@ def encoder(llama: Any, path: Path) -> tuple[Encode, Callable[[], None]]:
         return list(buffer[:count])
 
     return encode, lambda: llama.llama_model_free(model)
+
+
+@cache
+def _quiet(llama: Any) -> Any:
+    """A listener for llama.cpp's log that says nothing; it must live as long as the library."""
+    return llama.llama_log_callback(lambda *_: None)
