@@ -147,12 +147,16 @@ def _tail(instruction: str, window: str) -> tuple[str, int | None, tuple[str, ..
     """The tail's file, the number of its first line (from 0) if it is said, and its lines."""
     lines = instruction.split("\n")
     found = _TAIL.match(lines[0])
+    above: list[str] = []
+    if len(lines) > 1 and lines[1].startswith("```"):  # lines above the window stand first
+        end = lines.index(lines[1], 2)
+        above, lines = lines[2:end], [lines[0], *lines[end + 1 :]]
     fence = lines[2] if len(lines) > 2 else ""
     if found is None or not fence.startswith("```") or lines[1] != "The code after the gap:":
         raise ValueError(f"{lines[0][:80]!r} is no tail")
     after = lines[3 : lines.index(fence, 3)]
     before = window.split("\n")[1:]
-    joined = (*before[:-1], (before[-1] if before else "") + (after[0] if after else ""), *after[1:])
+    joined = (*above, *before[:-1], (before[-1] if before else "") + (after[0] if after else ""), *after[1:])
     return found[1], int(found[2]) - 1 if found[2] else None, joined
 
 
@@ -170,7 +174,8 @@ def _wrong_line(lines: Lines, truth: Sequence[str], offset: int = 0) -> str:
 def _fits(told: Lines, first: int | None, shown: tuple[str, ...], truth: tuple[str, ...]) -> str:
     """Why told lines with the tail in its place do not give the file; empty where they do.
 
-    The tail replaces what is told from its first line on, as far as a line whose text is its last one's.
+    The tail replaces what is told from its first line on: as far as a line whose text is its last one's, as
+    many lines as it has where nothing is told of the last, and to the end where it shows the file's end.
     """
     if first is None:
         starts = [n for n in range(len(truth)) if truth[n : n + len(shown)] == shown]
@@ -180,10 +185,14 @@ def _fits(told: Lines, first: int | None, shown: tuple[str, ...], truth: tuple[s
         return f"in the tail, {wrong}"
     if wrong := _wrong_line(told[:first], truth):
         return wrong
+    if first + len(shown) >= len(truth) - (not truth[-1]):
+        return ""
     last = ""
     for shift in sorted(range(-200, 201), key=abs):
         end = first + len(shown) - shift
-        if end < first or (0 < end <= len(told) and told[end - 1] not in (None, shown[-1])):
+        alike = first < end <= len(told) and told[end - 1] == shown[-1]
+        untold = not shift and (end > len(told) or told[end - 1] is None)
+        if not alike and not untold:
             continue
         if not (last := _wrong_line(told[end:], truth, first + len(shown))):
             return ""
