@@ -1,8 +1,11 @@
-"""`glm-lsp index DIR`: what the index finds in a directory, and what it leaves out."""
+"""`glm-lsp index DIR`: what the index finds in a directory, and what it leaves out; of one path, and why."""
 
 from __future__ import annotations
 
 import argparse
+import os
+import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,15 +15,20 @@ from glm_lsp.cli.exits import Exit
 from glm_lsp.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from glm_lsp.workspace.explain import Explanation
     from glm_lsp.workspace.repository import IndexReport
 
 NAME = "index"
 HELP = "Index a directory and say what was found and skipped."
 SHOWN = 20
+MOST_ROWS = 60
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", metavar="DIR", nargs="?", type=Path, default=Path())
+    parser.add_argument(
+        "--explain", metavar="PATH", default="", help="what is known of this one path, or why it is left out"
+    )
     parser.add_argument("--format", choices=("text", "json"), default="text")
 
 
@@ -30,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
 async def _index(args: argparse.Namespace) -> int:
     from glm_lsp.app import Runtime  # noqa: PLC0415
+    from glm_lsp.workspace.explain import problems  # noqa: PLC0415
 
     directory: Path = args.directory
     if not directory.is_dir():
@@ -41,14 +50,23 @@ async def _index(args: argparse.Namespace) -> int:
         with report.progress("indexing", quiet=args.format == "json") as step:
             repository = runtime.repository(directory)
             found = await repository.index(step)
+        outlines = repository.snapshot().index.outlines
     finally:
         await runtime.close()
+    if args.explain:
+        from glm_lsp.workspace.explain import explain  # noqa: PLC0415
+
+        path = _below(repository.root, directory, args.explain)
+        return _explain(explain(repository.root, settings, found, outlines, path), args.format)
+    broken = problems(outlines)
     told = found.held_back if args.format == "json" else found.held_back[: report.MOST_HELD]
     held = shapes.held(repository.root, told, settings)
     if args.format == "json":
-        report.print_json(shape(found, held))
+        told_broken = [{"path": path, "problem": said} for path, said in broken]
+        report.print_json({**shape(found, held), "problems": told_broken})
     else:
         _show(found, directory)
+        _show_problems(broken)
         report.held_back(held, len(found.held_back), shapes.remedy(held, settings))
     return Exit.OK
 
@@ -82,3 +100,79 @@ def _show(found: IndexReport, directory: Path) -> None:
         if len(found.skipped) > SHOWN:
             skipped.add_row("…", f"and {len(found.skipped) - SHOWN} more; --format json lists them all")
         console.print(skipped)
+
+
+def _show_problems(broken: Sequence[tuple[str, str]]) -> None:
+    if not broken:
+        return
+    made = report.table(f"project files that cannot be read: {len(broken)}", "path", "problem")
+    for path, problem in broken[:SHOWN]:
+        made.add_row(report.text(report.line(path)), report.text(report.line(problem)))
+    report.console().print(made)
+
+
+def _below(root: Path, directory: Path, named: str) -> str:
+    """A path that the user named, from where the user is or from the directory, relative to the root."""
+    for start in (Path.cwd(), directory):
+        whole = Path(os.path.normpath(start.absolute() / named))
+        for one in (whole, whole.parent.resolve() / whole.name):
+            if one.is_relative_to(root) and (start == directory or os.path.lexists(one)):
+                return one.relative_to(root).as_posix()
+    raise UsageError(f"{named} is not in {root}; name a path below it.")
+
+
+def _explain(found: Explanation, form: str) -> int:
+    if form == "json":
+        report.print_json(_explained(found))
+        return Exit.OK
+    sys.stdout.write(f"{report.line(found.path)} {report.line(found.reason)}.\n")
+    rows = [("decided by", found.decided)] if found.decided else []
+    if (outline := found.outline) is not None:
+        kinds = Counter(str(symbol.kind) for symbol in outline.symbols)
+        told = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
+        rows += [
+            ("language", outline.language or "unknown"),
+            ("size", f"{outline.lines:,} lines, {outline.size_bytes:,} bytes"),
+            ("symbols", f"{len(outline.symbols):,}" + (f" ({told})" if told else "")),
+            ("references", f"{len(outline.references):,}"),
+            *(
+                ("import", f"{i.text} → {', '.join(i.files) or 'not in this repository'}")
+                for i in found.imports
+            ),
+            *(("held back", f"line {place.line + 1}: {place.kind}") for place in outline.held),
+        ]
+    rows += [("project", f"{where}: {said}") for where, said in found.project]
+    if rows:
+        made = report.table("", "what", "found")
+        for what, said in rows[:MOST_ROWS]:
+            made.add_row(what, report.text(report.line(said)))
+        if len(rows) > MOST_ROWS:
+            made.add_row("…", f"and {len(rows) - MOST_ROWS} more; --format json lists them all")
+        report.console().print(made)
+    return Exit.OK
+
+
+def _explained(found: Explanation) -> dict[str, object]:
+    """The JSON of an explanation."""
+    outline = found.outline
+    known: dict[str, object] = {}
+    if outline is not None:
+        known = {
+            "language": outline.language,
+            "lines": outline.lines,
+            "bytes": outline.size_bytes,
+            "symbols": [
+                {"name": s.qualified, "kind": str(s.kind), "line": s.start_line + 1} for s in outline.symbols
+            ],
+            "references": len(outline.references),
+            "imports": [{"text": i.text, "files": list(i.files)} for i in found.imports],
+            "held_back": [{"line": place.line + 1, "kind": place.kind} for place in outline.held],
+        }
+    return {
+        "path": found.path,
+        "indexed": found.indexed,
+        "reason": found.reason,
+        "decided_by": found.decided,
+        **known,
+        "project": [{"path": where, "says": said} for where, said in found.project],
+    }
