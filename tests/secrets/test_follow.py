@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glm_lsp.core.secrets.follow import SMALL_BYTES, Follower, followed
+from glm_lsp.core.secrets.follow import SMALL_BYTES, Follower, common_end, common_start, followed
 from glm_lsp.core.secrets.rules import rules
 from glm_lsp.core.secrets.scan import Found, find
 from tests.secrets.canaries import canary
@@ -48,7 +48,48 @@ def test_many_edits_one_after_the_other(inserted: bytes) -> None:
     for _ in range(30):
         at = dice.randrange(len(now))
         now = now[:at] + inserted + now[at + dice.randint(0, 60) :]
-        assert follower.find("a.py", now, open_=True) == find("a.py", now, open_=True)
+        veiled = follower.veiled("a.py", now, open_=True)
+        alone = Follower().veiled("a.py", now, open_=True)
+        assert veiled.found == find("a.py", now, open_=True)
+        assert (veiled.places, veiled.shown) == (alone.places, alone.shown)
+
+
+@given(st.binary(max_size=300), st.binary(max_size=300), st.binary(max_size=300), st.integers(0, 3))
+@settings(deadline=None)
+def test_what_two_texts_have_in_common(start: bytes, middle: bytes, end: bytes, times: int) -> None:
+    """Also where both ends overlap, and over more than a chunk."""
+    long = (start + b"x" * 70_000) * times
+    old, new = long + start + end + long, long + start + middle + end + long
+    first = common_start(old, new)
+    assert old[:first] == new[:first]
+    assert old[first : first + 1] != new[first : first + 1] or old == new
+    last = common_end(old, new, min(len(old), len(new)) - first)
+    assert first + last == min(len(old), len(new))
+    assert old[len(old) - last :] == new[len(new) - last :]
+
+
+def test_what_stands_again_is_followed_too() -> None:
+    """A value that is named once, and stands elsewhere: held back as long as it is named."""
+    value = "9f86d0Kx1e4fWq7bZ2Lp"
+    lines = ["x = 1\n"] * 12_000
+    lines[100], lines[9_000] = f"token = '{value}'\n", f"again = '{value}'\n"
+    follower = Follower()
+    for number, text in (
+        (100, ""),
+        (100, f"token = '{value}'\n"),
+        (9_000, ""),
+        (11_000, f"# {value}\n"),
+        (50, ""),
+    ):
+        for changed in (text, lines[number]):
+            lines[number], before = changed, lines[number]
+            now = "".join(lines).encode()
+            alone = Follower().veiled("a.py", now, open_=True)
+            veiled = follower.veiled("a.py", now, open_=True)
+            assert (veiled.places, veiled.shown) == (alone.places, alone.shown)
+            if lines[100]:
+                assert value.encode() not in veiled.shown
+            lines[number] = before if changed is text else changed
 
 
 def test_what_is_left_out_stays_so_while_it_is_edited() -> None:

@@ -7,8 +7,12 @@ text: nobody waits for that again at each keystroke.
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import replace
+from collections.abc import Collection
+from dataclasses import dataclass
 
+from glm_lsp.core.secrets.allow import kept
+from glm_lsp.core.secrets.marker import mask
+from glm_lsp.core.secrets.repeat import everywhere, repeated, texts
 from glm_lsp.core.secrets.scan import MOST_BLOCK_BYTES, Found, find
 from glm_lsp.core.values import HeldBack, Span
 
@@ -16,62 +20,130 @@ REACH = 9_000
 """Bytes on both sides of a change in which it can matter; blocks are looked for further away."""
 SMALL_BYTES = 4 * REACH
 REMEMBERED = 24
+CHUNK = 65_536
 _EDGE = b"-----"
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The part of a new text that was looked through: bytes `first` to `last`; what follows has moved."""
+
+    first: int
+    last: int
+    moved: int
+    lines: int
+    """By how many lines what follows has moved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Veiled:
+    """A text, what was found in it, what of that is held back wherever it stands, and the text without it."""
+
+    data: bytes
+    found: Found
+    allowed: frozenset[str]
+    places: tuple[HeldBack, ...]
+    shown: bytes
 
 
 class Follower:
     """The last text of each document, with what was found in it."""
 
     def __init__(self) -> None:
-        self._last: OrderedDict[tuple[str, bool], tuple[bytes, Found]] = OrderedDict()
+        self._last: OrderedDict[tuple[str, bool], Veiled] = OrderedDict()
 
-    def find(self, path: str, data: bytes, *, open_: bool) -> Found:
-        """As `scan.find`."""
-        key = (path, open_)
+    def veiled(self, path: str, data: bytes, allowed: Collection[str] = (), *, open_: bool) -> Veiled:
+        """The same as from the text alone, whatever was seen before."""
+        key, some = (path, open_), frozenset(allowed)
         before = self._last.pop(key, None)
-        found = (
-            find(path, data, open_=open_) if before is None else followed(path, *before, data, open_=open_)
-        )
-        self._last[key] = (data, found)
+        if before is not None and before.allowed != some:
+            before = None
+        if before is not None and before.data == data:
+            made = before
+        elif before is not None:
+            made = _stepped(path, before, data, open_=open_)
+        else:
+            made = _veiled(data, find(path, data, open_=open_), some)
+        self._last[key] = made
         while len(self._last) > REMEMBERED:
             self._last.popitem(last=False)
-        return found
+        return made
 
 
 def followed(path: str, old: bytes, known: Found, new: bytes, *, open_: bool) -> Found:
     """What is to be held back of `new`, given what was of `old`."""
-    if old == new:
-        return known
-    if known.whole and len(new) * 2 > len(old):
-        return known
+    return _followed(path, old, known, new, open_=open_)[0]
+
+
+def _veiled(data: bytes, found: Found, allowed: frozenset[str]) -> Veiled:
+    places = everywhere(data, kept(data, found.places, allowed))
+    return Veiled(data, found, allowed, places, mask(data, places))
+
+
+def _stepped(path: str, old: Veiled, new: bytes, *, open_: bool) -> Veiled:
+    found, window = _followed(path, old.data, old.found, new, open_=open_)
+    if window is None:
+        return _veiled(new, found, old.allowed)
+    first, last, moved = window.first, window.last, window.moved
+    known = kept(new, found.places, old.allowed)
+    values = texts(new, known)
+    if values != texts(old.data, kept(old.data, old.found.places, old.allowed)) or any(
+        _across(p.span, first, last - moved) for p in old.places
+    ):
+        return _veiled(new, found, old.allowed)
+    line = new.count(b"\n", 0, first) if known else 0
+    part = new[first:last]
+    here = tuple(_moved(p, -first, -line) for p in known if first <= p.span.start < last)
+    here = repeated(part, here, values)
+    places = (
+        *(p for p in old.places if p.span.end <= first),
+        *(_moved(p, first, line) for p in here),
+        *(_moved(p, moved, window.lines) for p in old.places if p.span.start >= last - moved),
+    )
+    shown = b"".join((old.shown[:first], mask(part, here), old.shown[last - moved :]))
+    return Veiled(new, found, old.allowed, places, shown)
+
+
+def _followed(path: str, old: bytes, known: Found, new: bytes, *, open_: bool) -> tuple[Found, Window | None]:
+    """What is found, and where it was looked for; no window where that was everywhere, or nowhere."""
+    if old == new or (known.whole and len(new) * 2 > len(old)):
+        return known, None
     if known.whole or len(new) < SMALL_BYTES:
-        return find(path, new, open_=open_)
-    start = _common(old, new)
-    tail = _common(old[start:][::-1], new[start:][::-1])
-    first = new.rfind(b"\n", 0, max(0, start - REACH)) + 1
-    last = new.find(b"\n", len(new) - tail + REACH)
-    last = len(new) if last < 0 else last + 1
+        return find(path, new, open_=open_), None
+    start = common_start(old, new)
+    tail = common_end(old, new, min(len(old), len(new)) - start)
     moved = len(new) - len(old)
-    near = slice(max(0, first - MOST_BLOCK_BYTES), last + MOST_BLOCK_BYTES)
-    cut = any(_across(p.span, first, last - moved) for p in known.places)
-    if cut or _EDGE in new[near] or _EDGE in old[near.start : near.stop - moved]:
-        return find(path, new, open_=open_)
+    first, last = _whole_lines(new, start - REACH, len(new) - tail + REACH)
+    far = _whole_lines(new, first - MOST_BLOCK_BYTES, last + MOST_BLOCK_BYTES)
+    if new.find(_EDGE, *far) >= 0 or old.find(_EDGE, far[0], far[1] - moved) >= 0:
+        first, last = far
+    if any(_across(p.span, first, last - moved) for p in known.places):
+        return find(path, new, open_=open_), None
     found = find(path, new[first:last], open_=open_)
     if found.whole:
-        return find(path, new, open_=open_)
-    lines, shift = new.count(b"\n", 0, first), new.count(b"\n") - old.count(b"\n")
-    return Found(
-        (
-            *(p for p in known.places if p.span.end <= first),
-            *(_moved(p, first, lines) for p in found.places),
-            *(_moved(p, moved, shift) for p in known.places if p.span.start >= last - moved),
-        )
+        return find(path, new, open_=open_), None
+    shift = new.count(b"\n", start, len(new) - tail) - old.count(b"\n", start, len(old) - tail)
+    lines = new.count(b"\n", 0, first) if found.places else 0
+    places = (
+        *(p for p in known.places if p.span.end <= first),
+        *(_moved(p, first, lines) for p in found.places),
+        *(_moved(p, moved, shift) for p in known.places if p.span.start >= last - moved),
     )
+    return Found(places), Window(first, last, moved, shift)
 
 
-def _common(a: bytes, b: bytes) -> int:
+def _whole_lines(data: bytes, first: int, last: int) -> tuple[int, int]:
+    """The range from the line that has `first` to the end of the one that has `last`."""
+    end = data.find(b"\n", max(0, last))
+    return data.rfind(b"\n", 0, max(0, first)) + 1, len(data) if end < 0 else end + 1
+
+
+def common_start(a: bytes, b: bytes) -> int:
     """Length of the common beginning."""
-    least, most = 0, min(len(a), len(b))
+    most, at = min(len(a), len(b)), 0
+    while at < most and a[at : at + CHUNK] == b[at : at + CHUNK]:
+        at += CHUNK
+    least, most = min(at, most), min(at + CHUNK, most)
     while least < most:
         middle = (least + most + 1) // 2
         if a[least:middle] == b[least:middle]:
@@ -81,10 +153,29 @@ def _common(a: bytes, b: bytes) -> int:
     return least
 
 
+def common_end(a: bytes, b: bytes, most: int) -> int:
+    """Length of the common end, of at most `most` bytes."""
+    at = 0
+    while at < most and _ends(a, at, at + CHUNK) == _ends(b, at, at + CHUNK):
+        at += CHUNK
+    least, most = min(at, most), min(at + CHUNK, most)
+    while least < most:
+        middle = (least + most + 1) // 2
+        if _ends(a, least, middle) == _ends(b, least, middle):
+            least = middle
+        else:
+            most = middle - 1
+    return least
+
+
+def _ends(data: bytes, near: int, far: int) -> bytes:
+    """The bytes from `far` to `near` before the end."""
+    return data[max(0, len(data) - far) : len(data) - near]
+
+
 def _across(span: Span, first: int, last: int) -> bool:
-    return any(span.start < edge < span.end for edge in (first, last))
+    return span.start < first < span.end or span.start < last < span.end
 
 
 def _moved(place: HeldBack, by: int, lines: int) -> HeldBack:
-    span = Span(place.span.start + by, place.span.end + by)
-    return replace(place, span=span, line=place.line + lines)
+    return HeldBack(Span(place.span.start + by, place.span.end + by), place.kind, place.line + lines)
