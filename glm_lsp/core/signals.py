@@ -38,13 +38,13 @@ WEIGHTS: Mapping[str, float] = {
     # The words of a task name it; in a completion there is no task.
     EQUAL: 0.3,
     # The name stands near the cursor and is merely equal: the more files know it, the less it says.
-    IMPORTED: 0.5,
+    IMPORTED: 1.0,
     # The file imports it.
     AWAITED: 4.0,
     # The file imports it and does not use it yet: who imports something is about to use it.
-    SIBLING: 0.5,
+    SIBLING: 1.3,
     # Other functions of the file use it, those of the same class twice as much.
-    HINT: 0.3,
+    HINT: 0.6,
     # Others of the file use a member of that name whose owner is unknown, and the repository has only one.
     MEMBER: 4.0,
     # It is a public member of a class that is needed: what code does with a value is call its methods.
@@ -54,7 +54,7 @@ WEIGHTS: Mapping[str, float] = {
     # It is defined in a module that the file imports as a whole.
     OWN: 1.0,
     # The file itself defines it, or the class around the cursor.
-    NAMESAKE: 1.0,
+    NAMESAKE: 1.5,
     # Functions of the same name elsewhere use it: overrides and implementations of one interface are alike.
     WALK: 3.8,
     # Where a random walk with restart at this file ends: over what it imports to those who import that, too,
