@@ -211,12 +211,12 @@ def _ablation(results: Sequence[Found]) -> str:
     return f"### What each signal contributes\n\n{table(rows, head)}\n\n{said}\n"
 
 
-def recorded(text: str, section: str) -> str:
+def recorded(text: str, section: str, heading: str = HEADING, command: str = COMMAND) -> str:
     """`text` of RESULTS.md with this section in place of an earlier one."""
-    before, found, after = text.partition(f"{HEADING}\n")
+    before, found, after = text.partition(f"{heading}\n")
     _, mark, rest = after.partition("\n## ")
     rest = f"\n## {rest}" if found and mark else ""
-    return f"{before.rstrip()}\n\n{HEADING}\n\n`{COMMAND}`\n\n{section.rstrip()}\n{rest}"
+    return f"{before.rstrip()}\n\n{heading}\n\n`{command}`\n\n{section.rstrip()}\n{rest}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
