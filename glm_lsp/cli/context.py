@@ -73,7 +73,7 @@ async def _context(args: argparse.Namespace) -> int:
     if args.task is not None and not args.task.strip():
         raise UsageError("The task is empty; say in a sentence what should change.")
     where = place.parse(words[0]) if args.task is None else None
-    root = place.locate(where.file) if where else _root(words)
+    root = place.locate(where.file) if where else place.root_for(words)
     from glm_lsp.app import Runtime  # noqa: PLC0415 (mistakes are told before anything heavy is loaded)
 
     tokenizer = await asyncio.to_thread(_tokenizer, args.tokenizer) if args.tokenizer else None
@@ -187,14 +187,6 @@ def _division(session: Session, settings: Settings, wish: Wish) -> Division:
 def _reasoning(settings: Settings, mode: str) -> int:
     off = settings.text(mode) == Thinking.OFF
     return 0 if off else settings.integer("thinking.reasoning_tokens")
-
-
-def _root(paths: list[str]) -> Path:
-    """The repository one stands in; only outside of any, the one that the first path is in."""
-    here = place.root_of(Path.cwd())
-    if not paths or (here / ".git").exists() or Path(paths[0]).absolute().is_relative_to(here):
-        return here
-    return place.root_of(Path(paths[0]))
 
 
 def _shape(found: Found, counting: str, held: list[dict[str, Any]]) -> dict[str, Any]:

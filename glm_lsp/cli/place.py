@@ -6,6 +6,7 @@ LINE and COL are 1-based and COL counts code points; a line ends before its `\\r
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +50,14 @@ def root_of(path: Path) -> Path:
         if (directory / ".git").exists():
             return directory
     return start
+
+
+def root_for(paths: Sequence[str]) -> Path:
+    """The repository one stands in; only outside of any, the one that the first path is in."""
+    here = root_of(Path.cwd())
+    if not paths or (here / ".git").exists() or Path(paths[0]).absolute().is_relative_to(here):
+        return here
+    return root_of(Path(paths[0]))
 
 
 def locate(file: Path) -> Path:

@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
 
 async def _refactor(args: argparse.Namespace) -> int:
     said, paths = _read_task(args)
-    root = _root(paths)
+    root = place.root_for(paths)
     from glm_lsp.app import Runtime  # noqa: PLC0415 (mistakes are told before anything heavy is loaded)
     from glm_lsp.cli.checkpoint import Checkpoint, run_key  # noqa: PLC0415
     from glm_lsp.cli.units import Units  # noqa: PLC0415
@@ -162,14 +162,6 @@ async def _refactor(args: argparse.Namespace) -> int:
         if checkpoint is not None:
             checkpoint.close()
         await runtime.close()
-
-
-def _root(paths: Sequence[str]) -> Path:
-    """The repository one stands in; only outside of any, the one that the first path is in."""
-    here = place.root_of(Path.cwd())
-    if not paths or (here / ".git").exists() or Path(paths[0]).absolute().is_relative_to(here):
-        return here
-    return place.root_of(Path(paths[0]))
 
 
 def _read_task(args: argparse.Namespace) -> tuple[str, list[str]]:
