@@ -23,7 +23,7 @@ OTHER = "…"
 """An expression that is no name."""
 MOST_STEPS = 4
 _BACK_BYTES = 160
-_CHAIN = re.compile(rb"[\w$\x80-\xff]+(?:\s*(?:\.|->|::|\?\.|!\.)\s*[\w$\x80-\xff]+)*$")
+_CHAIN = re.compile(rb"[\w$#\x80-\xff]+(?:\s*(?:\.|->|::|\?\.|!\.)\s*[\w$#\x80-\xff]+)*$")
 _JOINTS = re.compile(rb"\s*(?:\?\.|!\.|->|::|\.)\s*")
 _RETURNS = re.compile(
     r"(?:->|\)\s*:)\s*[\"']?(?:Optional\[|Promise<|Awaitable\[|type\[)?[\"']?\*?([^\W\d][\w.]*)"

@@ -29,6 +29,8 @@ _IMPORTS = frozenset(
     }
 )
 _IMPLICIT_SELF = frozenset({"java", "cpp", "csharp", "kotlin", "swift", "scala", "ruby"})
+_SCRIPTS = frozenset({"javascript", "javascriptreact", "typescript", "typescriptreact"})
+_LINKED = re.compile(rb"(?:\{@link(?:code|plain)?\s+|@see\s+|:(?:class|func|meth|attr|exc|data|obj):`[~.]?)$")
 _KEYS = frozenset({"keyword_argument", "pair", "keyword_pattern", "keyed_element", "labeled_statement"})
 _MOST_CLIMB = 6
 _DOTTED = re.compile(rb"[\w$]+(?:\.[\w$]+)*")
@@ -145,6 +147,8 @@ class _File:
                 yield self._site(start, end, Part.DEFINITION, f"defines {wanted.shown}", distance=0)
             return
         node = self._leaf(start, end)
+        if node is not None and not node.is_named:
+            return  # a word of the language itself
         kind = node.type if node is not None else ""
         words = "comment" in kind or "string" in kind or kind in ("jsx_text", "char_literal", "regex_pattern")
         if words and not (node is not None and self._annotation(node)):
@@ -163,10 +167,38 @@ class _File:
             if self._key(node, start):
                 if wanted.variable or (wanted.member and self.language != "python"):
                     yield self._site(start, end, Part.USE, "a key of that name", certain=False, likely=False)
-            elif used is None or around in used or (wanted.member and self.language in _IMPLICIT_SELF):
+            elif (
+                used is None
+                or around in used
+                or (wanted.member and self.language in _IMPLICIT_SELF)
+                or (self.language in _SCRIPTS and not self._bound(around, self.data[start:end]))
+            ):
                 yield from self._bare(wanted, start, end, around)
         else:
             yield from self._qualified(wanted, start, end, receiver, around)
+
+    def _bound(self, around: int, name: bytes) -> bool:
+        """Whether a function around a place of a script has a parameter or a variable of that name."""
+        word = re.escape(name)
+        symbol = self.scopes[around] if around >= 0 else None
+        while symbol is not None and symbol.kind not in OWNERS:
+            text = self.data[symbol.name_span.end : symbol.span.end]
+            declared = (
+                rb"\b(?:const|let|var|function|class|infer)\s+(?:[{\[][^}\]]{0,300}\b)?" + word + rb"\b"
+            )
+            given = (
+                rb"[(,{<]\s*(?:\.\.\.)?"
+                + word
+                + rb"\s*(?:\?\s*)?(?::|=[^=>]|extends\b)|\b"
+                + word
+                + rb"\s*=>"
+            )
+            head = self.data[symbol.name_span.end : max(symbol.body.start, symbol.name_span.end)]
+            plain = rb"[(,{]\s*(?:\.\.\.)?" + word + rb"\s*[,)}=]"
+            if re.search(declared, text) or re.search(given, text) or re.search(plain, head):
+                return True
+            symbol = self.graph.symbol(Target(self.path, symbol.parent)) if symbol.parent else None
+        return False
 
     @staticmethod
     def _key(node: Node | None, start: int) -> bool:
@@ -259,6 +291,11 @@ class _File:
         if any(bound.get(n) in wanted.targets for n in shown):
             yield self._site(start, end, Part.IMPORT, f"imports {wanted.shown}")
             return
+        exports = self.outline.exports if self.outline else ()
+        passed = [e for e in exports if name in (e.local, e.name)]
+        if any(self.graph.exported(self.path, e.name) in wanted.targets for e in passed):
+            yield self._site(start, end, Part.IMPORT, f"passes {wanted.shown} on")
+            return
         theirs = any(name in (i.name, i.alias) for i in items)
         if not theirs and self.graph.exported(self.path, name) in wanted.targets:
             yield self._site(start, end, Part.IMPORT, f"passes {wanted.shown} on")
@@ -266,6 +303,13 @@ class _File:
     def _mention(self, wanted: Wanted, start: int, end: int, *, in_prose: bool) -> Iterator[Site]:
         """A name in words or in a string."""
         left = self.data[max(0, start - 200) : start]
+        if (
+            _LINKED.search(left)
+            and not wanted.member
+            and self.graph.resolve(self.path, wanted.name) in wanted.targets
+        ):
+            yield self._site(start, end, Part.MENTION, f"links to {wanted.shown}", distance=2)
+            return
         dotted = re.search(rb"((?:[\w$]+\.)+)$", left)
         quoted = left[-1:] in b"\"'`" and self.data[end : end + 1] in b"\"'`" and left != b""
         if dotted is not None:
