@@ -25,7 +25,7 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """`parts` add up to the engine's context; the last is the prompt's budget."""
+    """`parts` add up to the engine's context, unless the call asks for more; the last is the budget."""
 
     parts: tuple[Part, ...]
 

@@ -201,11 +201,15 @@ class Router:
             except ConfigError as error:
                 return str(error)
             return f"Exact, by the vocabulary in {path}." if path else f"{_UNTAUGHT} {_NO_FILE}"
+        made = self._tokenizers.get(name)
         if file := self._settings.text("remote.tokenizer"):
-            return f"Exact, by the vocabulary in {file}."
+            reports, misses = getattr(made, "reports", 0), getattr(made, "misses", 0)
+            more = (
+                f" Of {reports:,} prompts {misses:,} had more tokens by the engine's word." if misses else ""
+            )
+            return f"Exact, by the vocabulary in {file}.{more}"
         from glm_lsp.engines.remote import counts_for_us  # noqa: PLC0415
 
-        made = self._tokenizers.get(name)
         learned = getattr(made, "learned", None) or self._memory().recall()
         asks = f"{_ASKED} " if counts_for_us(self._settings) else ""
         said = f"{asks}{_taught(learned)} {_EXACT}"

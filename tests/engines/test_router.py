@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from glm_lsp.core.errors import ConfigError, EngineUnavailable, GlmError
-from glm_lsp.core.generation import Work
+from glm_lsp.core.generation import Prompt, Role, Segment, Work
 from glm_lsp.core.profiles import load
 from glm_lsp.core.settings import DEFAULTS, Settings
+from glm_lsp.disk.store import CACHE_VARIABLE
 from glm_lsp.engines import router as router_module
+from glm_lsp.engines.remote import RemoteTokenizer
 from glm_lsp.engines.router import Router, match_profile
 
 HERE: dict[str, Any] = {"remote.endpoint": "http://127.0.0.1:1", "remote.kind": "vllm"}
@@ -218,3 +220,46 @@ def test_an_address_that_is_none_is_a_mistake_in_the_settings(endpoint: str, err
     router = Router(Settings({"engine.default": "remote", "remote.endpoint": endpoint}))
     with pytest.raises(error, match=r"remote\.endpoint"):
         router.engine(Work.ACTION)
+
+
+def test_a_remote_models_tokenizer_file_counts_exactly() -> None:
+    file = load("nano").gguf_path
+    if not Path(file).is_file():
+        pytest.skip("the bundled model is missing")
+    router = Router(Settings(HERE | {"engine.default": "remote", "remote.tokenizer": file}))
+    tokenizer = router.tokenizer(Work.TYPING)
+    assert tokenizer.exact
+    assert tokenizer.count("def f(x):\n") == Router(DEFAULTS).tokenizer(Work.TYPING).count("def f(x):\n")
+    assert router.counting(Work.TYPING) == f"Exact, by the vocabulary in {file}."
+    assert isinstance(tokenizer, RemoteTokenizer)
+    tokenizer.report(Prompt((Segment(Role.USER, "x"),), 1000), 1500, 32)
+    assert "Of 1 prompts 1 had more" in router.counting(Work.TYPING)
+
+
+@pytest.mark.parametrize("file", ["/none/such.json", "/", __file__])
+def test_a_tokenizer_file_that_is_none_is_told(file: str) -> None:
+    router = Router(Settings(HERE | {"engine.default": "remote", "remote.tokenizer": file}))
+    with pytest.raises(ConfigError, match=r"remote\.tokenizer: The tokenizer file .*"):
+        router.tokenizer(Work.TYPING)
+
+
+def test_how_tokens_are_counted_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path))
+    settings = HERE | {"engine.default": "remote", "remote.kind": "openai"}
+    router = Router(Settings(settings))
+    assert "has learned nothing yet" in router.counting(Work.TYPING)
+    tokenizer = router.tokenizer(Work.TYPING)
+    assert isinstance(tokenizer, RemoteTokenizer)
+    prompt = Prompt((Segment(Role.USER, "def f(x):\n" * 200),), 1000)
+    for reported in (900, 1500):
+        tokenizer.report(prompt, reported, 32)
+    told = "after 2 reports of the engine; 1 of them was higher than the bound"
+    assert told in router.counting(Work.TYPING)
+    tokenizer.save()
+    assert told in Router(Settings(settings)).counting(Work.TYPING), "the next process knows it"
+    other = Router(Settings(settings | {"remote.model": "another"}))
+    assert "has learned nothing yet" in other.counting(Work.TYPING)
+    server = Router(Settings(settings | {"remote.kind": "vllm"}))
+    assert server.counting(Work.TYPING).startswith("The server counts lines that it has seen")
+    gone = Router(Settings({"model.path": str(tmp_path / "none.gguf")}))
+    assert "is not there" in gone.counting(Work.TYPING)
