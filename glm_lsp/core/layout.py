@@ -63,19 +63,20 @@ class CompletionTail:
 
 
 def completion_tail(
-    path: str, language: str, window: str, suffix: str, *, brief: bool = False
+    path: str, language: str, window: str, suffix: str, *, above: str | None = None
 ) -> CompletionTail:
     """Ask for what stands between `window` (text up to the cursor, starting at a line) and `suffix`.
 
     The suffix stands before the window, so that typing only appends; `window` is the answer's beginning.
     `suffix` begins right after the cursor, so with a newline where the cursor stands at the end of its line.
-    Both have LF line ends. Where the code itself shows a fence, ours is longer. `brief` leaves unsaid
-    what is wanted: the title, the gap and the answer's beginning say it.
+    Both have LF line ends. Where the code itself shows a fence, ours is longer. With `above`, whole
+    lines before the window or none, these stand first, and what is wanted goes without saying.
     """
-    fence = _fence(window, suffix)
-    wanted = "" if brief else "Write the code before it, up to and through the gap.\n"
+    fence = _fence(above or "", window, suffix)
+    wanted = "Write the code before it, up to and through the gap.\n" if above is None else ""
+    shown = f"{fence}\n{above}{fence}\n" if above else ""
     return CompletionTail(
-        f"# Complete {path}\nThe code after the gap:\n{fence}\n{_closed(suffix)}{fence}\n{wanted}",
+        f"# Complete {path}\n{shown}The code after the gap:\n{fence}\n{_closed(suffix)}{fence}\n{wanted}",
         f"{fence}{language}\n{window}",
         fence,
     )

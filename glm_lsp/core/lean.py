@@ -3,6 +3,7 @@
 A tail is evaluated anew whenever its beginning changes: at each jump, and when text after the cursor
 changes. So it begins near the cursor, at a line that says something. Where the trunk does not show the code
 around the cursor, it begins at the definition; after `MOVES_UNSEEN` more moves there, the trunk is told.
+Lines above the cursor stand first and stay, so another gap close below costs little more than its suffix.
 """
 
 from __future__ import annotations
@@ -17,13 +18,13 @@ SEEN_BEFORE, SEEN_AFTER = 24, 4
 """Lines around the cursor that the trunk must tell, so that the tail need not."""
 LINES_SEEN = 2
 """Lines before the cursor where the trunk shows more of them."""
-LEAST_UNSEEN, MOST_UNSEEN = 8, 20
+LEAST_UNSEEN, MOST_UNSEEN = 6, 16
 """Lines before the cursor where it does not."""
 SUFFIX_LINES, MOST_SUFFIX_LINES = 2, 3
 """Lines of the suffix that are not blank, and lines in all."""
-MOVES_UNSEEN = 2
-KEPT_LINES = 4
-"""A window may show so many lines more than a new one would, and stay."""
+MOVES_UNSEEN = 3
+KEPT_LINES = 8
+"""A window stays for another gap so many lines below the one that it was begun for, or fewer."""
 
 
 def suffix_of(after: Sequence[str]) -> tuple[str, ...]:
@@ -72,7 +73,7 @@ def place(
     fits: Callable[[int], bool],
     inside: Callable[[int], str],
 ) -> Ledger:
-    """Keep the window while somebody only types, or where a new one would hardly be shorter.
+    """Keep the window while somebody only types, or where the lines that it begins with still serve.
 
     `after` is `suffix_of` the place, `inside` names the definition around a line; the other arguments are
     those of `ledger.place_window`.
@@ -83,19 +84,18 @@ def place(
     moves = 0
     if old is not None and old.path == path:
         kept = old.start_line if old.lines == lines else moved_line(old.start_line, old.lines, lines)
-        before = cursor_line - kept
-        if 0 <= before <= most_lines and fits(kept):
-            same = kept == old.start_line and after == old.after
-            if same or (kept <= start and start - kept <= KEPT_LINES):
-                at = old.at if same else where(kept, "" if shown else inside(kept))
-                moves = old.moves + (not same)
-                return replace(ledger, window=Window(path, kept, cursor_line, lines, after, moves, at))
+        head = slice(old.start_line, old.split_line)
+        stays = kept == old.start_line and old.split_line <= cursor_line and old.lines[head] == lines[head]
+        typed = after == old.after and cursor_line - kept <= most_lines
+        if stays and (typed or cursor_line - old.split_line <= KEPT_LINES) and fits(kept):
+            return replace(ledger, window=replace(old, cursor_line=cursor_line, lines=lines, after=after))
         if abs(kept - start) <= MOST_UNSEEN:
             moves = old.moves + 1
     while not fits(start) and start < cursor_line:
         start += max(1, (cursor_line - start) // 2)
     at = where(start, "" if shown else inside(start))
-    return replace(ledger, window=Window(path, start, cursor_line, lines, after, moves, at))
+    window = Window(path, start, cursor_line, lines, after, moves, at, cursor_line)
+    return replace(ledger, window=window)
 
 
 def where(line: int, name: str) -> str:

@@ -18,10 +18,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import SequenceMatcher
 
 from glm_lsp.core import layout
 from glm_lsp.core.generation import Role, Segment
+from glm_lsp.core.hunks import Hunk, hunks, moved_line
 from glm_lsp.core.pack import Count, signature_lines
 from glm_lsp.core.shown import Ranges, Shown, with_blocks
 from glm_lsp.core.shown import outdated as outdated_by
@@ -37,8 +37,6 @@ READING = 0.0005
 """What a token that an engine has evaluated before costs with each request, beside evaluating it."""
 IDLE_READING = 0.002
 """The same where nobody waits for the turn."""
-LARGEST_DIFF_LINES = 400
-"""A changed stretch longer than this is one hunk: comparing its lines would take too long while typing."""
 LEAST_LINES_BEFORE = 4
 """A window with fewer lines before the cursor is placed anew, where there is more to show."""
 
@@ -51,16 +49,6 @@ def log_share(budget_tokens: int) -> int:
 def tail_share(budget_tokens: int) -> int:
     """Tokens of a budget that are kept for the tail."""
     return min(int(budget_tokens * TAIL_SHARE), MOST_TAIL_TOKENS)
-
-
-@dataclass(frozen=True, slots=True)
-class Hunk:
-    """`removed` lines from `start` on of the old text became `added`, from `new_start` on in the new."""
-
-    start: int
-    removed: int
-    added: tuple[str, ...]
-    new_start: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +65,8 @@ class Window:
     """How often the tail was evaluated anew while somebody worked about here."""
     at: str = ""
     """What the tail's title says of the place."""
+    split_line: int = 0
+    """Where the answer's beginning begins; the lines before it stand above the suffix."""
 
     @property
     def last_line(self) -> int:
@@ -332,35 +322,6 @@ def with_signatures(
         BlockKind.LOG, path, span, text, count(text), 0.0, first, last_line, known, "its signature changed"
     )
     return with_log(ledger, [block], count)
-
-
-def hunks(old: Sequence[str], new: Sequence[str]) -> tuple[Hunk, ...]:
-    """What turns `old` lines into `new` ones, in the order of the file."""
-    start, least = 0, min(len(old), len(new))
-    while start < least and old[start] == new[start]:
-        start += 1
-    tail = 0
-    while tail < least - start and old[-1 - tail] == new[-1 - tail]:
-        tail += 1
-    before, after = old[start : len(old) - tail], new[start : len(new) - tail]
-    if not before and not after:
-        return ()
-    if not before or not after or max(len(before), len(after)) > LARGEST_DIFF_LINES:
-        return (Hunk(start, len(before), tuple(after), start),)
-    return tuple(
-        Hunk(start + i1, i2 - i1, tuple(after[j1:j2]), start + j1)
-        for tag, i1, i2, j1, j2 in SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
-        if tag != "equal"
-    )
-
-
-def moved_line(line: int, old: Sequence[str], new: Sequence[str]) -> int:
-    """Where the line number `line` of `old` is in `new`: edits above it shift it."""
-    shift = 0
-    for hunk in hunks(old, new):
-        if hunk.start + hunk.removed <= line and hunk.start < line:
-            shift += len(hunk.added) - hunk.removed
-    return max(0, min(line + shift, len(new) - 1))
 
 
 def place_window(

@@ -11,7 +11,7 @@ import logging
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from glm_lsp.core import layout, pack, runs, trim
+from glm_lsp.core import layout, lean, pack, runs, trim
 from glm_lsp.core.errors import NOTICES, BudgetError, EngineDied, PolicyError, PromptTooLong
 from glm_lsp.core.gap import Gap
 from glm_lsp.core.generation import (
@@ -31,6 +31,8 @@ from glm_lsp.core.snapshot import Snapshot
 from glm_lsp.core.values import Block, BlockKind, Budget, Document, Span, Suggestion
 from glm_lsp.features.session import Session, Trunk, check_offset
 
+LARGER_TITLE = 4
+"""Tokens by which a title grows where a window begins later."""
 _notices = logging.getLogger(NOTICES)
 
 
@@ -104,17 +106,25 @@ def _asked(
 
 
 async def pack_context(
-    session: Session, snapshot: Snapshot, path: str, offset: int, budget_tokens: int = 0
+    session: Session,
+    snapshot: Snapshot,
+    path: str,
+    offset: int,
+    budget_tokens: int = 0,
+    *,
+    idle: bool = False,
 ) -> Prompt:
     """The prompt that a completion at byte `offset` of `path` would send within `budget_tokens`.
 
-    With 0, exactly the one that `suggest` would send. Raises PolicyError where a secret is being typed.
+    With 0, exactly the one that `suggest` would send. `idle`: nobody waits, so this is when an epoch may turn
+    that is about to. Raises PolicyError where a secret is being typed.
     """
     thinking = Thinking.OFF if budget_tokens else mode(snapshot)
     cursor = await _open(session, snapshot, path, offset, thinking)
     if reason := being_typed(cursor.document, cursor.offset):
         raise PolicyError(f"{path}: {reason}")
-    return await cursor.prompt(budget_tokens or session.budget_tokens(snapshot, _budget(session, snapshot)))
+    budget = budget_tokens or session.budget_tokens(snapshot, _budget(session, snapshot))
+    return await cursor.prompt(budget, idle=idle)
 
 
 def mode(snapshot: Snapshot) -> Thinking:
@@ -180,31 +190,36 @@ class _Cursor:
         self.thinking = thinking
         self.place = ""
         """What the tail's title says of the place, besides the path."""
+        self.split = 0
+        """The first line of the answer's beginning, where the title says the place."""
         self.stop = self._tail(len(self.before) - 1, 0).stop
 
     @property
     def line(self) -> int:
         return len(self.before) - 1
 
-    async def prompt(self, budget_tokens: int) -> Prompt:
+    async def prompt(self, budget_tokens: int, *, idle: bool = False) -> Prompt:
         """Trunk and tail within the budget. Raises BudgetError where the cursor's line does not fit."""
 
         def fits(start: int, room: int) -> bool:
             return self._tokens(start, layout.SUFFIX_LINES) <= room
 
         trunk = await self.session.gather_typing(
-            self.snapshot, self.document, self.offset, budget_tokens, fits
+            self.snapshot, self.document, self.offset, budget_tokens, fits, idle=idle
         )
-        self.place = trunk.place
+        self.place, self.split = trunk.place, trunk.split_line
         start, suffix_lines = self._fitted(trunk)
+        if self.place and start != trunk.window_start:
+            self.place = lean.where(start, "")
         return self._joined(trunk, start, suffix_lines)
 
     def _fitted(self, trunk: Trunk) -> tuple[int, int]:
         """First line of the window and number of suffix lines: the window shrinks first, then the suffix."""
         most = self.line - trunk.window_start
         wanted = trunk.suffix_lines
+        room = trunk.room - (LARGER_TITLE if self.place else 0)
         for suffix_lines in (wanted, wanted // 3, min(wanted, 1), 0):
-            shown = self._most(most, suffix_lines, trunk.room)
+            shown = self._most(most, suffix_lines, room)
             if shown >= 0:
                 return self.line - shown, suffix_lines
         remedy = self.session.raise_what(self.snapshot, trunk.budget_tokens)
@@ -226,7 +241,12 @@ class _Cursor:
         window, suffix = self._texts(start, suffix_lines)
         path, language = self.document.path + self.place, self.document.language
         if self.prefill:
-            return layout.completion_tail(path, language, window, suffix, brief=bool(self.place))
+            above = None
+            if self.place:
+                split = max(start, min(self.split, self.line))
+                above = "".join(f"{line}\n" for line in self.before[start:split])
+                window = "\n".join(self.before[split:])
+            return layout.completion_tail(path, language, window, suffix, above=above)
         return layout.gap_tail(path, language, window, suffix)
 
     def _tokens(self, start: int, suffix_lines: int) -> int:

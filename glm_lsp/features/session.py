@@ -23,6 +23,7 @@ from glm_lsp.core.snapshot import Snapshot, Sources
 from glm_lsp.core.told import Told
 from glm_lsp.core.values import Budget, Document, Refusal, RefusalKind, RepoIndex
 from glm_lsp.features.gate import Gate
+from glm_lsp.features.turn import turned
 from glm_lsp.features.visit import Fits, Known, Trunk, Visit
 
 __all__ = ["Session", "Trunk", "check_offset"]
@@ -148,10 +149,19 @@ class Session:
         return await self._advance(visit)
 
     async def gather_typing(
-        self, snapshot: Snapshot, document: Document, offset: int, budget_tokens: int, fits: Fits
+        self,
+        snapshot: Snapshot,
+        document: Document,
+        offset: int,
+        budget_tokens: int,
+        fits: Fits,
+        *,
+        idle: bool = False,
     ) -> Trunk:
         """As `gather`, for a completion: edits in the window where somebody types wait for the tail."""
-        return await self._advance(Visit(self, snapshot, document, offset, budget=budget_tokens, fits=fits))
+        visit = Visit(self, snapshot, document, offset, budget=budget_tokens, fits=fits)
+        visit.idle = idle
+        return await self._advance(visit)
 
     def budget_tokens(self, snapshot: Snapshot, budget: Budget) -> int:
         """Tokens that a prompt may have: the setting's or the profile's, within what `budget` leaves."""
@@ -239,7 +249,7 @@ class Session:
                 del self._recent[next(iter(self._recent))]
             old = self._ledgers.get(visit.budget)
             new = await visit.advance(old) if old and not self._outgrown(old) else None
-            over = new is None or new.log_room < 0 or ledgers.pays(new)
+            over = new is None or new.log_room < 0 or ledgers.pays(new, visit.idle)
             if new is None or over or (old and new.log_tokens - old.log_tokens > MUCH_TOLD):
                 new = await self._turned(visit, old, new, over)
             if self._shared is not None and (old is None or new.segments != old.segments):
@@ -264,7 +274,7 @@ class Session:
         if over and (taken := await self._taken_over(visit, old)):
             past.clear()
             return taken
-        kept = await visit.turned(old, new, past, self._epochs) if old and new else None
+        kept = await turned(visit, old, new, past, self._epochs) if old and new else None
         if kept is None:
             past.clear()
             return await visit.begin(self._epochs)

@@ -26,10 +26,6 @@ if TYPE_CHECKING:
 _BLOCKS = frozenset(SymbolKind) - {SymbolKind.VARIABLE}
 MOST_TOLD, MOST_TOLD_RECENT, RECENT = 120, 600, 4
 """Tokens of edits at once to a file that nobody works on, and to one of the last files worked on."""
-FOLDED_SHARE = 0.4
-"""Of the log's share: what a log that is written anew may take, else the head is chosen anew too."""
-BACK = 0.5
-"""How likely it is that what is dropped from the log has to be told again."""
 LINES_TYPED = 12
 """A longer tail is not moved for a definition that came to be needed while somebody types."""
 MOST_REST_BYTES = 4096
@@ -38,6 +34,8 @@ MOST_NEEDED = 24
 """Definitions, best first, whose signatures a place cannot do without."""
 MOST_URGENT = 4
 """Of these, so many must be shown where another client's epoch is taken over."""
+MOST_LATE_TOKENS = 200
+"""Signatures that one request appends to the log of a budget that tells files."""
 MOST_LATE_BODIES = 3
 """Definitions that one request may append to the log."""
 LATE_BODY_SHARE = 0.25
@@ -66,6 +64,8 @@ class Trunk:
     """Lines after the cursor's that it shows."""
     place: str = ""
     """What its title says of the place, besides the path."""
+    split_line: int = 0
+    """With a place: the first line of the answer's beginning; those before stand above the suffix."""
 
 
 Known = tuple[str, tuple[str, ...]]
@@ -96,6 +96,8 @@ class Visit:
         self.lines = pack.lines_of(document.data)
         self.cursor_line = document.data.count(b"\n", 0, offset)
         self.dropped: list[Dropped] = []
+        self.idle = False
+        """Nobody waits for the answer."""
         self.system = prompts.system()
         self.fixed = self.count(self.system) + session.overhead()
         outline = snapshot.index.outlines.get(document.path)
@@ -184,27 +186,6 @@ class Visit:
         wanted = [c for c in self._needed(graph, new) if not self._in_window(c, new)][:MOST_URGENT]
         return new if all(new.shows(c.path, c.symbol.qualified) for c in wanted) else None
 
-    async def turned(self, old: Ledger, new: Ledger, past: Sequence[Ledger], epoch: int) -> Ledger | None:
-        """Instead of `new`: what was told before, moved on to this place, where that costs an engine less.
-
-        None where nothing serves, and a new head is needed. Where the log of `new` is over, so much of it has
-        to go that there is room again.
-        """
-        if not self.lean:
-            return None
-        over = new.log_room < 0 or ledgers.pays(new)
-        best, least = (None, old.head_tokens) if over else (new, ledgers.evaluated(new, old))
-        start = ledgers.folded(old, epoch)
-        for state in (*past, *((start,) if start else ())):
-            moved = await self.advance(replace(state, epoch=epoch, window=old.window))
-            if moved is None or moved.log_tokens > (FOLDED_SHARE if over else 1) * self.log_share:
-                continue
-            lost = 0 if over else BACK * max(0, old.log_tokens - moved.log_tokens)
-            cost = ledgers.evaluated(moved, old) + lost
-            if cost < least:
-                best, least = moved, cost
-        return best
-
     async def advance(self, ledger: Ledger) -> Ledger | None:
         """The ledger moved on to this request; None where what it shows may no longer be sent."""
         before, log = ledger.window, len(ledger.log)
@@ -254,8 +235,9 @@ class Visit:
         wanted = [c for c in self._needed(graph, ledger) if not self._in_window(c, ledger)]
         missing = [c for c in wanted[:MOST_NEEDED] if not self._told_of(c, ledger)]
         room = int(ledger.log_room - EDITS_SHARE * share)
+        room = min(room, MOST_LATE_TOKENS) if self.lean and self.fits is not None else room
         signatures = pack.outline(graph, missing, self.count, room)
-        if elsewhere and signatures.dropped:
+        if elsewhere and signatures.dropped and not self.lean:
             return None
         outlined = {b.path: self._outline_digest(b.path) for b in signatures.blocks}
         late = [replace(b, kind=BlockKind.LOG) for b in signatures.blocks]
@@ -324,6 +306,7 @@ class Visit:
             window_start=window.start_line if window else 0,
             suffix_lines=max(1, len(window.after) - 1) if window and window.after else layout.SUFFIX_LINES,
             place=window.at if window else "",
+            split_line=window.split_line if window else 0,
         )
 
     def tail_room(self) -> int:

@@ -22,7 +22,7 @@ async def warm(
     if not session.engine.facts.warms or not snapshot.settings.flag("worker.warm_up"):
         return None
     try:
-        prompt = await pack_context(session, snapshot, path, offset)
+        prompt = await pack_context(session, snapshot, path, offset, idle=True)
     except (BudgetError, PolicyError, UsageError):
         return None  # the request itself will say so, to somebody who asked
     request = GenerateRequest(_trunk(prompt), max_tokens=0, thinking=mode(snapshot), work=Work.IDLE)

@@ -78,7 +78,8 @@ async def check(
 
 async def test_a_word_is_continued() -> None:
     done = await check("def f(a):\n    retu▮\n", "rn a", "rn a")
-    assert done.prompt.prefill.endswith("def f(a):\n    retu")
+    assert done.prompt.prefill.endswith("\n    retu")
+    assert "\ndef f(a):\n" in done.prompt.text(Role.USER)
     assert done.suggestion and len(done.suggestion.span) == 0
 
 

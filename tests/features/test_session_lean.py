@@ -63,7 +63,7 @@ def lines_of(text: str) -> list[str]:
 
 
 def check_rebuilds(prompt: Prompt, files: dict[str, str], path: str) -> None:
-    """The trunk tells other files as they are, and this one too, with the tail's lines in place of its own."""
+    """The trunk tells other files as they are, and this one with the tail's lines in place of its own."""
     trunk = trunk_of(prompt)
     told = replay(trunk)
     for other in told.keys() - {path}:
@@ -72,12 +72,14 @@ def check_rebuilds(prompt: Prompt, files: dict[str, str], path: str) -> None:
     *_, instruction = (s.text for s in prompt.segments if s.role is Role.USER)
     title = _TITLE.match(instruction)
     assert title and title[1] == path
-    fence = instruction.split("\n")[2]
+    fence = instruction.split("The code after the gap:\n")[1].split("\n")[0]
+    above = instruction.split("\n")[1:]
+    above = above[1 : above.index(fence, 1)] if above[0] == fence else []
     rest = instruction.split(f"gap:\n{fence}\n")[1]
     suffix = [""] if rest.startswith(f"{fence}\n") else rest.split(f"\n{fence}\n")[0].split("\n")
     window = prompt.prefill.split("\n")[1:]
     first = int(title[2]) - 1
-    shown = [*window[:-1], window[-1] + suffix[0], *suffix[1:]]
+    shown = [*above, *window[:-1], window[-1] + suffix[0], *suffix[1:]]
     lines = lines_of(files[path])
     assert lines[first : first + len(shown)] == shown
     known, rest = told.get(path, []), lines[first + len(shown) :]
@@ -95,8 +97,8 @@ class Desk:
 
     budget: int
     files: dict[str, str] = field(default_factory=lambda: dict(FILES))
-    opened: set[str] = field(default_factory=set)
-    past: list[dict[str, str]] = field(default_factory=list)
+    opened: set[str] = field(default_factory=set[str])
+    past: list[dict[str, str]] = field(default_factory=list[dict[str, str]])
 
     def __post_init__(self) -> None:
         self.disk = Files(dict(self.files))
