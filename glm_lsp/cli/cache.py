@@ -29,6 +29,7 @@ HELP = "Show or clear what is kept on the disk to save time."
 KINDS = {
     "kv": ("evaluated prompts of the embedded engine", "kv"),
     "index": ("outlines of source files", "outlines"),
+    "repository": ("what was found in each repository, for a quick start", "index"),
     "ledger": ("what windows and commands have told an engine, to go on from", "ledgers"),
     "checkpoint": ("interrupted work that can be taken up again", "checkpoints"),
 }

@@ -33,6 +33,8 @@ TYPING_S = 0.25
 MOST_LOGGED = 100
 FILES_S = 0.5
 """Files that change on disk together (a checkout) are indexed together."""
+WATCHING = "watching"
+"""The name of a task that waits for changes on disk; it never ends."""
 MOST_WAIT_S = 5.0
 """Also where they never stop to change."""
 SHOWN_S = 1.0
@@ -82,6 +84,12 @@ class Indexing:
         """The document has a new text."""
         self._edited.add(uri)
         self._later("", TYPING_S, self._pause)
+
+    def others(self, uri: str) -> None:
+        """A request about one document sees the others as they are, also within a pause."""
+        for other in self._edited - {uri}:
+            self._edited.discard(other)
+            self._update(other)
 
     def _pause(self) -> None:
         edited, self._edited = self._edited, set()
@@ -171,7 +179,7 @@ class Indexing:
             await self._look(root, paths)
 
         watcher = Watcher(root, repository.directories, changed, server.tell_once)
-        self._watchers[root] = server.protocol.spawn(watcher.run(), "watching")
+        self._watchers[root] = server.protocol.spawn(watcher.run(), WATCHING)
 
     def _later(self, key: str, delay_s: float, action: Callable[[], None]) -> None:
         if (timer := self._timers.pop(key, None)) is not None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from glm_lsp import __version__
 from glm_lsp.core.errors import GlmError
 from glm_lsp.core.generation import Work
+from glm_lsp.lsp.indexing import WATCHING
 
 if TYPE_CHECKING:
     from glm_lsp.app import Runtime
@@ -52,7 +53,7 @@ def status_of(server: Server, runtime: Runtime) -> dict[str, Any]:
         "references": sum(report.references for report in reports),
         "skipped": sum(len(report.skipped) for report in reports),
         "indexing": server.indexing.busy,
-        "running": [name for name in server.protocol.running if not name.startswith(STATUS)],
+        "running": [name for name in server.protocol.running if not name.startswith((STATUS, WATCHING))],
         "live_completions": server.completions.live,
         "progress": list(server.progress.tokens),
         "documents": len(server.documents),
