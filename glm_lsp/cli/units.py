@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from glm_lsp.cli import report
-from glm_lsp.core.sites import Part
+from glm_lsp.core.site import Part
 from glm_lsp.features.refactor import UnitEvent, UnitState
 from glm_lsp.features.retrieval import left_out
 

@@ -11,13 +11,13 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from glm_lsp.core import sites as places
+from glm_lsp.core import sites as finding
 from glm_lsp.core.graph import Graph, Target
 from glm_lsp.core.naming import Ambiguous, Naming, is_test, naming, types_in
 from glm_lsp.core.rank import Candidate
 from glm_lsp.core.receivers import Types
 from glm_lsp.core.references import References
-from glm_lsp.core.sites import Part, Site, Wanted
+from glm_lsp.core.site import Part, Site, Wanted, stems
 from glm_lsp.core.syntax.languages import row
 from glm_lsp.core.values import OWNERS, Document, FileOutline, Symbol, SymbolKind
 
@@ -236,12 +236,12 @@ def close(graph: Graph, task: str, named: Naming, documents: Mapping[str, Docume
         document = documents[path]
         here = [w for w in sought.values() if w.name.encode() in document.data or _aliased(graph, path, w)]
         if here:
-            tree = places.tree_of(document)
+            tree = finding.tree_of(document)
             for wanted in here:
-                found += places.find(graph, types, wanted, document, tree)
+                found += finding.find(graph, types, wanted, document, tree)
     for touched in _types(graph, list(definitions.values())):
         definitions.setdefault(touched.target, touched)
-    sites = places.stems(found)
+    sites = stems(found)
     order = {part: number for number, part in enumerate(Part)}
     ordered = sorted(definitions.values(), key=lambda d: (d.distance, order[d.part], d.target))
     speaking = {s.path for s in sites}

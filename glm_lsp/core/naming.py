@@ -167,6 +167,10 @@ class _Reading:
         """Add what goes by a word; `told`: the word is certainly meant as a name."""
         word = word.replace("::", ".").replace("#", ".")
         targets = self._narrowed(self._meant(word))
+        if exact := [t for t in targets if t.name == word and len(targets) > 1]:
+            more = len(targets) - len(exact)
+            reason += f"; {more} more go by that name inside of others" if more else ""
+            targets = exact
         families = self._families(targets)
         if not families:
             if told:

