@@ -52,7 +52,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.usage = USAGE
     parser.epilog = EXITS
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("words", metavar="TASK, PATH", nargs="*", help="the task, then files and directories")
+    parser.add_argument(
+        "words",
+        metavar="TASK, PATH",
+        nargs="*",
+        help="the task, then files and directories; none: the files that use what the task names",
+    )
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--task-file", type=Path, metavar="FILE", help="read the task from a file")
     source.add_argument("--recipe", metavar="NAME", help="a recipe in place of a task: docstrings")
