@@ -8,7 +8,7 @@ exist.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +49,8 @@ class Folders:
 
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
+        self.before_view: Callable[[str], None] = lambda uri: None
+        """Brings up to date what a request about this document may see of others."""
         self.roots: list[Path] = []
         self._named: dict[Path, Path] = {}
         """Under which name the client knows a root, which may be a link."""
@@ -88,6 +90,7 @@ class Folders:
         protected, binary, or larger than `index.max_file_bytes`."""
         document = self.document(uri)
         home = self.home(runtime, uri)
+        self.before_view(uri)
         # Imported late: what it brings along is not needed before `initialize` is answered.
         from glm_lsp.core.secrets import masked  # noqa: PLC0415
 

@@ -63,6 +63,7 @@ class Server:
         self.hovers = Hovers(self)
         self.configuration = Configuration(self, settings)
         self.indexing = Indexing(self)
+        self.folders.before_view = self.indexing.others
         self.warming = Warming(self)
         self._factory = runtime_factory
         self._building: asyncio.Task[Runtime] | None = None
