@@ -175,7 +175,8 @@ def _fits(told: Lines, first: int | None, shown: tuple[str, ...], truth: tuple[s
     """Why told lines with the tail in its place do not give the file; empty where they do.
 
     The tail replaces what is told from its first line on: as far as a line whose text is its last one's, as
-    many lines as it has where nothing is told of the last, and to the end where it shows the file's end.
+    many lines as you like where that line is one of which nothing is told (a reader sees that there is a
+    gap, and not how long it is), and to the end where it shows the file's end.
     """
     if first is None:
         starts = [n for n in range(len(truth)) if truth[n : n + len(shown)] == shown]
@@ -188,11 +189,12 @@ def _fits(told: Lines, first: int | None, shown: tuple[str, ...], truth: tuple[s
     if first + len(shown) >= len(truth) - (not truth[-1]):
         return ""
     last = ""
+    beyond = first + len(shown) > len(told) or shown[-1] not in told[first:]
     for shift in sorted(range(-200, 201), key=abs):
         end = first + len(shown) - shift
         alike = first < end <= len(told) and told[end - 1] == shown[-1]
-        untold = not shift and (end > len(told) or told[end - 1] is None)
-        if not alike and not untold:
+        untold = beyond if end > len(told) else end > first and told[end - 1] is None
+        if end < first or not (alike or untold):
             continue
         if not (last := _wrong_line(told[end:], truth, first + len(shown))):
             return ""
