@@ -11,9 +11,10 @@ from __future__ import annotations
 import importlib
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import msgspec
 
@@ -167,55 +168,117 @@ def _build(head: GgufHead, kind: PreType) -> Any:
         raise ModelFileError(f"The model file {head.path} has no usable vocabulary; fetch it again.")
     vocabulary = {t: i for i, t in enumerate(texts) if types[i] == NORMAL}
     merges = [_halves(m) for m in head.texts("tokenizer.ggml.merges")]
-    known = [m for m in merges if m[0] in vocabulary and m[1] in vocabulary and m[0] + m[1] in vocabulary]
     if missing := _missing(vocabulary):
         raise ModelFileError(f"The vocabulary of {head.path} lacks {missing} of the 243 bytes of UTF-8.")
-    library = _library()
-    cutters = library.pre_tokenizers
-    bpe = library.Tokenizer(
-        library.models.BPE(vocab=vocabulary, merges=known, ignore_merges=kind.ignore_merges)
-    )
-    words = [cutters.Split(library.Regex(pattern), behavior="isolated") for pattern in kind.patterns]
+    cutters: Any = _library().pre_tokenizers
+    words = [cutters.Split(_library().Regex(pattern), behavior="isolated") for pattern in kind.patterns]
     as_bytes = cutters.ByteLevel(add_prefix_space=False, use_regex=False)
-    bpe.pre_tokenizer = cutters.Sequence([*words, as_bytes])
+    return _assembled(vocabulary, merges, [*words, as_bytes], ignore_merges=kind.ignore_merges)
+
+
+def _assembled(
+    vocabulary: dict[str, int], merges: list[tuple[str, str]], cutters: list[Any], *, ignore_merges: bool
+) -> Any:
+    """The library's tokenizer, with those merges that it can do."""
+    library = _library()
+    known = [m for m in merges if m[0] in vocabulary and m[1] in vocabulary and m[0] + m[1] in vocabulary]
+    bpe = library.Tokenizer(library.models.BPE(vocab=vocabulary, merges=known, ignore_merges=ignore_merges))
+    bpe.pre_tokenizer = library.pre_tokenizers.Sequence(cutters)
     return bpe
+
+
+class _Cutter(msgspec.Struct):
+    """One step of cutting text into words, as a tokenizer.json writes it."""
+
+    type: str = ""
+    pretokenizers: list[_Cutter] = []
+    pattern: dict[str, str] = {}
+    behavior: str = ""
+    invert: bool = False
+    individual_digits: bool = False
+    add_prefix_space: bool = False
+    use_regex: bool = True
+
+
+class _Model(msgspec.Struct):
+    type: str = "BPE"
+    vocab: dict[str, Annotated[int, msgspec.Meta(ge=0, lt=1 << 31)]] = {}
+    merges: list[str | tuple[str, str]] = []
+    ignore_merges: bool = False
+    dropout: float | None = None
+    continuing_subword_prefix: str | None = None
+    end_of_word_suffix: str | None = None
+
+
+class _File(msgspec.Struct):
+    model: _Model = msgspec.field(default_factory=_Model)
+    pre_tokenizer: _Cutter | None = None
 
 
 def _from_json(path: Path, data: bytes) -> BpeTokenizer:
     """As the file says, but for what would take text for tokens, change it or add to it.
 
     Added tokens, a normaliser, a template around the text, truncation and padding are left out: a prompt is
-    bytes, and each of them counts.
+    bytes, and each of them counts. The library never sees the file itself: some would end the process.
     """
     said = f"The tokenizer file {path}"
     try:
-        content = cast("dict[str, Any]", msgspec.json.decode(data.removeprefix(b"\xef\xbb\xbf")))
+        found = msgspec.json.decode(data.removeprefix(b"\xef\xbb\xbf"), type=_File)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UsageError(f"{said} is no JSON ({error}); fetch it again.") from None
-    model = content.get("model")
-    if not isinstance(model, dict):
+        raise UsageError(f"{said} is no tokenizer.json of a BPE vocabulary: {error}.") from None
+    model = found.model
+    if not model.vocab:
+        raise UsageError(f"{said} holds no vocabulary. Name the tokenizer.json of a model.")
+    if model.type != "BPE" or model.dropout or model.continuing_subword_prefix or model.end_of_word_suffix:
         raise UsageError(
-            f"{said} holds no vocabulary: it has no 'model'. Name the tokenizer.json of a model."
+            f"{said} has a vocabulary of another kind ({model.type}); only byte-level BPE is known."
         )
-    model = cast("dict[str, Any]", model)
-    vocabulary = model.get("vocab")
-    if model.get("type", "BPE") != "BPE" or not isinstance(vocabulary, dict) or not vocabulary:
-        raise UsageError(f"{said} holds no BPE vocabulary ('{model.get('type', '')}'); only these are known.")
-    if missing := _missing(cast("dict[str, int]", vocabulary)):
+    if missing := _missing(model.vocab):
         raise UsageError(
             f"{said} is no byte-level BPE: its vocabulary lacks {missing} of the 243 bytes of UTF-8."
         )
-    whole = {"version": "1.0", "model": model, "pre_tokenizer": content.get("pre_tokenizer")}
-    whole |= {"truncation": None, "padding": None, "added_tokens": [], "normalizer": None}
-    whole |= {"post_processor": None, "decoder": None}
+    merges = [_halves(m) if isinstance(m, str) else m for m in model.merges]
     try:
-        found = BpeTokenizer(_library().Tokenizer.from_buffer(msgspec.json.encode(whole)))
-        back = b"".join(found.pieces(_PROBE))
-    except Exception as error:
+        cutters = [_cutter(step, said) for step in _steps(found.pre_tokenizer)]
+        bpe = _assembled(model.vocab, merges, cutters, ignore_merges=model.ignore_merges)
+        tokenizer = BpeTokenizer(bpe)
+        back = b"".join(tokenizer.pieces(_PROBE))
+    except UsageError:
+        raise
+    except Exception as error:  # the library's have no class of their own
         raise UsageError(f"{said} cannot be used: {error}.") from None
     if back != _PROBE.encode():
         raise UsageError(f"{said} changes the text that it cuts; only byte-level BPE is known.")
-    return found
+    return tokenizer
+
+
+def _steps(cutter: _Cutter | None) -> Iterator[_Cutter]:
+    """The steps of a sequence, in order."""
+    if cutter is not None and cutter.type == "Sequence":
+        for inner in cutter.pretokenizers:
+            yield from _steps(inner)
+    elif cutter is not None:
+        yield cutter
+
+
+def _cutter(step: _Cutter, said: str) -> Any:
+    """The library's own for a step. Raises UsageError for one that is not known."""
+    library = _library()
+    cutters = library.pre_tokenizers
+    match step:
+        case _Cutter(type="ByteLevel", add_prefix_space=False):
+            return cutters.ByteLevel(add_prefix_space=False, use_regex=step.use_regex)
+        case _Cutter(type="Digits"):
+            return cutters.Digits(individual_digits=step.individual_digits)
+        case _Cutter(type="Split", behavior="Isolated", invert=False, pattern={"Regex": pattern}):
+            return cutters.Split(library.Regex(pattern), behavior="isolated")
+        case _Cutter(type="Split", behavior="Isolated", invert=False, pattern={"String": text}):
+            return cutters.Split(text, behavior="isolated")
+        case _:
+            raise UsageError(
+                f"{said} has an unknown pre-tokenizer: '{step.type}' {step.behavior or 'of this form'}. "
+                "Known are Split (Isolated), Digits and ByteLevel (without a space in front)."
+            )
 
 
 def _missing(vocabulary: dict[str, int]) -> int:
