@@ -40,7 +40,7 @@ COMMAND = "python -m tests.bench.bench_packing --record"
 TOGETHER = ("django", "sympy", "viem", "werkzeug", "@reduxjs/toolkit")
 BUDGET_TOKENS = 32_768
 GOAL_MS = 15.0
-TYPED = "value = self.compute ( other ) + helper [ key ] \n".split(" ")
+TYPED = ["value", "=", "self.compute", "(", "other", ")", "+", "helper", "[", "key", "]", "\n"]
 
 
 @dataclass
@@ -83,7 +83,10 @@ async def type_into(desk: Desk, session: Session, held: Held, words: int) -> tup
     """A jump to the place of a body that is not there, then word by word. As the server does, what a file
     needs is prepared when it is opened."""
     jump, typing = Times(), Times()
-    data, offset = desk.opened[held.path].data if held.path in desk.opened else desk.files[held.path], held.start
+    data, offset = (
+        desk.opened[held.path].data if held.path in desk.opened else desk.files[held.path],
+        held.start,
+    )
     if held.path in desk.opened:
         return jump, typing
     data = data[:offset] + data[held.end :]

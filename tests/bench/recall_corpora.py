@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -98,22 +98,22 @@ class Loaded:
         return self.skeleton_tokens > LARGE_SKELETON
 
 
-def load(package: Package, most: int, count: Count) -> Loaded:
+def load(package: Package, most: int, count: Count, among: Collection[str] = ()) -> Loaded:
     """Fetch, read, index, and find places. Raises Missing where the package cannot be had."""
     root = fetch(package.registry, package.name, package.version)
-    return loaded(package, root, most, count)
+    return loaded(package, root, most, count, among)
 
 
-def loaded(package: Package, root: Path, most: int, count: Count) -> Loaded:
-    files = dict(_files(root))
+def loaded(package: Package, root: Path, most: int, count: Count, among: Collection[str] = ()) -> Loaded:
+    files = dict(sources(root))
     graph = Graph(index_of(files))
     symbols = (s for outline in graph.index.outlines.values() for s in outline.symbols)
     skeleton = sum(count(pack.signature_lines(s) + "\n") for s in symbols)
-    held = places(package.key, package.language, root, files, most)
+    held = places(package.key, package.language, root, files, most, among=among)
     return Loaded(package, root, files, graph, held, skeleton, overloads(graph, files))
 
 
-def _files(root: Path) -> Iterator[tuple[str, bytes]]:
+def sources(root: Path) -> Iterator[tuple[str, bytes]]:
     """The source files, tests included; what is built, minified or vendored is left out."""
     for at in sorted(root.rglob("*")):
         path = at.relative_to(root).as_posix()

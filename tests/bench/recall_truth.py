@@ -16,7 +16,7 @@ import random
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -52,19 +52,27 @@ class Held:
 
 
 def places(
-    key: str, language: str, root: Path, files: Mapping[str, bytes], most: int, tries: int = 6
+    key: str,
+    language: str,
+    root: Path,
+    files: Mapping[str, bytes],
+    most: int,
+    tries: int = 6,
+    among: Collection[str] = (),
 ) -> list[Held]:
     """At most `most` functions, drawn by chance from those that need something of other files.
 
-    `root` holds the files on disk. Looks at no more than `tries` functions for each that is wanted.
+    `root` holds the files on disk. Looks at no more than `tries` functions for each that is wanted, and only
+    in the files `among`, if any are named.
     """
-    text = f"{VERSION} {key} {most} {tries}"
+    among = frozenset(among) or frozenset(files)
+    text = f"{VERSION} {key} {most} {tries} {sorted(among) if len(among) < len(files) else ''}"
     kept = cache() / "truth" / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.json"
     if kept.exists():
         rows = json.loads(kept.read_text())
     else:
         find = {"python": _python, "go": _go}.get(language, _typescript)
-        rows = list(find(root, files, random.Random(key), most, tries))
+        rows = list(find(root, files, random.Random(key), most, tries, among))
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(json.dumps(rows))
     return [Held(*row[:4], tuple(Need(*need) for need in row[4])) for row in rows]
@@ -84,13 +92,18 @@ Row = tuple[str, str, int, int, list[tuple[str, int, str]]]
 
 
 def _python(
-    root: Path, files: Mapping[str, bytes], chance: random.Random, most: int, tries: int
+    root: Path,
+    files: Mapping[str, bytes],
+    chance: random.Random,
+    most: int,
+    tries: int,
+    among: Collection[str],
 ) -> Iterator[Row]:
     ensure_jedi()
-    import jedi  # noqa: PLC0415: only who makes a truth needs it
+    import jedi  # noqa: PLC0415
 
     project = jedi.Project(root, smart_sys_path=False, sys_path=[str(root), str(root / "src")])
-    functions = [(p, n) for p in sorted(files) if p.endswith(".py") for n in _functions(files[p])]
+    functions = [(p, n) for p in sorted(among) if p.endswith(".py") for n in _functions(files[p])]
     chance.shuffle(functions)
     functions = _few_tests(functions, lambda row: row[0], most * tries)
     found = 0
@@ -141,7 +154,7 @@ def _needs(script: Any, node: Any, root: Path, own: str, files: Mapping[str, byt
     for line, column in asked.values():
         try:
             names = script.goto(line, column, follow_imports=True)
-        except Exception:  # noqa: BLE001 S112
+        except Exception:
             continue
         if len(names) == 1 and names[0].line and names[0].module_path:
             name = names[0]
@@ -157,7 +170,12 @@ def _needs(script: Any, node: Any, root: Path, own: str, files: Mapping[str, byt
 
 
 def _typescript(
-    root: Path, files: Mapping[str, bytes], chance: random.Random, most: int, tries: int
+    root: Path,
+    files: Mapping[str, bytes],
+    chance: random.Random,
+    most: int,
+    tries: int,
+    among: Collection[str],
 ) -> Iterator[Row]:
     home = cache() / "node"
     if not (home / "node_modules/typescript/package.json").exists():
@@ -174,7 +192,7 @@ def _typescript(
         stdout=subprocess.PIPE,
         check=True,
     )
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    rows = [row for row in map(json.loads, done.stdout.splitlines()) if row[0] in among]
     chance.shuffle(rows)
     yield from _few_tests(rows, lambda row: row[0], most)
 
@@ -185,7 +203,12 @@ _GO_FUNC = re.compile(r"^func\s+(?:\([^)]*\)\s*)?(\w+)[^\n]*\{\n(.*?)^\}", re.MU
 
 
 def _go(
-    root: Path, files: Mapping[str, bytes], chance: random.Random, most: int, tries: int
+    root: Path,
+    files: Mapping[str, bytes],
+    chance: random.Random,
+    most: int,
+    tries: int,
+    among: Collection[str],
 ) -> Iterator[Row]:
     modules = {
         posixpath.dirname(p): m[1]
@@ -217,6 +240,7 @@ def _go(
             if needs:
                 start = len(text[: m.start(2)].encode())
                 rows.append((path, m[1], start, start + len(m[2].encode()), sorted(needs)))
+    rows = [row for row in rows if row[0] in among]
     chance.shuffle(rows)
     yield from _few_tests(rows, lambda row: row[0], most)
 
