@@ -65,7 +65,13 @@ def test_it_shows_each_model_and_each_kind(cache: Path, cli: Cli) -> None:
     assert by_model["nano"]["bytes"] > 10_000
     assert by_model["nano"]["last_used"].endswith("+00:00")
     sizes = {c["kind"]: (c["files"], c["bytes"] > 0) for c in ran.json["caches"]}
-    assert sizes == {"kv": (3, True), "index": (1, True), "ledger": (1, True), "checkpoint": (0, False)}
+    assert sizes == {
+        "kv": (3, True),
+        "index": (1, True),
+        "repository": (0, False),
+        "ledger": (1, True),
+        "checkpoint": (0, False),
+    }
 
 
 def test_it_shows_them_to_people_whatever_they_are_called(cache: Path, cli: Cli) -> None:
