@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SNAPSHOT_SHARE = 0.5
 """Of a lean budget's head: what files that are worked on may take."""
+FILLING_SHARE = 0.4
+"""Of what these leave: what other files may take as they are."""
 MOST_CHARS_A_TOKEN = 8
 """Longer texts need not be counted to be too long."""
 HEADER_TOKENS = 64
@@ -51,8 +53,8 @@ async def snapshots(visit: Visit, room: int) -> tuple[Told, ...]:
 
 
 async def fillings(visit: Visit, candidates: Sequence[Candidate], room: int) -> tuple[Told, ...]:
-    """Whole files for the room that nothing else has taken: those that define most of what is needed."""
-    room -= visit.count(layout.SOURCE_TITLE)
+    """Whole files: those that define most of what is needed."""
+    room = int(room * FILLING_SHARE) - visit.count(layout.SOURCE_TITLE)
     scores: dict[str, float] = {}
     for candidate in candidates:
         if candidate.path != visit.document.path:

@@ -124,31 +124,25 @@ class Visit:
         placed = empty if self.lean else self._placed(empty)
         candidates = await asyncio.to_thread(self._ranked, graph, placed)
         room = self.budget - self.fixed - self.log_share - self.tail_room()
-        texts = await head.snapshots(self, room) if self.lean and not self.wanted else ()
-        room -= sum(block.tokens for block, _ in texts)
+        whole = await self._whole(candidates, room)
+        room -= sum(block.tokens for block, _ in whole)
         body_share = self.snapshot.settings.number("context.body_share")
-        told = {block.path for block, _ in texts}
+        told = {block.path for block, _ in whole}
         candidates = tuple(c for c in candidates if c.path not in told)
         wanted = [c for c in candidates if c.certain and self._has_body(c)][:MOST_BODIES]
         files = await self.files(c.path for c in wanted)
         bodies = await asyncio.to_thread(pack.bodies, wanted, files, count, int(room * body_share))
-        files |= {block.path: lines for block, lines in texts}
+        files |= {block.path: lines for block, lines in whole}
         shown = {(b.path, name) for b in bodies.blocks for name in b.symbols}
         rest = [c for c in candidates if (c.path, c.symbol.qualified) not in shown]
         outline = await asyncio.to_thread(pack.outline, graph, rest, count, room - bodies.tokens)
-        more = (
-            await head.fillings(self, candidates, room - bodies.tokens - outline.tokens) if self.lean else ()
-        )
-        files |= {block.path: lines for block, lines in more}
-        whole = {block.path for block, _ in more}
-        outlines = tuple(b for b in outline.blocks if b.path not in whole)
-        sources = (*(b for b, _ in more), *(b for b in bodies.blocks if b.path not in whole))
-        outlined = {b.path: self._outline_digest(b.path) for b in outlines}
+        sources = (*bodies.blocks, *(block for block, _ in whole))
+        outlined = {b.path: self._outline_digest(b.path) for b in outline.blocks}
         begun = ledgers.begin(
             epoch,
             self.budget,
             self.system,
-            blocks=(*outlines, *sources, *(block for block, _ in texts)),
+            blocks=(*outline.blocks, *sources),
             files=files,
             count=count,
             dropped=(*self.dropped, *bodies.dropped, *outline.dropped),
@@ -156,6 +150,16 @@ class Visit:
         begun = replace(begun, window=placed.window, outlined=outlined, log_most=self.log_share)
         begun = ledgers.follow(begun, self.document.path, self.lines)
         return self._placed(begun) if self.lean and self.fits is not None else begun
+
+    async def _whole(self, candidates: Sequence[Candidate], room: int) -> tuple[head.Told, ...]:
+        """Whole files for the head: those that are used most, those that are worked on, this one last."""
+        if not self.lean or self.wanted:
+            return ()
+        worked_on = await head.snapshots(self, room)
+        room -= sum(block.tokens for block, _ in worked_on)
+        told = {block.path for block, _ in worked_on}
+        used = await head.fillings(self, [c for c in candidates if c.path not in told], room)
+        return (*used, *worked_on)
 
     async def take_over(self, told: Told, epoch: int) -> Ledger | None:
         """Another client's epoch, moved on to this place; None where it may not or had better not be.
