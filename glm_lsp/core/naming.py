@@ -42,7 +42,8 @@ instead into is it its keep keyword make method methods model module modules mov
 of on one only option or out over own pass parameter parameters place property refactor remove rename
 replace return returns set should signature so split string take test tests text than that the their them
 then they this to type types update usage usages use used uses using value values variable when where
-which with without write
+which with without write anything everything nothing something somewhere nice better best good bad clean
+simple simpler fast faster slow main some more less first last long short small large old other same
 """
 _NO_NAMES = frozenset(_INSTRUCTIONS.split())
 """Words of instructions, which are taken for names only in backquotes."""

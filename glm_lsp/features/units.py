@@ -6,6 +6,7 @@ first lines, where imports stand. An edit may only touch lines that its unit has
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ from glm_lsp.core.values import (
 )
 
 HEADER_LINES = 40
+_IMPORT = re.compile(r"(?:import|from|use|using|#\s*include|package|export)\b|.*\brequire\(")
 WHOLE_SHARE = 0.6
 """A file of which more than this would be shown is shown as a whole."""
 MOST_SCOPE_LINES = 150
@@ -130,7 +132,7 @@ def around(
     known = outline(document.path, document.data, document.language)
     total = len(Lines.of(document.data))
     parts = _definitions(known.symbols, None)
-    header = (0, min(parts[0].start_line if parts else STATEMENT_LINES, HEADER_LINES, total))
+    header = _header(document, min(parts[0].start_line if parts else STATEMENT_LINES, HEADER_LINES, total))
     wanted = [_range(known.symbols, site, total) for site in sites]
     shown = sum(end - start for start, end in _merged([header, *wanted]))
     everything = whole(document)
@@ -141,8 +143,8 @@ def around(
     open_: list[tuple[int, int]] = []
     waiting = list(reversed(_merged(wanted, gap=-1)))
 
-    def made(chosen: Sequence[tuple[int, int]]) -> Unit:
-        merged = tuple(_merged([header, *chosen]))
+    def made(chosen: Sequence[tuple[int, int]], *, headed: bool = True) -> Unit:
+        merged = tuple(_merged([header, *chosen] if headed else chosen))
         here = sum(any(start <= s.line < end for start, end in chosen) for s in sites)
         return Unit(document, merged, f"{document.path}: {here} place{'s' if here != 1 else ''}")
 
@@ -157,9 +159,12 @@ def around(
         if size(made([part])) <= room:
             open_.append(part)
             continue
+        if size(made([part], headed=False)) <= room:
+            units.append(made([part], headed=False))
+            continue
         near = [(max(s.line - STATEMENT_LINES, 0), min(s.line + STATEMENT_LINES + 1, total)) for s in sites]
         finer = _merged([r for r in near if part[0] <= r[0] and r[1] <= part[1]], gap=-1)
-        if finer and finer != [part] and size(made([finer[0]])) <= room:
+        if finer and finer != [part]:
             waiting += reversed(finer)
         else:
             reason = f"Lines {part[0] + 1} to {part[1]} are too long for one request ({room:,} tokens fit)."
@@ -167,6 +172,12 @@ def around(
     if open_:
         units.append(made(open_))
     return tuple(units), tuple(refusals)
+
+
+def _header(document: Document, end: int) -> tuple[int, int]:
+    """The lines before the first definition, from the first import on: what stands above that is words."""
+    lines = Lines.of(document.data).texts[:end]
+    return next((n for n, line in enumerate(lines) if _IMPORT.match(line)), 0), end
 
 
 def _range(symbols: Sequence[Symbol], site: Site, total: int) -> tuple[int, int]:

@@ -172,3 +172,13 @@ async def test_what_fits_no_unit_is_listed_with_its_size() -> None:
     assert not shown.units or all(sum(b.tokens for b in unit) <= 30 for unit in shown.units)
     assert {d.path for d in shown.dropped} >= {f"pkg/use{n}.py" for n in range(3)}
     assert all(d.tokens > 0 for d in shown.dropped)
+
+
+async def test_a_place_whose_file_begins_too_long_is_shown_without_that() -> None:
+    names = ", ".join(f"name_{n}" for n in range(400))
+    files: dict[str, str | None] = {
+        "a.py": f"from b import (\n    {names}\n)\n\n\ndef load():\n    return 1\n" + "\n\nx = 1\n" * 40
+    }
+    shown = await task_context(session(files, renamer()), snapshot(files), "rename `load` to `read`", (), 400)
+    assert [(b.path, b.start_line) for unit in shown.units for b in unit] == [("a.py", 5)]
+    assert not shown.dropped
