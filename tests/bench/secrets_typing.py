@@ -1,8 +1,8 @@
 """What the gate for secrets adds to a keystroke, and to indexing, over real files. Processor time, medians.
 
-A keystroke is a character typed at a random place of a file that stays open: the text is looked through again,
-masked, and a request of the size of a prompt passes the last gate. Indexing is what an indexing process does
-with a file: read, look through, outline, pack.
+A keystroke is a character typed at a random place of a file that stays open: its text is looked through and
+masked again, and a request of the size of a prompt passes the last gate. Indexing is what an indexing process
+does with a file: read, look through, outline, pack.
 """
 
 from __future__ import annotations

@@ -13,12 +13,14 @@ from dataclasses import dataclass
 from glm_lsp.core.secrets.allow import kept
 from glm_lsp.core.secrets.marker import mask
 from glm_lsp.core.secrets.repeat import everywhere, repeated, texts
+from glm_lsp.core.secrets.rules import rules
 from glm_lsp.core.secrets.scan import MOST_BLOCK_BYTES, Found, find
 from glm_lsp.core.values import HeldBack, Span
 
-REACH = 9_000
-"""Bytes on both sides of a change in which it can matter; blocks are looked for further away."""
-SMALL_BYTES = 4 * REACH
+NEAR, FAR = 2_500, 9_000
+"""Bytes on both sides of a change in which it can matter: for most shapes, and for those of `far_words`.
+Blocks are looked for further away."""
+SMALL_BYTES = 4 * NEAR
 REMEMBERED = 24
 CHUNK = 65_536
 _EDGE = b"-----"
@@ -113,7 +115,11 @@ def _followed(path: str, old: bytes, known: Found, new: bytes, *, open_: bool) -
     start = common_start(old, new)
     tail = common_end(old, new, min(len(old), len(new)) - start)
     moved = len(new) - len(old)
-    first, last = _whole_lines(new, start - REACH, len(new) - tail + REACH)
+    end = len(new) - tail
+    first, last = _whole_lines(new, start - FAR, end + FAR)
+    some = new[first:last].lower(), old[first : last - moved].lower()
+    if not any(word in text for word in rules().far_words for text in some):
+        first, last = _whole_lines(new, start - NEAR, end + NEAR)
     far = _whole_lines(new, first - MOST_BLOCK_BYTES, last + MOST_BLOCK_BYTES)
     if new.find(_EDGE, *far) >= 0 or old.find(_EDGE, far[0], far[1] - moved) >= 0:
         first, last = far

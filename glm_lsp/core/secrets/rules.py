@@ -20,6 +20,7 @@ ENGINE_VERSION = 3
 """Raise it where the code beside these rules finds something else in the same text."""
 FILES = ("own.toml", "shapes.json")
 BLOCK = b"-----begin "
+FAR_BYTES = 2_000
 ASSIGNMENTS = (
     *(b"passw", b"passphrase", b"pwd", b"secret", b"token", b"credential", b"apikey", b"api_key", b"api-key"),
     *(b"accesskey", b"access_key", b"access-key", b"authkey", b"auth_key", b"auth-key", b"privatekey"),
@@ -62,6 +63,8 @@ class Rules:
     words: Sequence[bytes]
     by_word: Sequence[tuple[Rule, ...]]
     search: BytesAhoCorasick
+    far_words: tuple[bytes, ...]
+    """Those whose matches may be longer than `FAR_BYTES`."""
     assignments: frozenset[int]
     block: int
 
@@ -94,6 +97,9 @@ def rules() -> Rules:
         words=listed,
         by_word=[tuple(words[word]) for word in listed],
         search=BytesAhoCorasick(listed, implementation=Implementation.DFA),
+        far_words=tuple(
+            word for word in listed if any(rule.before + rule.after > FAR_BYTES for rule in words[word])
+        ),
         assignments=frozenset(listed.index(word) for word in ASSIGNMENTS),
         block=listed.index(BLOCK),
     )

@@ -31,7 +31,7 @@ _PIECE = re.compile(
     rb"(?:\\?[\"'`]\s{0,60}+[+.\\]?\s{0,60}+[rbfu]{0,2}+\\?[\"'`])([A-Za-z0-9+/=_.~-]{4,512}+)(?=\\?[\"'`])"
 )
 """A string that goes on in another one, which the language joins."""
-_MOST_PIECES = 12
+_MOST_PIECES_BYTES = 1_200
 _PLAIN = re.compile(
     rb"[\w-]{0,40}+[\"']?[ \t]{0,20}+[:=][ \t]{0,20}+([^\s\"'`;,<>{}()\[\]$|]{8,512})(?=[\s;,\"'`]|$)"
 )
@@ -203,7 +203,8 @@ class _Scan:
     def _pieces(self, first: int, last: int) -> list[tuple[int, int]]:
         """A string's place, and those of the strings that it goes on in."""
         pieces = [(first, last)]
-        while len(pieces) < _MOST_PIECES and (match := _PIECE.match(self._data, pieces[-1][1])):
+        most = first + _MOST_PIECES_BYTES
+        while pieces[-1][1] < most and (match := _PIECE.match(self._data, pieces[-1][1])):
             pieces.append(match.span(1))
         return pieces
 
