@@ -18,7 +18,7 @@ SEEN_BEFORE, SEEN_AFTER = 24, 4
 """Lines around the cursor that the trunk must tell, so that the tail need not."""
 LINES_SEEN = 2
 """Lines before the cursor where the trunk shows more of them."""
-LEAST_UNSEEN, MOST_UNSEEN = 6, 16
+LEAST_UNSEEN, MOST_UNSEEN = 5, 12
 """Lines before the cursor where it does not."""
 SUFFIX_LINES, MOST_SUFFIX_LINES = 2, 3
 """Lines of the suffix that are not blank, and lines in all."""

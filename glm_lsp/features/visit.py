@@ -34,7 +34,7 @@ MOST_NEEDED = 24
 """Definitions, best first, whose signatures a place cannot do without."""
 MOST_URGENT = 4
 """Of these, so many must be shown where another client's epoch is taken over."""
-MOST_LATE_TOKENS = 200
+MOST_LATE_TOKENS = 120
 """Signatures that one request appends to the log of a budget that tells files."""
 MOST_LATE_BODIES = 3
 """Definitions that one request may append to the log."""

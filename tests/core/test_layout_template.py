@@ -95,6 +95,18 @@ def test_the_completions_tail() -> None:
     assert tail.prefill == "```python\ndef f():\n    retu" and tail.stop == "```"
 
 
+def test_lines_above_stand_before_the_gap_and_stay_there_when_it_moves() -> None:
+    tail = layout.completion_tail("a.py line 3 in f", "python", "    retu", "\nx = 1", above="def f():\n")
+    assert tail.instruction == (
+        "# Complete a.py line 3 in f\n```\ndef f():\n```\nThe code after the gap:\n```\n\nx = 1\n```\n"
+    )
+    assert tail.prefill == "```python\n    retu"
+    bare = layout.completion_tail("a.py line 1", "python", "x", "", above="")
+    assert bare.instruction == "# Complete a.py line 1\nThe code after the gap:\n```\n```\n"
+    fenced = layout.completion_tail("a.md line 1", "markdown", "x", "", above="```\n")
+    assert fenced.stop == "````"
+
+
 def test_the_docstrings_tail() -> None:
     tail = layout.docstring_tail("a.py", "f", "def f():\n    return 1")
     assert tail.instruction == (
