@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from glm_lsp.workspace import git
 from glm_lsp.workspace.files import Unreadable, check_name, is_relative, kind_of, open_directory
 from glm_lsp.workspace.ignore import Ignore
 
+ATTRIBUTES = b".gitattributes"
 MAX_FILES = 200_000
 """A root with more is a mistake, a home directory perhaps: the rest is left out, and said so."""
 
@@ -32,9 +33,17 @@ class Listing:
     by_git: bool
 
 
-def discover(root: Path, ignore: Ignore) -> Listing:
-    """List the files below `root`. Blocks: call it in a thread."""
+def discover(root: Path, ignore: Ignore, sure: Callable[[], Collection[str]] = tuple) -> Listing:
+    """List the files below `root`. Blocks: call it in a thread.
+
+    `sure` gives files that the rules about names let through before; it is asked after git is.
+    """
     listed = git.files(root)
+    taken = sure() if listed is not None else ()
+    if any(
+        name.endswith(ATTRIBUTES) and name.decode("utf-8", "replace") not in taken for name in listed or ()
+    ):
+        taken = ()
     skipped: list[Skipped] = []
     names = walk(root, ignore, skipped) if listed is None else iter(listed)
     paths: list[str] = []
@@ -43,7 +52,8 @@ def discover(root: Path, ignore: Ignore) -> Listing:
             skipped.append(Skipped(".", f"has more than {MAX_FILES:,} files; index a smaller directory"))
             break
         try:
-            paths.append(accept(raw, ignore))
+            path = raw.decode("utf-8", "replace")
+            paths.append(path if path in taken else accept(raw, ignore))
         except Unreadable as unreadable:
             skipped.append(Skipped(raw.decode("utf-8", "backslashreplace"), unreadable.reason))
     return Listing(tuple(sorted(paths)), tuple(sorted(skipped, key=lambda s: s.path)), listed is not None)

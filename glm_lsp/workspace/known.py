@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 
+import tree_sitter
+
 from glm_lsp.core.lazy import LazyOutline, Outlines
-from glm_lsp.core.syntax.languages import OUTLINE_VERSION, ROWS
+from glm_lsp.core.syntax.languages import OUTLINE_VERSION
 from glm_lsp.core.values import FileOutline
 from glm_lsp.workspace import encoding
 from glm_lsp.workspace.discovery import Skipped
@@ -85,9 +87,16 @@ class Known:
         self._stamp: tuple[int, ...] | None = None
         self._clock = Clock.now()
         self._lock_handle = -1
+        self._loaded = threading.Event()
 
     def load(self, *, again: bool = False) -> None:
         """Read what was saved, the first time, or when another process has written since."""
+        try:
+            self._load(again)
+        finally:
+            self._loaded.set()
+
+    def _load(self, again: bool) -> None:
         stamp = self._manifest.stamp()
         if self._stamp is not None and (not again or stamp == self._stamp):
             return
@@ -107,6 +116,17 @@ class Known:
             p for p in {*state.base, *state.outlines} if state.base.get(p) is not state.outlines.get(p)
         } | state.in_delta
         self._unsaved = False
+
+    def sure(self) -> Collection[str]:
+        """Files that were let through by the rules about names, if those are still the same."""
+        self._loaded.wait()
+        state, now_ns = self._state, time.time_ns()
+        for path in state.stats:
+            if path.endswith(".gitattributes"):
+                seen = stat_of(self._root / path, now_ns)
+                if seen is None or not state.stats[path].vouches(seen):
+                    return ()
+        return state.outlines.keys() | state.left.keys() if self._trusted else ()
 
     def outlines(self) -> Outlines:
         """The outlines of the files on disk."""
@@ -324,11 +344,6 @@ class Known:
 
 @cache
 def _grammars() -> tuple[str, ...]:
-    """The versions of the grammars, without loading them."""
-    found: list[str] = []
-    for package in sorted({row.package for row in ROWS if row.package}):
-        try:
-            found.append(f"{package} {metadata.version(package.replace('_', '-'))}")
-        except metadata.PackageNotFoundError:
-            found.append(package)
-    return tuple(found)
+    """The versions of the grammars, without loading them: the names under which they are installed."""
+    home = Path(tree_sitter.__file__).parents[1]
+    return tuple(sorted(p.name for p in home.iterdir() if p.match("tree_sitter*.dist-info")))

@@ -89,7 +89,7 @@ class Repository:
             settings.integer("index.max_file_bytes"),
             self.allowed,
             _notices.warning,
-            include=settings.texts("index.include"),
+            include=[*settings.texts("index.include"), "", *settings.texts("index.exclude")],
         )
         self._disk = Outlines({})
         """As the files on disk are."""
@@ -116,7 +116,7 @@ class Repository:
             start = time.monotonic()
             self._ignore.fresh()
             loading = asyncio.create_task(asyncio.to_thread(self._known.load))
-            listing = await asyncio.to_thread(discover, self.root, self._ignore)
+            listing = await asyncio.to_thread(discover, self.root, self._ignore, self._known.sure)
             await loading
             self._listing, self._listed = listing, frozenset(listing.paths)
             run = Run(self._known, self.job(), self.workers, progress, self._took)

@@ -12,7 +12,6 @@ import importlib
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
-from pathlib import PurePosixPath
 
 from tree_sitter import Language
 
@@ -128,8 +127,9 @@ _UNKNOWN = Row("", "")
 
 def language_of(path: str) -> str:
     """The LSP language id of a file by its name alone; empty where unknown."""
-    name = PurePosixPath(path)
-    return _BY_NAME.get(name.name) or _BY_SUFFIX.get(name.suffix.lower(), "")
+    name = path.rpartition("/")[2]
+    stem, dot, end = name.rpartition(".")
+    return _BY_NAME.get(name) or (_BY_SUFFIX.get(dot + end.lower(), "") if stem else "")
 
 
 def row(language: str) -> Row:
