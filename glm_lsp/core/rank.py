@@ -11,14 +11,16 @@ import math
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 
 from glm_lsp.core import signals
+from glm_lsp.core.evidence import Candidate, Evidence, Place, Ranking
 from glm_lsp.core.graph import Graph, Target
 from glm_lsp.core.signals import WEIGHTS
 from glm_lsp.core.syntax.languages import language_of
 from glm_lsp.core.values import OWNERS, Span, Symbol, SymbolKind
+
+__all__ = ["Candidate", "Place", "needed", "prepare", "rank", "rank_for_task"]
 
 MOST_CANDIDATES = 1000
 NEAR_LINES = 4
@@ -47,113 +49,14 @@ _DECLARED = {
 """How a variable is declared with its type, where that differs from `name: Type` and `name = Type(`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where help is needed. `near` is text around the cursor, which stands on line `near_line` of it.
-
-    `hidden` are spans of `path` that the prompt shows anyway: what is defined there is no candidate.
-    """
-
-    path: str
-    offset: int
-    near: str
-    near_line: int
-    hidden: tuple[Span, ...] = ()
-    recent: tuple[str, ...] = ()
-    """Files edited or looked at lately, the latest last."""
-    changed: Mapping[str, float] = field(default_factory=dict[str, float])
-    """Files that changed together with this one, and in what share of its commits."""
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A definition. `certain`: resolved from a use near the cursor, not by its bare name."""
-
-    path: str
-    symbol: Symbol
-    score: float
-    reason: str
-    certain: bool = False
-
-
-@dataclass(slots=True)
-class Evidence:
-    """What speaks for one definition; the reason is what is certain, then what is loudest."""
-
-    score: float = 0.0
-    best: float = 0.0
-    reason: str = ""
-    certain: bool = False
-
-    def add(self, score: float, reason: str, certain: bool = False) -> None:
-        self.score += score
-        if (certain, score) > (self.certain, self.best):
-            self.best, self.reason, self.certain = score, reason, self.certain or certain
-
-    def merge(self, other: Evidence) -> None:
-        """As if everything that `other` was told had been told here; it is not certain."""
-        self.score += other.score
-        if other.best > self.best and not self.certain:
-            self.best, self.reason = other.best, other.reason
-
-
-@dataclass(slots=True)
-class _Ranking:
-    graph: Graph
-    weights: Mapping[str, float] = field(default_factory=lambda: WEIGHTS)
-    found: dict[Target, Evidence] = field(default_factory=dict[Target, Evidence])
-    near: dict[Target, float] = field(default_factory=dict[Target, float])
-    """How strongly names near the cursor speak for what they are resolved to."""
-    closed: bool = False
-    """No definition joins those found so far."""
-
-    def add(
-        self, signal: str, target: Target | None, strength: float, reason: str, certain: bool = False
-    ) -> None:
-        if target is not None and target.name and strength > 0.0:
-            evidence = self.found.get(target)
-            if evidence is None:
-                if self.closed:
-                    return
-                evidence = self.found[target] = Evidence()
-            evidence.add(self.weights[signal] * strength, reason, certain)
-
-    def merge(self, known: Mapping[Target, Evidence]) -> None:
-        """Add what is known already, which stays as it is."""
-        if self.closed:
-            for target, evidence in self.found.items():
-                if more := known.get(target):
-                    evidence.merge(more)
-            return
-        for target, more in known.items():
-            evidence = self.found.get(target)
-            if evidence is None:
-                self.found[target] = Evidence(more.score, more.best, more.reason)
-            else:
-                evidence.merge(more)
-
-    def rarity(self, name: str) -> float:
-        files = len(self.graph.index.outlines)
-        return math.log(1 + files / (1 + self.graph.files_with(name))) / math.log(2 + files)
-
-    def fame(self, target: Target) -> float:
-        """How many files know the name of a definition, as a share of the logarithm of all."""
-        files = len(self.graph.index.outlines)
-        known = self.graph.files_with(target.name.rpartition(".")[2])
-        return min(1.0, math.log(1 + known) / math.log(2 + files))
-
-    def part(self) -> _Ranking:
-        return _Ranking(self.graph, self.weights)
-
-
 def rank(graph: Graph, place: Place, weights: Mapping[str, float] = WEIGHTS) -> tuple[Candidate, ...]:
     """The definitions that the code around the cursor may need, best first, at most `MOST_CANDIDATES`."""
-    return _ranked(_Ranking(graph, weights), place)
+    return _ranked(Ranking(graph, weights), place)
 
 
 def needed(graph: Graph, place: Place) -> tuple[Candidate, ...]:
     """Those of `rank` that are certain, and so few that they are found while somebody types."""
-    return _ranked(_Ranking(graph), place, certain=True)
+    return _ranked(Ranking(graph), place, certain=True)
 
 
 def prepare(graph: Graph, path: str) -> frozenset[Target]:
@@ -161,11 +64,11 @@ def prepare(graph: Graph, path: str) -> frozenset[Target]:
     for target in graph.bindings(path).values():
         graph.members(target)
     own = (Target(path, qualified) for qualified in graph.symbols(path))
-    ranking = _Ranking(graph)
+    ranking = Ranking(graph)
     return frozenset((*_of_file(ranking, path), *_of_walk(ranking, path), *own))
 
 
-def _ranked(ranking: _Ranking, place: Place, *, certain: bool = False) -> tuple[Candidate, ...]:
+def _ranked(ranking: Ranking, place: Place, *, certain: bool = False) -> tuple[Candidate, ...]:
     graph, path = ranking.graph, place.path
     around = _class_around(graph, path, place.offset)
     _weigh_near(ranking, place, around)
@@ -184,7 +87,7 @@ def _ranked(ranking: _Ranking, place: Place, *, certain: bool = False) -> tuple[
 
 def rank_for_task(graph: Graph, paths: Sequence[str], task: str) -> tuple[Candidate, ...]:
     """The definitions that a change to `paths` needs, as `task` words it."""
-    ranking = _Ranking(graph)
+    ranking = Ranking(graph)
     for match in _WORD.finditer(task):
         for path in paths:
             target = graph.resolve(path, match[2], match[1].rstrip("."))
@@ -211,7 +114,7 @@ def _share(count: int) -> float:
     return 1.0 - 0.5**count
 
 
-def _weigh_near(ranking: _Ranking, place: Place, around: str) -> None:
+def _weigh_near(ranking: Ranking, place: Place, around: str) -> None:
     """Names in the text near the cursor, nearer ones more; of each the three nearest uses."""
     graph = ranking.graph
     types = _types(place)
@@ -256,7 +159,7 @@ def _types(place: Place) -> dict[str, str]:
 
 
 def _weigh_equal_name(
-    ranking: _Ranking, name: str, strength: float, reason: str, signal: str = signals.EQUAL
+    ranking: Ranking, name: str, strength: float, reason: str, signal: str = signals.EQUAL
 ) -> None:
     files = len(ranking.graph.defining(name))
     if files <= MOST_EQUAL and len(name) > 2:
@@ -265,7 +168,7 @@ def _weigh_equal_name(
             ranking.add(signal, target, strength * told / files, reason)
 
 
-def _weigh_own(ranking: _Ranking, path: str, around: str) -> None:
+def _weigh_own(ranking: Ranking, path: str, around: str) -> None:
     """What the file defines, and the class around the cursor more."""
     own = [t for t in ranking.found if t.path == path] if ranking.closed else None
     for target in own if own is not None else [Target(path, name) for name in ranking.graph.symbols(path)]:
@@ -274,7 +177,7 @@ def _weigh_own(ranking: _Ranking, path: str, around: str) -> None:
         ranking.add(signals.OWN, target, 1.0 if near else 0.6, reason)
 
 
-def _weigh_members(ranking: _Ranking) -> None:
+def _weigh_members(ranking: Ranking) -> None:
     """Public methods of the classes that are needed for certain."""
     graph = ranking.graph
     for target, evidence in list(ranking.found.items()):
@@ -286,7 +189,7 @@ def _weigh_members(ranking: _Ranking) -> None:
                 ranking.add(signals.MEMBER, member, strength * (0.3 + 0.7 * ranking.fame(member)), reason)
 
 
-def _of_file(ranking: _Ranking, path: str) -> Mapping[Target, Evidence]:
+def _of_file(ranking: Ranking, path: str) -> Mapping[Target, Evidence]:
     """What the file imports, and what its functions use."""
     graph = ranking.graph
 
@@ -316,7 +219,7 @@ def _of_file(ranking: _Ranking, path: str) -> Mapping[Target, Evidence]:
     return graph.kept("file", path, weigh) if ranking.weights is WEIGHTS else weigh()
 
 
-def _of_walk(ranking: _Ranking, path: str) -> Mapping[Target, Evidence]:
+def _of_walk(ranking: Ranking, path: str) -> Mapping[Target, Evidence]:
     """What files like this one use, what those beside it use, what tests and tested files have in common;
     then the definitions of imported files, and of those that most files import."""
     graph = ranking.graph
@@ -374,19 +277,14 @@ def _alike(graph: Graph, path: str) -> Mapping[str, float]:
     beside = graph.beside(path)
     for other in beside:
         arrived[other] = arrived.get(other, 0.0) + 0.5 / len(beside)
-    if pair := _pair(graph, path):
+    if pair := graph.paired(path):
         arrived[pair] = arrived.get(pair, 0.0) + 0.3
     arrived.pop(path, None)
     best = sorted(arrived, key=lambda p: (-arrived[p], p))[:MOST_ALIKE]
     return {p: arrived[p] for p in best}
 
 
-def _pair(graph: Graph, path: str) -> str:
-    """The file that `path` tests, or that tests `path`; empty where there is none."""
-    return graph.paired(path)
-
-
-def _of_namesakes(ranking: _Ranking, place: Place, around: str) -> Mapping[Target, Evidence]:
+def _of_namesakes(ranking: Ranking, place: Place, around: str) -> Mapping[Target, Evidence]:
     """What functions of the same name elsewhere use."""
     name = _function_around(place)
     graph = ranking.graph
@@ -418,9 +316,9 @@ def _function_around(place: Place) -> str:
     return ""
 
 
-def _weigh_files(ranking: _Ranking, place: Place) -> None:
+def _weigh_files(ranking: Ranking, place: Place) -> None:
     """Files that were visited lately, that change with this one, that test it or are tested by it."""
-    pair = _pair(ranking.graph, place.path)
+    pair = ranking.graph.paired(place.path)
     recent = place.recent[-8:]
     files = {p: (signals.RECENT, (n + 1) / len(recent), "looked at lately") for n, p in enumerate(recent)}
     for path, share in place.changed.items():
@@ -432,7 +330,7 @@ def _weigh_files(ranking: _Ranking, place: Place) -> None:
             evidence.add(ranking.weights[signals.PAIR], "in the file that goes with this one")
 
 
-def _weigh_likeness(ranking: _Ranking, place: Place) -> None:
+def _weigh_likeness(ranking: Ranking, place: Place) -> None:
     """Words that a definition's name shares with the function being written and the path."""
     lines = place.near.split("\n")
     header = lines[max(0, place.near_line - HEADER_LINES) : place.near_line + 1]
@@ -452,7 +350,7 @@ def parts(name: str) -> frozenset[str]:
     return frozenset(part.lower() for part in _PARTS.findall(name) if len(part) > 2)
 
 
-def _weigh_docstrings(ranking: _Ranking, task: str) -> None:
+def _weigh_docstrings(ranking: Ranking, task: str) -> None:
     words = {w.lower() for w in re.findall(r"[^\W\d]\w{3,}", task)}
     for path, outline in ranking.graph.index.outlines.items():
         for symbol in outline.symbols:
@@ -465,7 +363,7 @@ def _weigh_docstrings(ranking: _Ranking, task: str) -> None:
 
 
 def _sorted(
-    ranking: _Ranking, path: str, hidden: Sequence[Span], most: int | None = MOST_CANDIDATES
+    ranking: Ranking, path: str, hidden: Sequence[Span], most: int | None = MOST_CANDIDATES
 ) -> tuple[Candidate, ...]:
     rows: list[tuple[float, str, int, str, int, Symbol, Evidence]] = []
     for target, evidence in ranking.found.items():

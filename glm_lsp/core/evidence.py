@@ -1,0 +1,112 @@
+"""What a ranking is made of: the place, the evidence for each definition, and the candidates that result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from glm_lsp.core.graph import Graph, Target
+from glm_lsp.core.signals import WEIGHTS
+from glm_lsp.core.values import Span, Symbol
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where help is needed. `near` is text around the cursor, which stands on line `near_line` of it.
+
+    `hidden` are spans of `path` that the prompt shows anyway: what is defined there is no candidate.
+    """
+
+    path: str
+    offset: int
+    near: str
+    near_line: int
+    hidden: tuple[Span, ...] = ()
+    recent: tuple[str, ...] = ()
+    """Files edited or looked at lately, the latest last."""
+    changed: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Files that changed together with this one, and in what share of its commits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A definition. `certain`: resolved from a use near the cursor, not by its bare name."""
+
+    path: str
+    symbol: Symbol
+    score: float
+    reason: str
+    certain: bool = False
+
+
+@dataclass(slots=True)
+class Evidence:
+    """What speaks for one definition; the reason is what is certain, then what is loudest."""
+
+    score: float = 0.0
+    best: float = 0.0
+    reason: str = ""
+    certain: bool = False
+
+    def add(self, score: float, reason: str, certain: bool = False) -> None:
+        self.score += score
+        if (certain, score) > (self.certain, self.best):
+            self.best, self.reason, self.certain = score, reason, self.certain or certain
+
+    def merge(self, other: Evidence) -> None:
+        """As if everything that `other` was told had been told here; it is not certain."""
+        self.score += other.score
+        if other.best > self.best and not self.certain:
+            self.best, self.reason = other.best, other.reason
+
+
+@dataclass(slots=True)
+class Ranking:
+    """What the signals have found so far."""
+
+    graph: Graph
+    weights: Mapping[str, float] = field(default_factory=lambda: WEIGHTS)
+    found: dict[Target, Evidence] = field(default_factory=dict[Target, Evidence])
+    near: dict[Target, float] = field(default_factory=dict[Target, float])
+    """How strongly names near the cursor speak for what they are resolved to."""
+    closed: bool = False
+    """No definition joins those found so far."""
+
+    def add(
+        self, signal: str, target: Target | None, strength: float, reason: str, certain: bool = False
+    ) -> None:
+        if target is not None and target.name and strength > 0.0:
+            evidence = self.found.get(target)
+            if evidence is None:
+                if self.closed:
+                    return
+                evidence = self.found[target] = Evidence()
+            evidence.add(self.weights[signal] * strength, reason, certain)
+
+    def merge(self, known: Mapping[Target, Evidence]) -> None:
+        """Add what is known already, which stays as it is."""
+        if self.closed:
+            for target, evidence in self.found.items():
+                if more := known.get(target):
+                    evidence.merge(more)
+            return
+        for target, more in known.items():
+            evidence = self.found.get(target)
+            if evidence is None:
+                self.found[target] = Evidence(more.score, more.best, more.reason)
+            else:
+                evidence.merge(more)
+
+    def rarity(self, name: str) -> float:
+        files = len(self.graph.index.outlines)
+        return math.log(1 + files / (1 + self.graph.files_with(name))) / math.log(2 + files)
+
+    def fame(self, target: Target) -> float:
+        """How many files know the name of a definition, as a share of the logarithm of all."""
+        files = len(self.graph.index.outlines)
+        known = self.graph.files_with(target.name.rpartition(".")[2])
+        return min(1.0, math.log(1 + known) / math.log(2 + files))
+
+    def part(self) -> Ranking:
+        return Ranking(self.graph, self.weights)
