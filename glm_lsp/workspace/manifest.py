@@ -221,15 +221,16 @@ class Manifest:
         """Write a new base. Binding and files of what was written; nothing where it could not be."""
         rows = [(path, o) for path, o in state.outlines.items() if path in state.stats]
         binding = hashlib.blake2b(
-            _encode([(path, o.digest, o.error) for path, o in rows] + [clock.wall_ns, os.getpid()]),
-            digest_size=16,
+            _encode([(path, o.digest, o.error) for path, o in rows]), digest_size=16
         ).hexdigest()
+        before = self._binding_there()
         written = self._write(self.base_path, _Content(rows, state, state.left, (), binding, clock))
         if written is None:
             return "", []
         with contextlib.suppress(OSError):
             self.delta_path.unlink(missing_ok=True)
-            self.tables_path.unlink(missing_ok=True)
+            if binding != before:
+                self.tables_path.unlink(missing_ok=True)
         return binding, written
 
     def save_delta(
