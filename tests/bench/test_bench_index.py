@@ -27,7 +27,8 @@ def test_many_files_are_all_found() -> None:
 
 
 def test_only_our_section_is_replaced() -> None:
-    text = "# Results\n\n## Index\n\n`x`\n\n### Cold indexing\n\nformer figures\n\n### Other\n\nkept\n\n## Worker\n\nkept\n"
+    text = "# Results\n\n## Index\n\n`x`\n\n### Cold indexing\n\nformer figures\n\n"
+    text += "### Other\n\nkept\n\n## Worker\n\nkept\n"
     new = block("Cold indexing", [Row("a", "b")], "said")
     found = bench_index.recorded(text, {"Cold indexing": new})
     assert "former" not in found

@@ -182,9 +182,14 @@ class _Scan:
             if b"." not in token and JOINT not in token:
                 return None
         try:
-            token.decode()
+            whole = token.decode()
         except UnicodeDecodeError:
             return None
+        if b"." not in token and b"\1" not in token:
+            # One name: most tokens are.
+            if token in lexicon.keywords:
+                return None
+            return _Parts(token, token, ((table.setdefault(whole, len(table)) << SHIFT, 0),))
         uses: list[tuple[int, int]] = []
         head, qualifier, last = b"", "", 0
         for part in _PART.finditer(token):
