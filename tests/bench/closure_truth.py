@@ -1,4 +1,5 @@
-"""Where definitions are used, as independent tools say: jedi for Python, the TypeScript compiler for scripts.
+"""Where definitions are used, as independent tools say: jedi and pyright for Python, the TypeScript
+compiler for scripts.
 
 Neither knows anything of our index. A method's uses are those of all that it overrides and is overridden by,
 for that is what a rename must change; the compiler says so itself, Python's classes are read with `ast`.
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.bench.closure_pyright import Pyright
 from tests.bench.edits import cache
 
 TYPESCRIPT = "typescript@5.9.3"
@@ -43,7 +45,7 @@ class Used:
 def truth(key: str, language: str, root: Path, files: Mapping[str, bytes], most: int) -> list[Used]:
     """At most `most` functions, methods and classes, drawn by chance; `root` holds the files on disk."""
     tool = JEDI if language == "python" else TYPESCRIPT
-    text = f"{VERSION if language != 'python' else 3} {key} {language} {most} {tool}"
+    text = f"{VERSION if language != 'python' else 5} {key} {language} {most} {tool}"
     kept = cache() / f"closure-{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}.json"
     if not kept.exists():
         made = _python(root, files, most) if language == "python" else _typescript(root, files, most)
@@ -91,10 +93,13 @@ def _python(root: Path, files: Mapping[str, bytes], most: int) -> Iterator[list[
         text=True,
         check=True,
     )
-    for (path, name, kind, line, _), answer in zip(chosen, done.stdout.splitlines(), strict=True):
-        uses = [u for u in json.loads(answer) if u[0] in files]
+    second = Pyright(root)
+    for (path, name, kind, line, _), one, answer in zip(chosen, asked, done.stdout.splitlines(), strict=True):
+        places = {tuple(u) for u in json.loads(answer)} | second.uses(one["places"])
+        uses = sorted(u for u in places if u[0] in files)
         if len(uses) > 1:
             yield [path, name, kind, line, uses]
+    second.close()
 
 
 def _environment() -> str:
