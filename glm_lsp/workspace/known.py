@@ -22,11 +22,12 @@ from glm_lsp.core.values import FileOutline
 from glm_lsp.workspace import encoding
 from glm_lsp.workspace.discovery import Skipped
 from glm_lsp.workspace.files import Unreadable, load
-from glm_lsp.workspace.manifest import Clock, LeftOut, Manifest, Stat, State, recipe_of, stat_of
+from glm_lsp.workspace.manifest import LeftOut, Manifest, State, recipe_of
 from glm_lsp.workspace.names import Names
 from glm_lsp.workspace.records import Records
 from glm_lsp.workspace.rules import VERSION as RULES_VERSION
 from glm_lsp.workspace.secrets import rules_version
+from glm_lsp.workspace.stamps import Clock, Stat, stat_of
 
 MOST_READ = 200
 """Files up to this number are compared with what was known by reading them here; more in other processes."""

@@ -22,9 +22,9 @@ from glm_lsp.core.graph import Graph
 from glm_lsp.core.settings import DEFAULTS
 from glm_lsp.core.values import FileOutline, RepoIndex
 from glm_lsp.workspace import known as known_module
-from glm_lsp.workspace import manifest, run
-from glm_lsp.workspace.manifest import Clock, Stat
+from glm_lsp.workspace import run, stamps
 from glm_lsp.workspace.repository import IndexReport, Repository
+from glm_lsp.workspace.stamps import Clock, Stat
 from tests.workspace.trees import grow
 
 FILES = {
@@ -41,7 +41,7 @@ OLD_NS = 1_500_000_000_000_000_000
 @pytest.fixture
 def certain(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files that were written just now count as old ones."""
-    monkeypatch.setattr(manifest, "MARGIN_NS", -(10**15))
+    monkeypatch.setattr(stamps, "MARGIN_NS", -(10**15))
 
 
 @pytest.fixture
@@ -234,7 +234,7 @@ def _home() -> Iterator[tuple[Path, Path]]:
 
     with tempfile.TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
         patch.setenv("GLM_LSP_CACHE", f"{directory}/cache")
-        patch.setattr(manifest, "MARGIN_NS", -(10**15))
+        patch.setattr(stamps, "MARGIN_NS", -(10**15))
         yield grow(Path(directory) / "root", FILES), Path(directory) / "cache"
 
 
@@ -314,9 +314,9 @@ WINDOW = """
 import asyncio, sys, time
 from pathlib import Path
 from glm_lsp.core.settings import DEFAULTS
-from glm_lsp.workspace import run, manifest
+from glm_lsp.workspace import run, stamps
 from glm_lsp.workspace.repository import Repository
-manifest.MARGIN_NS = -(10**15)
+stamps.MARGIN_NS = -(10**15)
 parsed = []
 bring = run.Indexer.run
 async def spy(self, todo, digests):
