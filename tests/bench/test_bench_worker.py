@@ -129,7 +129,7 @@ def test_a_step_of_an_answer_that_slows_down_is_known_at_each_time() -> None:
     def seconds(tokens: int) -> float:
         return 0.002 * tokens + 0.000_004 * tokens**2 / 2
 
-    done = Done(1, Finish.LENGTH, output_tokens=1000, decode_seconds=seconds(1000))
+    done = Done(1, Finish.LENGTH, 10, 0, 1000, 0, 0.1, seconds(1000))
     pace = worker_yield.slowing(250, seconds(250), real.Answered(0.0, done=done))
     for tokens in (0, 250, 700, 1000):
         step_s = 0.002 + 0.000_004 * tokens
