@@ -250,6 +250,11 @@ class Connection:
         """0 to 1 while the model is loaded, else None."""
         return self._loading
 
+    @property
+    def refusal(self) -> Failed | None:
+        """Why the worker does not load the model, if it does not; it has ended, or is about to."""
+        return self._refusal
+
     async def ready(self, stall_s: float) -> Failed | None:
         """Wait until the model is loaded; return the worker's refusal if it cannot be."""
         while not self._settled.is_set():

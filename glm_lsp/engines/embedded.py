@@ -58,6 +58,8 @@ _MOST_DEATHS = 5
 """After so many deaths without one answer between them the engine rests for `_REST_S`."""
 _REST_S = 60.0
 _BACK_OFF_S = 0.25
+_REFUSED_S = 15.0
+"""A file that was refused is tried again after so long, or when it has changed: not at each keystroke."""
 _KV_CONTEXTS = 2
 """So many contexts fit the KV cache where the settings leave its size open."""
 _GB = 10**9
@@ -101,6 +103,9 @@ class EmbeddedEngine(Engine):
         self._ids = itertools.count(1)
         self._deaths = 0
         self._died_at = 0.0
+        self._tried_at = 0.0
+        self._tried: tuple[int, ...] = ()
+        """The model file as it was when a worker was last told to load it."""
         self._closed = False
         self.figures: Usage | None = None
 
@@ -213,7 +218,15 @@ class EmbeddedEngine(Engine):
             if missing := self.availability():
                 raise EngineUnavailable(missing)
             load = self._load()
+            tried = _stamp(self._path)
+            if tried != self._tried:
+                self._deaths = 0
+            refusal = self._worker.refusal if self._worker is not None else None
+            again_at = self._tried_at + _REFUSED_S
+            if refusal is not None and tried == self._tried and time.monotonic() < again_at:
+                raise error_of(refusal)
             await self._hold_back()
+            self._tried, self._tried_at = tried, time.monotonic()
             if self._worker is not None:
                 await self._worker.close()
             try:
@@ -306,6 +319,15 @@ def _frame(
         source=request.source if drafts else "",
         urgency=_URGENCY[request.work],
     )
+
+
+def _stamp(path: str) -> tuple[int, ...]:
+    """Differs when the file is another one."""
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return ()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _healed(request: GenerateRequest, pieces: tuple[Piece, ...]) -> int:

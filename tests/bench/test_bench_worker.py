@@ -14,7 +14,9 @@ import pytest
 
 pytest.importorskip("gguf", reason="gguf is not installed: pip install 'glm-lsp[dev]'")
 
-from tests.bench import bench_drafts, llama_bench, real, worker_drafts
+from glm_lsp.core.generation import Finish
+from glm_lsp.engines.frames import Done
+from tests.bench import bench_drafts, llama_bench, real, worker_drafts, worker_yield
 from tests.bench.edits import Edit
 from tests.bench.rows import HEADING, Clock, Options, Row, block, recorded
 from tests.lsp.wire import ROOT
@@ -121,3 +123,14 @@ def test_the_bench_of_drafts_still_fits_what_it_sums_up(monkeypatch: pytest.Monk
     found = asyncio.run(rows())
     assert len(found) == len(computed) * len(bench_drafts.CODERS)
     assert {row.met is None for row in found} == {False}
+
+
+def test_a_step_of_an_answer_that_slows_down_is_known_at_each_time() -> None:
+    def seconds(tokens: int) -> float:
+        return 0.002 * tokens + 0.000_004 * tokens**2 / 2
+
+    done = Done(1, Finish.LENGTH, 10, 0, 1000, 0, 0.1, seconds(1000))
+    pace = worker_yield.slowing(250, seconds(250), real.Answered(0.0, done=done))
+    for tokens in (0, 250, 700, 1000):
+        step_s = 0.002 + 0.000_004 * tokens
+        assert pace(seconds(tokens) / seconds(1000)) == pytest.approx(step_s)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import random
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -29,6 +31,18 @@ _TRICKLE_S, _TRICKLE = 0.03, "30 ms"
 """An idle worker is watched for so long."""
 
 
+@dataclass(frozen=True)
+class Typed:
+    """A keystroke: seconds until its first step, and how much of the other work's time had passed by then."""
+
+    took_s: float
+    share: float
+
+
+Pace = Callable[[float], float]
+"""Seconds of a micro-batch when this share of the work's time has passed."""
+
+
 async def keystrokes(options: Options) -> AsyncIterator[Row]:
     """Goal: it begins within 2 micro-batches of the other work, which then evaluates 0 tokens again."""
     for model, name, context, written in (
@@ -45,7 +59,8 @@ async def keystrokes(options: Options) -> AsyncIterator[Row]:
             took, background = await _typed(
                 worker, load, real.request(start + "#", most=written), options.keystrokes, gap_s
             )
-            for row in _told(f"{name}, while an answer is written", took, calm.token_s, background):
+            pace = slowing(written // 4, calm.result.decode_seconds, background)
+            for row in _told(f"{name}, while an answer is written", took, pace, background):
                 yield row
             size = min(context - 1, 16 * real.BATCH)
             calm = await real.answer(worker, real.request(real.text_of(model, size // 2, 1), most=0))
@@ -58,7 +73,8 @@ async def keystrokes(options: Options) -> AsyncIterator[Row]:
                 count,
                 size / real.BATCH * calm.batch_s / (count + 2),
             )
-            for row in _told(f"{name}, while a prompt is read", took, calm.batch_s, background):
+            batch_s = calm.batch_s
+            for row in _told(f"{name}, while a prompt is read", took, lambda _, s=batch_s: s, background):
                 yield row
 
 
@@ -68,8 +84,8 @@ def _size(model: Path) -> str:
 
 async def _typed(
     worker: Connection, load: object, background: object, count: int, gap_s: float
-) -> tuple[list[float], Answered]:
-    """Another process types while we have work done: seconds to each keystroke's first step, and our end."""
+) -> tuple[list[Typed], Answered]:
+    """Another process types while we have work done: its keystrokes before our end, and that."""
     command = (sys.executable, "-m", "tests.bench.worker_yield", msgspec.json.encode(load).decode())
     typist = await asyncio.create_subprocess_exec(
         *command,
@@ -94,21 +110,45 @@ async def _typed(
     ended = await job
     await typist.wait()
     # What came after the other work's end met an idle worker, and says nothing.
-    return [begun - sent for sent, begun in said if sent < ended.end], ended
+    whole_s = ended.end - ended.read if ended.read else ended.end - ended.begun
+    first = ended.read or ended.begun
+    return [
+        Typed(begun - sent, max(sent - first, 0.0) / whole_s) for sent, begun in said if sent < ended.end
+    ], ended
 
 
-def _told(where: str, took_s: list[float], step_s: float, background: Answered) -> list[Row]:
+def slowing(tokens: int, seconds: float, whole: Answered) -> Pace:
+    """How long a step of an answer takes, by the share of the answer's time that has passed.
+
+    Each token looks at all before it, so a step takes `a + b n`. Both follow from the time of the first
+    `tokens` and from that of the whole answer.
+    """
+    total, total_s = whole.result.output_tokens, whole.result.decode_seconds
+    b = max(2 * (total_s / total - seconds / tokens) / (total - tokens), 0.0)
+    a = total_s / total - b * total / 2
+
+    def step_s(share: float) -> float:
+        # The n-th token after so much time: a n + b n^2 / 2 = share * total_s.
+        return math.sqrt(max(a * a + 2 * b * share * total_s, 0.0))
+
+    return step_s
+
+
+def _told(where: str, typed: list[Typed], pace: Pace, background: Answered) -> list[Row]:
     done = background.result
-    if not took_s:
+    if not typed:
         raise RuntimeError("The other work was over before the first keystroke.")
-    steps = [seconds / step_s for seconds in took_s]
+    steps = [key.took_s / pace(key.share) for key in typed]
     late = percentile(steps, 1.0)
+    took_s = [key.took_s for key in typed]
     p50_ms, most_ms = statistics.median(took_s) * 1e3, max(took_s) * 1e3
+    least_ms, last_ms = pace(0.0) * 1e3, pace(1.0) * 1e3
+    span = f"{least_ms:.1f} to {last_ms:.1f}" if last_ms > least_ms else f"{least_ms:.1f}"
     return [
         Row(
             f"{where}: keystroke to the start of its first step",
             f"p50 {p50_ms:.1f} ms, largest {most_ms:.1f} ms of {len(took_s)}",
-            f"{step_s * 1e3:.1f} ms a micro-batch of that work",
+            f"{span} ms a micro-batch of that work",
             f"p50 {percentile(steps, 0.5):.2f}, largest {late:.2f} micro-batches, at most {BATCHES}",
             late <= BATCHES,
         ),

@@ -9,13 +9,14 @@ import signal
 import struct
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from glm_lsp.core.errors import EngineDied, EngineUnavailable
+from glm_lsp.core.errors import EngineDied, EngineUnavailable, ModelFileError
 from glm_lsp.core.profiles import ModelProfile
 from glm_lsp.core.settings import Settings
-from glm_lsp.engines import embedded, rendezvous
+from glm_lsp.engines import connection, embedded, rendezvous
 from glm_lsp.engines.embedded import EmbeddedEngine
 from glm_lsp.engines.rendezvous import MAIN, place
 from tests.engines.living import gone, until, workers
@@ -83,9 +84,37 @@ async def test_deaths_are_bounded_and_a_mended_file_heals(
             await collect(engine, ask())
         assert workers(place(MAIN)) == []
     path.write_bytes(Path(nano.gguf_path).read_bytes())
-    monkeypatch.setattr(embedded, "_REST_S", 0.0)
     check(await collect(engine, ask()))
     assert engine._deaths == 0
+    await engine.close()
+
+
+async def test_a_file_that_is_refused_is_tried_again_when_it_has_changed_or_after_a_while(
+    nano: ModelProfile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, whole = tmp_path / "model.gguf", Path(nano.gguf_path).read_bytes()
+    path.write_bytes(whole[:-1000])
+    engine = engine_of(nano, path)
+    started: list[str] = []
+    reach = connection.reach
+
+    async def counted(*arguments: Any, **options: Any) -> connection.Connection:
+        started.append(str(path))
+        return await reach(*arguments, **options)
+
+    monkeypatch.setattr(connection, "reach", counted)
+    for _ in range(20):
+        with pytest.raises(ModelFileError, match="is cut off"):
+            await collect(engine, ask())
+    assert len(started) == 1
+    monkeypatch.setattr(embedded, "_REFUSED_S", 0.0)
+    with pytest.raises(ModelFileError, match="is cut off"):
+        await collect(engine, ask())
+    assert len(started) == 2
+    monkeypatch.setattr(embedded, "_REFUSED_S", 3600.0)
+    path.write_bytes(whole)
+    check(await collect(engine, ask()))
+    assert len(started) == 3
     await engine.close()
 
 

@@ -16,7 +16,7 @@ MOST_VISITORS = 64
 """Beside the clients. For one more the oldest is dropped: whoever asks or stops is never refused."""
 MOST_PENDING_BYTES = 64 << 20
 """A client that leaves more unread is dropped."""
-GATHERED_S = 0.02
+GATHERED_S = 0.05
 """A fast model's text goes out so often, not token by token."""
 Send = Callable[[Reply], None]
 

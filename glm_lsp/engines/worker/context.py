@@ -21,9 +21,9 @@ from enum import Enum
 from typing import Any, NoReturn
 
 import numpy as np
-import numpy.typing as npt
 
 from glm_lsp.core.errors import ConfigError, EngineDied, ModelFileError
+from glm_lsp.engines.worker.batch import Batch
 from glm_lsp.engines.worker.cells import Cells
 from glm_lsp.engines.worker.llama import NO_MEMORY, Ids, L, Logits, last_errors, listening, pointer
 from glm_lsp.engines.worker.model import Model
@@ -87,26 +87,8 @@ class Context:
         self._rows = 0
         self._view_of: tuple[int, int] = (0, 0)
         self._view: Logits = np.zeros((0, self._vocabulary), np.float32)
-        self._make_batch()
+        self._batch = Batch(self.batch_tokens)
         self._make_switch()
-
-    def _make_batch(self) -> None:
-        """A batch over our own arrays: filled by slices, nothing is allocated per step."""
-        size = self.batch_tokens
-        self._tokens: Ids = np.zeros(size, np.int32)
-        self._positions: Ids = np.zeros(size, np.int32)
-        self._wanted: npt.NDArray[np.int8] = np.zeros(size, np.int8)
-        self._sequences: Ids = np.ones(size, np.int32)
-        # Every token is of one and the same sequence: one number, pointed to by all.
-        self._sequence: Ids = np.zeros(1, np.int32)
-        self._sequence_at: npt.NDArray[np.uint64] = np.full(size, self._sequence.ctypes.data, np.uint64)
-        batch: Any = L.llama_batch()
-        batch.token = pointer(self._tokens, L.llama_token)
-        batch.pos = pointer(self._positions, L.llama_pos)
-        batch.logits = pointer(self._wanted, ctypes.c_int8)
-        batch.n_seq_id = pointer(self._sequences, ctypes.c_int32)
-        batch.seq_id = pointer(self._sequence_at, ctypes.POINTER(L.llama_seq_id))
-        self._batch = batch
 
     def _make_switch(self) -> None:
         """The abort predicate is libc's strlen over one byte: no Python runs between two operations.
@@ -216,18 +198,14 @@ class Context:
         size = len(ids)
         if not self._handle or not 0 < size <= self.batch_tokens:
             raise EngineDied(f"{size} tokens do not fit a batch of {self.batch_tokens}; report this.")
-        self._tokens[:size] = ids
-        least, most = int(self._tokens[:size].min()), int(self._tokens[:size].max())
-        self._positions[:size] = np.arange(start, start + size, dtype=np.int32)
-        self._wanted[:size] = rows is Rows.ALL
-        if least < 0 or most >= self._vocabulary:
+        batch = self._batch
+        batch.fill(ids, start, every=rows is Rows.ALL, last=rows is not Rows.NONE)
+        batch.sequence[0] = sequence
+        if int(batch.tokens[:size].min()) < 0 or int(batch.tokens[:size].max()) >= self._vocabulary:
             raise EngineDied("A token outside the vocabulary was to be evaluated; report this.")
-        self._wanted[size - 1] = rows is not Rows.NONE
-        self._sequence[0] = sequence
-        self._batch.n_tokens = size
         # Until it has gone well: after a failure the logits buffer shows old rows.
         self._rows = 0
-        result = int(L.llama_decode(self._handle, self._batch))
+        result = int(L.llama_decode(self._handle, batch.handle))
         if result == 0:
             self._rows = (0, 1, size)[rows.value]
         return result
@@ -236,11 +214,11 @@ class Context:
         """As `evaluate` with one token, whose logits are wanted."""
         if not self._handle or not 0 <= token < self._vocabulary:
             raise EngineDied("A token outside the vocabulary was to be evaluated; report this.")
-        self._tokens[0], self._positions[0], self._wanted[0] = token, start, 1
-        self._sequence[0] = sequence
-        self._batch.n_tokens = 1
+        batch = self._batch
+        batch.hold(token, start)
+        batch.sequence[0] = sequence
         self._rows = 0
-        result: int = L.llama_decode(self._handle, self._batch)
+        result: int = L.llama_decode(self._handle, batch.handle)
         self._rows = int(result == 0)
         return result
 

@@ -36,8 +36,10 @@ PROMISED_SHARE, PROMISED_LEAST = 1 / 4, 128
 """Of an answer's longest length so much is promised cells at first: few are half as long as they may be."""
 SPARE_CELLS = 64
 """With fewer left an answer asks for more, if only the idle have to give them: drafts need some."""
-RUN_S = 0.02
+RUN_S = 0.05
 """Tokens are written one after another for so long, if nobody else wants anything."""
+SLOW_S = 0.01
+"""Tokens that take longer are handed on one by one: what that costs is nothing beside them."""
 
 
 class Blocked(Enum):
@@ -327,8 +329,8 @@ class Generation:
                 most = min(self._answer.left, last - self._end) if self._speculator is not None else 0
                 if most and len(self._draft(most)):
                     break
-                called = time.perf_counter()
-                if called - started > RUN_S:
+                before, called = called, time.perf_counter()
+                if called - before > SLOW_S or called - started > RUN_S:
                     break
             lost_s = 0.0
             called = time.perf_counter()

@@ -18,18 +18,16 @@ from enum import Enum
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from glm_lsp.core.errors import ConfigError
 from glm_lsp.engines.probe import ModelFacts
+from glm_lsp.engines.worker.batch import Batch, States
 from glm_lsp.engines.worker.context import Context, Interrupted, context_buffers
-from glm_lsp.engines.worker.llama import Ids, L, Logits, extension, last_errors, listening, pointer
+from glm_lsp.engines.worker.llama import Ids, L, Logits, extension, last_errors, listening
 from glm_lsp.engines.worker.model import Model
 from glm_lsp.engines.worker.mtp_policy import MOST, Guess
 from glm_lsp.engines.worker.placement import KV_TYPES, Placement
 
-States = npt.NDArray[np.float32]
-"""(tokens, width): the model's last hidden state after each token."""
 WINDOW = 256
 """So many tokens before the answer are read at most."""
 CELLS = 2048
@@ -90,24 +88,7 @@ class MtpHead:
         """The positions that it holds."""
         self._last = 0
         """The place of the last entry in its batch."""
-        self._make_batch()
-
-    def _make_batch(self) -> None:
-        self._tokens: Ids = np.zeros(BATCH, np.int32)
-        self._positions: Ids = np.zeros(BATCH, np.int32)
-        self._wanted: npt.NDArray[np.int8] = np.zeros(BATCH, np.int8)
-        self._states: States = np.zeros((BATCH, self.width), np.float32)
-        self._ones: Ids = np.ones(BATCH, np.int32)
-        self._sequence: Ids = np.zeros(1, np.int32)
-        self._sequence_at: npt.NDArray[np.uint64] = np.full(BATCH, self._sequence.ctypes.data, np.uint64)
-        batch: Any = L.llama_batch()
-        batch.token = pointer(self._tokens, L.llama_token)
-        batch.embd = pointer(self._states, ctypes.c_float)
-        batch.pos = pointer(self._positions, L.llama_pos)
-        batch.logits = pointer(self._wanted, ctypes.c_int8)
-        batch.n_seq_id = pointer(self._ones, ctypes.c_int32)
-        batch.seq_id = pointer(self._sequence_at, ctypes.POINTER(L.llama_seq_id))
-        self._batch = batch
+        self._batch = Batch(BATCH, self.width)
 
     # The model's states.
 
@@ -142,13 +123,9 @@ class MtpHead:
         for at in range(0, len(ids), BATCH):
             part = ids[at : at + BATCH]
             size = len(part)
-            self._tokens[:size] = part
-            self._states[:size] = states[at : at + size]
-            self._positions[:size] = np.arange(self.end, self.end + size, dtype=np.int32)
-            self._wanted[:size] = 0
-            self._wanted[size - 1] = at + size == len(ids)
-            self._batch.n_tokens = size
-            result = int(L.llama_decode(self._handle, self._batch))
+            self._batch.fill(part, self.end, last=at + size == len(ids))
+            self._batch.states[:size] = states[at : at + size]
+            result = int(L.llama_decode(self._handle, self._batch.handle))
             if result == 2:
                 self.cut(self.end)
                 raise Interrupted
