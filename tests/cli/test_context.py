@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+
 from glm_lsp.cli.division import Wish, divided
 from glm_lsp.core import profiles
 from glm_lsp.core.errors import UsageError
