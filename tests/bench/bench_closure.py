@@ -328,7 +328,8 @@ def main() -> int:
             "Recall and precision in %, of lines that speak of a definition; the truth is what jedi, pyright "
             "or the TypeScript compiler say. They leave out names in `__all__`, quoted annotations, uses "
             "through an alias, a package's imports of itself, and what they cannot follow (146 of werkzeug's "
-            "are `adapter.match` in its tests, 652 of jinja2's `env.from_string`): what of these is found counts as wrong here. "
+            "are `adapter.match` in its tests, 652 of jinja2's `env.from_string`): what of these is found "
+            "counts as wrong here. "
             "`git grep -w` has all lines by definition."
         )
         load = os.getloadavg()[0]
