@@ -92,9 +92,9 @@ def _below(pid: int) -> list[int]:
 
 
 def ours(root: Path, cache: Path) -> Ran:
-    """`glm-lsp index` as a user runs it."""
+    """`glm-lsp index` of all files: what rules leave out is included, for the others read it too."""
     command = (sys.executable, "-m", "glm_lsp", "index", str(root), "--format", "json")
-    return measured(command, {"GLM_LSP_CACHE": str(cache)})
+    return measured(command, {"GLM_LSP_CACHE": str(cache), "GLM_LSP_INDEX_INCLUDE": "*"})
 
 
 _RAW = """
@@ -158,7 +158,7 @@ def by_language(code: str, paths: Sequence[Path]) -> tuple[dict[str, tuple[int, 
 
 
 def ctags(root: Path) -> Ran | None:
-    """Universal Ctags with references, as its users have it; None where it is not installed."""
+    """Universal Ctags: definitions alone; None where it is not installed."""
     program = shutil.which("ctags")
     if program is None:
         return None
