@@ -17,7 +17,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "demo": ("glm_lsp.cli.demo", "Show everything on this repository, offline, with the bundled model."),
     "refactor": ("glm_lsp.cli.refactor", "Propose, check or write a refactor over files."),
     "complete": ("glm_lsp.cli.complete", "Complete the code at FILE:LINE:COL."),
-    "context": ("glm_lsp.cli.context", "Show what a prompt at FILE:LINE:COL would be made of, and why."),
+    "context": ("glm_lsp.cli.context", "Show what a prompt for a place or a task would be made of, and why."),
     "replay": (
         "glm_lsp.cli.replay",
         "Replay an edit session: the tokens that an engine would evaluate, prompt by prompt.",
