@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from glm_lsp import __version__
 from glm_lsp.core.errors import (
+    ConfigError,
     EngineDied,
     EngineError,
     EngineStalled,
@@ -21,7 +22,7 @@ from glm_lsp.core.errors import (
     UsageError,
 )
 from glm_lsp.engines import holders, rendezvous
-from glm_lsp.engines.failures import AGAIN, OBITUARY_S, error_named, how_it_ended
+from glm_lsp.engines.failures import AGAIN, OBITUARY_S, error_named, error_of, how_it_ended
 from glm_lsp.engines.frames import (
     Alive,
     Ask,
@@ -232,6 +233,7 @@ class Connection:
         self._settled = asyncio.Event()
         self._loading: float | None = 0.0
         self._refusal: Failed | None = None
+        self._refused_at = 0.0
         self._end: EngineError | None = None
         self._statuses: deque[asyncio.Future[Status]] = deque()
         self._refused: asyncio.Future[Refused | None] | None = None
@@ -250,10 +252,15 @@ class Connection:
         """0 to 1 while the model is loaded, else None."""
         return self._loading
 
-    @property
-    def refusal(self) -> Failed | None:
-        """Why the worker does not load the model, if it does not; it has ended, or is about to."""
-        return self._refusal
+    def refusal(self, since_s: float) -> ConfigError | None:
+        """Why the worker does not load the model, if it said so no longer ago; it has ended, or is about to.
+
+        Whatever else it said when it ended (it was stopped, it hung) is no reason not to start another.
+        """
+        if self._refusal is None or time.monotonic() >= self._refused_at + since_s:
+            return None
+        error = error_of(self._refusal)
+        return error if isinstance(error, ConfigError) else None
 
     async def ready(self, stall_s: float) -> Failed | None:
         """Wait until the model is loaded; return the worker's refusal if it cannot be."""
@@ -408,7 +415,7 @@ class Connection:
                 self._settled.set()
             case Failed(id=None):
                 self._alive = False
-                self._refusal = reply
+                self._refusal, self._refused_at = reply, self._life_at
                 # What it says of single requests from now on is only a consequence.
                 for replies in self._requests.values():
                     replies.put_nowait(reply)

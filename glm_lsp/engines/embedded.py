@@ -103,7 +103,6 @@ class EmbeddedEngine(Engine):
         self._ids = itertools.count(1)
         self._deaths = 0
         self._died_at = 0.0
-        self._tried_at = 0.0
         self._tried: tuple[int, ...] = ()
         """The model file as it was when a worker was last told to load it."""
         self._closed = False
@@ -221,12 +220,10 @@ class EmbeddedEngine(Engine):
             tried = _stamp(self._path)
             if tried != self._tried:
                 self._deaths = 0
-            refusal = self._worker.refusal if self._worker is not None else None
-            again_at = self._tried_at + _REFUSED_S
-            if refusal is not None and tried == self._tried and time.monotonic() < again_at:
-                raise error_of(refusal)
+            elif self._worker is not None and (refusal := self._worker.refusal(_REFUSED_S)) is not None:
+                raise refusal
             await self._hold_back()
-            self._tried, self._tried_at = tried, time.monotonic()
+            self._tried = tried
             if self._worker is not None:
                 await self._worker.close()
             try:

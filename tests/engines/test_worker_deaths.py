@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import struct
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -89,20 +91,27 @@ async def test_deaths_are_bounded_and_a_mended_file_heals(
     await engine.close()
 
 
+def counting(monkeypatch: pytest.MonkeyPatch, *, after_s: float = 0.0) -> list[float]:
+    """When a worker was reached for, or started; what it says of the model comes so much later."""
+    started: list[float] = []
+    reach = connection.reach
+
+    async def counted(*arguments: Any, **options: Any) -> connection.Connection:
+        started.append(time.monotonic())
+        await asyncio.sleep(after_s)
+        return await reach(*arguments, **options)
+
+    monkeypatch.setattr(connection, "reach", counted)
+    return started
+
+
 async def test_a_file_that_is_refused_is_tried_again_when_it_has_changed_or_after_a_while(
     nano: ModelProfile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path, whole = tmp_path / "model.gguf", Path(nano.gguf_path).read_bytes()
     path.write_bytes(whole[:-1000])
     engine = engine_of(nano, path)
-    started: list[str] = []
-    reach = connection.reach
-
-    async def counted(*arguments: Any, **options: Any) -> connection.Connection:
-        started.append(str(path))
-        return await reach(*arguments, **options)
-
-    monkeypatch.setattr(connection, "reach", counted)
+    started = counting(monkeypatch)
     for _ in range(20):
         with pytest.raises(ModelFileError, match="is cut off"):
             await collect(engine, ask())
@@ -115,6 +124,39 @@ async def test_a_file_that_is_refused_is_tried_again_when_it_has_changed_or_afte
     path.write_bytes(whole)
     check(await collect(engine, ask()))
     assert len(started) == 3
+    await engine.close()
+
+
+async def test_a_file_whose_loading_takes_long_until_it_is_refused_rests_from_then_on(
+    nano: ModelProfile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(Path(nano.gguf_path).read_bytes()[:-1000])
+    engine = engine_of(nano, path)
+    monkeypatch.setattr(embedded, "_REFUSED_S", 3.0)
+    started = counting(monkeypatch, after_s=3.5)
+    for _ in range(3):
+        with pytest.raises(ModelFileError, match="is cut off"):
+            await collect(engine, ask())
+    assert len(started) == 1
+    await engine.close()
+
+
+@pytest.mark.parametrize("ended", ["stopped", "SIGTERM"])
+async def test_a_worker_that_was_ended_early_is_no_model_that_is_refused(
+    nano: ModelProfile, ended: str
+) -> None:
+    engine = engine_of(nano, Path(nano.gguf_path))
+    check(await collect(engine, ask()))
+    first = engine.worker_pid
+    assert first is not None
+    if ended == "stopped":
+        assert await connection.stop(place(MAIN), force=True) == ""
+    else:
+        os.kill(first, signal.SIGTERM)
+    await until(lambda: engine.worker_pid is None)
+    check(await collect(engine, ask()))
+    assert engine.worker_pid not in (None, first)
     await engine.close()
 
 
