@@ -59,7 +59,7 @@ _MOST_DEATHS = 5
 _REST_S = 60.0
 _BACK_OFF_S = 0.25
 _REFUSED_S = 15.0
-"""A file that was refused is tried again after so long, or when it has changed: not at each keystroke."""
+"""A file that was refused is tried again after so long, or when it (its first part) has changed."""
 _KV_CONTEXTS = 2
 """So many contexts fit the KV cache where the settings leave its size open."""
 _GB = 10**9

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from glm_lsp.core.errors import GlmError
+from glm_lsp.core.errors import ConfigError, GlmError
 from glm_lsp.core.layout import LAYOUT_VERSION
 from glm_lsp.disk.store import Store, default_directory
 from glm_lsp.engines.frames import Load, Ready, Status
@@ -90,6 +90,12 @@ class _MtpMeasuring:
         """It holds nothing between its steps."""
 
 
+NO_MEMORY_LEFT = (
+    "The worker got no more memory from the system. Lower model.kv_tokens or model.context_tokens, take a "
+    "smaller model, or end other programs."
+)
+
+
 class Server:
     """Serves until the listener says that it is time to end."""
 
@@ -105,6 +111,10 @@ class Server:
             return 0 if load is None else self._serve(load)
         except GlmError as error:
             self._listener.end(str(error), kind=type(error).__name__)
+            return 1
+        except MemoryError:
+            # llama.cpp tells of its own; this is all that the interpreter says of ours.
+            self._listener.end(NO_MEMORY_LEFT, kind=ConfigError.__name__)
             return 1
         finally:
             self._listener.finish()
