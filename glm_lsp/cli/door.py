@@ -189,10 +189,11 @@ def fail(sentence: str, *, as_json: bool = False) -> None:
 
 
 def _say(sentence: str) -> str:
-    """Write a sentence to stderr; return what is left of one that is too long."""
+    """Write a sentence to stderr, if that takes it; return what is left of one that is too long."""
     if len(sentence) > LONGEST_SENTENCE:
         sentence = sentence[: LONGEST_SENTENCE // 2] + " … " + sentence[-LONGEST_SENTENCE // 2 :]
-    sys.stderr.write(f"glm-lsp: {safe(sentence)}\n")
+    with contextlib.suppress(OSError):  # a log on a full disk: the exit code still tells how it went
+        sys.stderr.write(f"glm-lsp: {safe(sentence)}\n")
     return sentence
 
 

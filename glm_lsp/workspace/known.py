@@ -84,6 +84,8 @@ class Known:
         self._changed: set[str] = set()
         """Paths about which the base, or the delta, is not up to date."""
         self._unsaved = False
+        self._full = False
+        """That there is no room on the disk has been told."""
         self._trusted = True
         self._stamp: tuple[int, ...] | None = None
         self._clock = Clock.now()
@@ -205,7 +207,8 @@ class Known:
         if self._spool is None:
             self._spool = Records.spool(self._manifest.directory)
         row = self._spool.add(data)
-        if self._spool.problem:
+        if self._spool.problem and not self._full:
+            self._full = True
             self._tell(
                 f"The index of {self._root} has no room on the disk ({self._spool.problem}) and stays in "
                 "memory; the next start takes longer."

@@ -234,6 +234,12 @@ def test_a_full_stdout_is_said_and_is_code_2(cli: Cli, tree: Path) -> None:
         assert "Traceback" not in ran.err
 
 
+def test_a_full_stderr_changes_no_exit_code(cli: Cli, tree: Path) -> None:
+    full = "import os, sys\nos.dup2(os.open('/dev/full', os.O_WRONLY), 2)\n"
+    environ = {"SAID": json.dumps({"": SAID}), "GLM_LSP_STATE": str(tree.parent / "state")}
+    assert cli("index", "nowhere", cwd=tree, environ=environ, code=full + ENGINE).code == 2
+
+
 @pytest.mark.parametrize(("endpoint", "code"), [("notaurl", 2), ("", 7)])
 def test_a_wrong_address_is_code_2_and_none_at_all_is_code_7(
     cli: Cli, tree: Path, endpoint: str, code: int

@@ -86,7 +86,11 @@ def test_a_window_is_short_where_the_trunk_shows_the_rest() -> None:
     window = place(begun((0, 200)), LONG, 100).window
     assert window and window.start_line == 100 - lean.LINES_SEEN and window.at == " line 99"
     window = place(begun((0, 50)), LONG, 100).window
-    assert window and window.start_line == 100 - lean.MOST_UNSEEN and window.at == f" line {101 - lean.MOST_UNSEEN} in here"
+    assert (
+        window
+        and window.start_line == 100 - lean.MOST_UNSEEN
+        and window.at == f" line {101 - lean.MOST_UNSEEN} in here"
+    )
 
 
 def test_what_stands_above_stays_for_a_gap_close_below_and_not_for_one_above_or_far_below() -> None:
