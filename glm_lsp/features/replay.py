@@ -23,6 +23,7 @@ import msgspec
 from glm_lsp.core.errors import UsageError
 from glm_lsp.core.generation import Prompt, Thinking, Tokenizer
 from glm_lsp.core.template import SPECIAL_TOKENS, Piece, render
+from glm_lsp.core.text import common_start
 
 MOST_LINE_BYTES = 64 << 20
 """Of an event."""
@@ -133,7 +134,7 @@ class Tape:
             same += 1
         old = [token for part in before[same:] for token in part]
         new = [token for part in now[same:] for token in part]
-        more = _common(old, new)
+        more = common_start(old, new)
         kept = sum(map(len, now[:same])) + more
         return Reading(kept + len(new) - more, kept, tuple(new[more:]))
 
@@ -142,10 +143,10 @@ class Tape:
         now = [p.text for p in rendered]
         before, self._text_before = self._text_before, now
         costs = [1 if p.special else self._count(p.text) for p in rendered]
-        same = _common(before, now)
+        same = common_start(before, now)
         total, kept = sum(costs), sum(costs[:same])
         if same < min(len(now), len(before)):
-            shared = _common(before[same], now[same])
+            shared = common_start(before[same], now[same])
             kept = max(kept, total - sum(costs[same + 1 :]) - self._count(now[same][shared:]))
         return Reading(total, kept, None)
 
@@ -162,15 +163,3 @@ def _parts(piece: Piece) -> list[Piece]:
         parts.append(Piece(rest[:end], special=bool(special)))
         rest = rest[end:]
     return parts
-
-
-def _common(a: Sequence[object], b: Sequence[object]) -> int:
-    """How many items two sequences begin with alike."""
-    low, high = 0, min(len(a), len(b))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if a[low:middle] == b[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low

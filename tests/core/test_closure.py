@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from glm_lsp.core import closure
 from glm_lsp.core.closure import Closure
 from glm_lsp.core.graph import Graph, Target
-from glm_lsp.core.receivers import before
+from glm_lsp.core.receivers import OTHER, before
 from glm_lsp.core.site import Part
 from glm_lsp.core.syntax import language_of, outline
 from glm_lsp.core.text import digest
@@ -295,9 +295,14 @@ def test_any_bytes_and_any_task_give_a_closure(data: bytes, task: str) -> None:
     )
     named = closure.roots(graph, task, ())
     script = Document("b.ts", data, digest(data), "typescript", held=())
-    closure.close(graph, task, named, {"a.py": documents["a.py"] or script, "b.ts": script})
+    found = closure.close(graph, task, named, {"a.py": documents["a.py"] or script, "b.ts": script})
+    for site in found.sites:
+        assert 0 <= site.span.start < site.span.end <= len(data)
+        assert site.line == data.count(b"\n", 0, site.span.start)
 
 
 @given(st.binary(max_size=80), st.integers(0, 80))
 def test_any_place_has_a_receiver_or_none(data: bytes, at: int) -> None:
-    before(data, min(at, len(data)))
+    receiver = before(data, min(at, len(data)))
+    name = (receiver or "").rstrip("()")
+    assert not name or name == OTHER or name.rpartition(".")[2].encode() in data

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glm_lsp.core.secrets.follow import SMALL_BYTES, Follower, common_end, common_start, followed
+from glm_lsp.core.secrets.follow import SMALL_BYTES, Follower, followed
 from glm_lsp.core.secrets.rules import rules
 from glm_lsp.core.secrets.scan import Found, find
+from glm_lsp.core.text import common_end, common_start
 from tests.secrets.canaries import canary
 
 SECRETS = [found[0].encode() for rule in rules().rules[::12] if (found := canary(rule.id))]

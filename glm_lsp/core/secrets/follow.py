@@ -15,6 +15,7 @@ from glm_lsp.core.secrets.marker import mask
 from glm_lsp.core.secrets.repeat import everywhere, repeated, texts
 from glm_lsp.core.secrets.rules import rules
 from glm_lsp.core.secrets.scan import MOST_BLOCK_BYTES, Found, find
+from glm_lsp.core.text import common_end, common_start
 from glm_lsp.core.values import HeldBack, Span
 
 NEAR, FAR = 2_500, 9_000
@@ -22,7 +23,6 @@ NEAR, FAR = 2_500, 9_000
 Blocks are looked for further away."""
 SMALL_BYTES = 4 * NEAR
 REMEMBERED = 24
-CHUNK = 65_536
 _EDGE = b"-----"
 
 
@@ -142,41 +142,6 @@ def _whole_lines(data: bytes, first: int, last: int) -> tuple[int, int]:
     """The range from the line that has `first` to the end of the one that has `last`."""
     end = data.find(b"\n", max(0, last))
     return data.rfind(b"\n", 0, max(0, first)) + 1, len(data) if end < 0 else end + 1
-
-
-def common_start(a: bytes, b: bytes) -> int:
-    """Length of the common beginning."""
-    most, at = min(len(a), len(b)), 0
-    while at < most and a[at : at + CHUNK] == b[at : at + CHUNK]:
-        at += CHUNK
-    least, most = min(at, most), min(at + CHUNK, most)
-    while least < most:
-        middle = (least + most + 1) // 2
-        if a[least:middle] == b[least:middle]:
-            least = middle
-        else:
-            most = middle - 1
-    return least
-
-
-def common_end(a: bytes, b: bytes, most: int) -> int:
-    """Length of the common end, of at most `most` bytes."""
-    at = 0
-    while at < most and _ends(a, at, at + CHUNK) == _ends(b, at, at + CHUNK):
-        at += CHUNK
-    least, most = min(at, most), min(at + CHUNK, most)
-    while least < most:
-        middle = (least + most + 1) // 2
-        if _ends(a, least, middle) == _ends(b, least, middle):
-            least = middle
-        else:
-            most = middle - 1
-    return least
-
-
-def _ends(data: bytes, near: int, far: int) -> bytes:
-    """The bytes from `far` to `near` before the end."""
-    return data[max(0, len(data) - far) : len(data) - near]
 
 
 def _across(span: Span, first: int, last: int) -> bool:

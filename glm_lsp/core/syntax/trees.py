@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from tree_sitter import Node, Parser, Tree, TreeCursor
 
 from glm_lsp.core.syntax.languages import grammar, supported
+from glm_lsp.core.text import common_end, common_start
 from glm_lsp.core.values import Span
 
 CHUNK_BYTES = 1 << 16
@@ -75,8 +76,8 @@ def edited(tree: Tree, old: bytes, new: bytes) -> Tree:
 
     The difference is taken as one edit between the common prefix and the common suffix.
     """
-    start = _common_prefix(old, new)
-    tail = _common_suffix(old, new, min(len(old), len(new)) - start)
+    start = common_start(old, new)
+    tail = common_end(old, new, min(len(old), len(new)) - start)
     old_end, new_end = len(old) - tail, len(new) - tail
     moved = tree.copy()
     moved.edit(start, old_end, new_end, _point(old, start), _point(old, old_end), _point(new, new_end))
@@ -85,28 +86,6 @@ def edited(tree: Tree, old: bytes, new: bytes) -> Tree:
 
 def _point(data: bytes, offset: int) -> tuple[int, int]:
     return data.count(b"\n", 0, offset), offset - (data.rfind(b"\n", 0, offset) + 1)
-
-
-def _common_prefix(a: bytes, b: bytes) -> int:
-    low, high = 0, min(len(a), len(b))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if a[low:middle] == b[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
-
-
-def _common_suffix(a: bytes, b: bytes, most: int) -> int:
-    low, high = 0, most
-    while low < high:
-        middle = (low + high + 1) // 2
-        if a[len(a) - middle : len(a) - low] == b[len(b) - middle : len(b) - low]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 def walk(node: Node, into: Callable[[Node], bool] | None = None) -> Iterator[Node]:
