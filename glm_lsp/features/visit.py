@@ -33,7 +33,7 @@ MOST_BODIES = 12
 MOST_NEEDED = 24
 """Definitions, best first, whose signatures a place cannot do without."""
 MOST_URGENT = 4
-"""Of these, so many must be shown where another client's epoch is taken over."""
+"""Of these, so many must be told where another client's epoch is taken over; the others can wait."""
 MOST_LATE_TOKENS = 120
 """Signatures that one request appends to the log of a budget that tells files."""
 MOST_LATE_BODIES = 3
@@ -167,7 +167,8 @@ class Visit:
         It may not where something that it shows is refused by now (ignored, a secret), or is gone in a way
         that the log cannot tell. It had better not where the log has no room for what has changed and for
         the `MOST_URGENT` definitions that this place needs most: that is all it takes, for a head that was
-        chosen for another place costs a little, and reading a new one as much as the whole prompt.
+        chosen for another place costs a little, and reading a new one as much as the whole prompt. For a
+        completion only these are added, so that one at the same place evaluates nothing again.
         """
         ledger = await asyncio.to_thread(told.ledger, epoch, self.budget, self.system, self.count)
         ledger = replace(ledger, log_most=self.log_share)
@@ -184,14 +185,17 @@ class Visit:
         for path, names in told.signatures.items():
             if not names <= graph.symbols(path).keys() and (self.fits is None or path != self.document.path):
                 return None
-        new = await self.advance(ledger)
+        new = await self.advance(ledger, most=MOST_URGENT if self.fits is not None else MOST_NEEDED)
         if new is None or new.log_room < 0:
             return None
         wanted = [c for c in self._needed(graph, new) if not self._in_window(c, new)][:MOST_URGENT]
-        return new if all(new.shows(c.path, c.symbol.qualified) for c in wanted) else None
+        return new if all(self._told_of(c, new) for c in wanted) else None
 
-    async def advance(self, ledger: Ledger) -> Ledger | None:
-        """The ledger moved on to this request; None where what it shows may no longer be sent."""
+    async def advance(self, ledger: Ledger, most: int = MOST_NEEDED) -> Ledger | None:
+        """The ledger moved on to this request; None where what it shows may no longer be sent.
+
+        Where it comes from another place, `most` definitions of those that this one needs are told of.
+        """
         before, log = ledger.window, len(ledger.log)
         ledger = replace(ledger, requests=ledger.requests + 1)
         if self.fits is not None:
@@ -200,9 +204,9 @@ class Visit:
             lines = await self._current(path)
             if lines is None:
                 return None
-            most = self._most_told(path) if self.lean else None
+            told = self._most_told(path) if self.lean else None
             typing = self.fits is not None
-            ledger = ledgers.with_edits(ledger, path, lines, self.count, typing=typing, most=most)
+            ledger = ledgers.with_edits(ledger, path, lines, self.count, typing=typing, most=told)
         for path, digest in list(ledger.outlined.items()):
             now = self._outline_digest(path)
             if now != digest and (self.fits is None or path != self.document.path):
@@ -211,7 +215,7 @@ class Visit:
         ledger = ledgers.follow(ledger, self.document.path, self.lines)
         after = ledger.window
         if self.fits is None or before is None or after is None:
-            return await self._with_needed(ledger)
+            return await self._with_needed(ledger, most=most)
         if before.path != after.path:
             return await self._with_needed(ledger, elsewhere=True)
         if self.lean:
@@ -228,8 +232,10 @@ class Visit:
             return None
         return MOST_TOLD_RECENT if path in self.session.recent[-RECENT:] else MOST_TOLD
 
-    async def _with_needed(self, ledger: Ledger, elsewhere: bool = False) -> Ledger | None:
-        """Append what is used here for certain and not shown yet: signatures first, then source.
+    async def _with_needed(
+        self, ledger: Ledger, elsewhere: bool = False, most: int = MOST_NEEDED
+    ) -> Ledger | None:
+        """Append what of the `most` best is used here for certain and not shown yet: signatures, then source.
 
         None where somebody works in another file than before (`elsewhere`) and the log has no room for the
         signatures that are missing there: a new epoch serves that place better.
@@ -237,7 +243,7 @@ class Visit:
         share = self.log_share
         graph = await self.session.graph(self.snapshot)
         wanted = [c for c in self._needed(graph, ledger) if not self._in_window(c, ledger)]
-        missing = [c for c in wanted[:MOST_NEEDED] if not self._told_of(c, ledger)]
+        missing = [c for c in wanted[:most] if not self._told_of(c, ledger)]
         room = int(ledger.log_room - EDITS_SHARE * share)
         room = min(room, MOST_LATE_TOKENS) if self.lean and self.fits is not None else room
         signatures = pack.outline(graph, missing, self.count, room)
@@ -247,7 +253,7 @@ class Visit:
         late = [replace(b, kind=BlockKind.LOG) for b in signatures.blocks]
         ledger = ledgers.with_log(ledger, late, self.count)
         ledger = replace(ledger, outlined={**outlined, **ledger.outlined})
-        if self.lean and not self.wanted:
+        if (self.lean and not self.wanted) or most < MOST_NEEDED:
             return ledger
         return await self._with_bodies(ledger, [c for c in missing if self._has_body(c)][:MOST_LATE_BODIES])
 

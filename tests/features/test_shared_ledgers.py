@@ -91,6 +91,35 @@ async def test_at_the_same_place_nothing_is_evaluated_again(tmp_path: Path) -> N
     assert second.prompt.segments == first.prompt.segments and evaluated(second) == 1 < evaluated(first)
 
 
+MANY = 22
+
+
+async def test_what_a_head_had_no_room_for_is_not_told_by_the_next_window_at_the_same_place(
+    tmp_path: Path,
+) -> None:
+    names = [f"tool_{n}" for n in range(MANY)]
+    files: dict[str, str | None] = {
+        f"m{n}.py": f"def {name}({', '.join(f'value_{n} = {n}' for n in range(9))}):\n    return 1\n"
+        for n, name in enumerate(names)
+    }
+    used = "".join(f"from m{n} import {name}\n" for n, name in enumerate(names))
+    files["use.py"] = used + "\n\ndef all_of_them(x):\n" + "".join(f"    {name}(x, x)\n" for name in names)
+    files["other.py"] = used + f"\n\ndef some(x):\n    {names[-1]}(x, x)\n    {names[-2]}(x, x)\n"
+    engine = ScriptedEngine("x = 1")
+    done = []
+    for path in ("use.py", "use.py", "other.py"):
+        window = Window(tmp_path / "ledgers", files, engine)
+        done.append(await window.ask(path))
+        await window.ledgers.close()
+    first, second, third = done
+    told = trunk(first)
+    assert not all(any(f"def {name}(" in text for text in told) for name in names)
+    assert second.prompt.segments == first.prompt.segments and evaluated(second) == 1
+    # Elsewhere what is needed most is told besides, after all that was there.
+    assert trunk(third)[: len(told)] == told
+    assert all(any(f"def {name}(" in text for text in trunk(third)) for name in names[-2:])
+
+
 async def test_in_another_file_what_was_told_stands_and_the_rest_is_evaluated(tmp_path: Path) -> None:
     first, second = await pair(tmp_path, {}, "c.py")
     assert trunk(second)[: len(trunk(first))] == trunk(first)
