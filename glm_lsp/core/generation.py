@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import takewhile
 from typing import Protocol
 
 from glm_lsp.core.values import Block, Dropped
@@ -20,7 +21,7 @@ class Role(StrEnum):
     SYSTEM = "system"
     USER = "user"
     ASSISTANT = "assistant"
-    """The start of the answer, written for the model (prefill). At most one segment, the last."""
+    """What the model says: earlier answers, and at the end the start of this one, written for it (prefill)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,9 @@ class Prompt:
 
     @property
     def prefill(self) -> str:
-        return self.text(Role.ASSISTANT)
+        """The answer's beginning: what the last turn says, where that is the model's."""
+        last = takewhile(lambda s: s.role is Role.ASSISTANT, reversed(self.segments))
+        return "".join(reversed([s.text for s in last]))
 
 
 class Work(StrEnum):

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 
 OUTLINE_TITLE = "# Outline of the repository\n"
 SOURCE_TITLE = "# Source\n"
@@ -63,23 +63,41 @@ class CompletionTail:
 
 
 def completion_tail(
-    path: str, language: str, window: str, suffix: str, *, above: str | None = None
+    path: str, language: str, window: str, suffix: str, *, place: str = ""
 ) -> CompletionTail:
     """Ask for what stands between `window` (text up to the cursor, starting at a line) and `suffix`.
 
     The suffix stands before the window, so that typing only appends; `window` is the answer's beginning.
     `suffix` begins right after the cursor, so with a newline where the cursor stands at the end of its line.
-    Both have LF line ends. Where the code itself shows a fence, ours is longer. With `above`, whole
-    lines before the window or none, these stand first, and what is wanted goes without saying.
+    Both have LF line ends. Where the code itself shows a fence, ours is longer. With a `place` (`place_of`)
+    what is wanted goes without saying.
     """
-    fence = _fence(above or "", window, suffix)
-    wanted = "Write the code before it, up to and through the gap.\n" if above is None else ""
-    shown = f"{fence}\n{above}{fence}\n" if above else ""
+    fence = _fence(window, suffix)
+    wanted = "" if place else "Write the code before it, up to and through the gap.\n"
     return CompletionTail(
-        f"# Complete {path}\n{shown}The code after the gap:\n{fence}\n{_closed(suffix)}{fence}\n{wanted}",
+        f"# Complete {path}{place}\nThe code after the gap:\n{fence}\n{_closed(suffix)}{fence}\n{wanted}",
         f"{fence}{language}\n{window}",
         fence,
     )
+
+
+def place_of(start_line: int, replaced: int | None = None, name: str = "") -> str:
+    """Of a completion's title: the window's first line (0-based), and how many lines of the text told so far
+    it stands in place of, as in `log_entry`; with a name, the definition that it is in.
+    """
+    instead = "" if replaced is None else f" -{replaced}"
+    return f" line {start_line + 1}{instead}{f' in {name}' if name else ''}"
+
+
+def typed_block(tail: CompletionTail) -> str:
+    """An answer that was begun and stands in the log since: its beginning, and the fence that ends it."""
+    return f"{tail.prefill}\n{tail.stop}"
+
+
+def typed_parts(text: str) -> tuple[str, str]:
+    """`typed_block` as an engine reads it: what it has read already, and what ends it."""
+    said, _, fence = text.rpartition("\n")
+    return said, f"\n{fence}"
 
 
 def gap_tail(path: str, language: str, window: str, suffix: str) -> CompletionTail:

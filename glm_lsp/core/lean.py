@@ -1,9 +1,9 @@
-"""Short windows, for budgets that tell files: the tail shows the last lines where the trunk shows the others.
+"""Short tails, for budgets that tell files: the trunk shows the code, so the tail shows the place.
 
-A tail is evaluated anew whenever its beginning changes: at each jump, and when text after the cursor
-changes. So it begins near the cursor, at a line that says something. Where the trunk does not show the code
-around the cursor, it begins at the definition; after `MOVES_UNSEEN` more moves there, the trunk is told.
-Lines above the cursor stand first and stay, so another gap close below costs little more than its suffix.
+A tail that begins anew is evaluated anew, so it begins at the cursor's line or right above it; where the
+trunk does not show the code around the cursor, at the definition, and after `MOVES_UNSEEN` more moves there
+the trunk is told. What was typed is said as the beginning of an answer, and where somebody goes on elsewhere
+that answer stays in the log (`ledger.left`): nothing of it is told, or evaluated, a second time.
 """
 
 from __future__ import annotations
@@ -11,20 +11,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from glm_lsp.core import layout
 from glm_lsp.core.ledger import Ledger, Window, moved_line
 from glm_lsp.core.shown import covers
 
 SEEN_BEFORE, SEEN_AFTER = 24, 4
 """Lines around the cursor that the trunk must tell, so that the tail need not."""
-LINES_SEEN = 2
-"""Lines before the cursor where the trunk shows more of them."""
+LINES_SEEN = 1
+"""Lines before the cursor's where the trunk shows more of them."""
 LEAST_UNSEEN, MOST_UNSEEN = 5, 12
 """Lines before the cursor where it does not."""
 SUFFIX_LINES, MOST_SUFFIX_LINES = 2, 3
 """Lines of the suffix that are not blank, and lines in all."""
 MOVES_UNSEEN = 3
-KEPT_LINES = 8
-"""A window stays for another gap so many lines below the one that it was begun for, or fewer."""
+NEAR_LINES = 8
+"""So many lines below the one where somebody typed last, or fewer, a tail shows none before the cursor's."""
 
 
 def suffix_of(after: Sequence[str]) -> tuple[str, ...]:
@@ -61,51 +62,74 @@ def seen(ledger: Ledger, path: str, lines: tuple[str, ...], cursor_line: int) ->
     return place is not None and covers(ledger.shown.get(path, ()), *place)
 
 
+def stays(ledger: Ledger, path: str, lines: tuple[str, ...], cursor_line: int, after: tuple[str, ...]) -> bool:
+    """Whether the tail that an engine has read goes on: nothing has changed but what it shows before the gap."""
+    window, told = ledger.window, ledger.tracked.get(path)
+    if window is None or told is None or window.path != path or window.after != after:
+        return False
+    start, below = window.start_line, len(lines) - cursor_line - 1
+    return (
+        cursor_line >= start
+        and len(told) - start - window.replaced == below
+        and lines[:start] == told[:start]
+        and lines[len(lines) - below :] == told[len(told) - below :]
+    )
+
+
 def place(
     ledger: Ledger,
     path: str,
     lines: tuple[str, ...],
     *,
     after: tuple[str, ...],
+    before: str,
+    language: str,
+    old: Window | None,
+    stands: bool,
     starts: Sequence[int],
     cursor_line: int,
-    most_lines: int,
     fits: Callable[[int], bool],
     inside: Callable[[int], str],
+    turn: bool,
 ) -> Ledger:
-    """Keep the window while somebody only types, or where the lines that it begins with still serve.
+    """Begin a tail. `old` was the window before: where its tail `stands` at the end of the log
+    (`ledger.left`) and ends close above the cursor, this one begins at the cursor's line.
 
-    `after` is `suffix_of` the place, `inside` names the definition around a line; the other arguments are
-    those of `ledger.place_window`.
+    `before` is the cursor's line up to the cursor, `after` is `suffix_of` the place, `inside` names the
+    definition around a line; the other arguments are those of `ledger.place_window`. What else has changed
+    is to be told next, and then `bound` says what the window stands for.
     """
-    old = ledger.window
-    shown = seen(ledger, path, lines, cursor_line)
-    start = begins(lines, starts, cursor_line, shown)
-    moves = 0
+    start, moves = begins(ledger, path, lines, starts, cursor_line), 0
+    name = "" if seen(ledger, path, lines, cursor_line) else inside(start)
     if old is not None and old.path == path:
-        kept = old.start_line if old.lines == lines else moved_line(old.start_line, old.lines, lines)
-        head = slice(old.start_line, old.split_line)
-        stays = kept == old.start_line and old.split_line <= cursor_line and old.lines[head] == lines[head]
-        typed = after == old.after and cursor_line - kept <= most_lines
-        if stays and (typed or cursor_line - old.split_line <= KEPT_LINES) and fits(kept):
-            return replace(ledger, window=replace(old, cursor_line=cursor_line, lines=lines, after=after))
-        if abs(kept - start) <= MOST_UNSEEN:
+        was = old.start_line if old.lines == lines else moved_line(old.start_line, old.lines, lines)
+        if abs(was - start) <= MOST_UNSEEN:
             moves = old.moves + 1
+        if stands and old.start_line <= cursor_line <= old.cursor_line + NEAR_LINES:
+            start, name = cursor_line, ""
     while not fits(start) and start < cursor_line:
         start += max(1, (cursor_line - start) // 2)
-    at = where(start, "" if shown else inside(start))
-    window = Window(path, start, cursor_line, lines, after, moves, at, cursor_line)
+    at = layout.place_of(start)
+    window = Window(path, start, cursor_line, lines, after, moves, at, before, 0, language, name, turn)
     return replace(ledger, window=window)
 
 
-def where(line: int, name: str) -> str:
-    """What the tail's title says of a window's first line, after the path."""
-    return f" line {line + 1}{f' in {name}' if name else ''}"
+def bound(ledger: Ledger) -> Ledger:
+    """The ledger whose window knows what of the told lines it stands for, once all else has been told."""
+    window = ledger.window
+    if window is None:
+        return ledger
+    told = ledger.tracked[window.path]
+    replaced = len(told) - len(window.lines) + window.cursor_line + 1 - window.start_line
+    at = layout.place_of(window.start_line, replaced, window.name)
+    return replace(ledger, window=replace(window, replaced=replaced, at=at))
 
 
-def begins(lines: Sequence[str], starts: Sequence[int], cursor_line: int, shown: bool) -> int:
+def begins(
+    ledger: Ledger, path: str, lines: tuple[str, ...], starts: Sequence[int], cursor_line: int
+) -> int:
     """The first line of a new window."""
-    if shown:
+    if seen(ledger, path, lines, cursor_line):
         start = max(0, cursor_line - LINES_SEEN)
     else:
         near = [s for s in starts if cursor_line - MOST_UNSEEN <= s <= cursor_line - LEAST_UNSEEN]

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 from glm_lsp.core import layout
 from glm_lsp.core.generation import Role, Segment
@@ -37,6 +38,8 @@ READING = 0.0005
 """What a token that an engine has evaluated before costs with each request, beside evaluating it."""
 IDLE_READING = 0.002
 """The same where nobody waits for the turn."""
+TURN_TOKENS = 8
+"""At most so many tokens of its own a template has for a turn of somebody's and an answer."""
 LEAST_LINES_BEFORE = 4
 """A window with fewer lines before the cursor is placed anew, where there is more to show."""
 
@@ -65,13 +68,37 @@ class Window:
     """How often the tail was evaluated anew while somebody worked about here."""
     at: str = ""
     """What the tail's title says of the place."""
-    split_line: int = 0
-    """Where the answer's beginning begins; the lines before it stand above the suffix."""
+    before: str = ""
+    """The cursor's line up to the cursor."""
+    replaced: int = 0
+    """So many lines as told, from the first one on, are those that the tail shows up to the cursor's."""
+    language: str = ""
+    name: str = ""
+    """The definition around it, where its title says so."""
+    turn: bool = False
+    """Whether the tail is left standing when somebody goes elsewhere (`left`)."""
 
     @property
     def last_line(self) -> int:
         """The last line that the tail shows."""
         return self.cursor_line + (len(self.after) - 1 if self.after else layout.SUFFIX_LINES)
+
+    @property
+    def tail(self) -> layout.CompletionTail:
+        """What an engine has read that was asked at this place."""
+        text = "\n".join((*self.lines[self.start_line : self.cursor_line], self.before))
+        after = "\n".join(self.after)
+        return layout.completion_tail(self.path, self.language, text, after, place=self.at)
+
+    def waits(self, hunk: Hunk) -> bool:
+        """Whether the tail shows all of a change, so that the log need not tell it yet."""
+        if hunk.new_start < self.start_line:
+            return False
+        end = hunk.new_start + len(hunk.added)
+        if self.at:
+            return end <= self.cursor_line + 1
+        # A line after it that has not changed must be shown too.
+        return end <= self.last_line or self.last_line >= len(self.lines) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +212,8 @@ def folded(ledger: Ledger, epoch: int) -> Ledger | None:
 
 
 def evaluated(new: Ledger, old: Ledger) -> int:
-    """Tokens of `new` that an engine reads which has read `old`."""
-    same, before = 0, old.segments
+    """Tokens of `new` that an engine reads which has read `old` and its tail."""
+    same, before = 0, left(old, lambda _: 0).segments
     for n, segment in enumerate(new.segments):
         if n >= len(before) or before[n].text != segment.text:
             break
@@ -204,8 +231,10 @@ def with_log(ledger: Ledger, blocks: Sequence[Block], count: Count) -> Ledger:
     """Append blocks to the log, under its title where they are its first."""
     if not blocks:
         return ledger
-    titled = () if ledger.log else (Segment(Role.USER, layout.LOG_TITLE, count(layout.LOG_TITLE)),)
-    new = tuple(Segment(Role.USER, block.text, block.tokens) for block in blocks)
+    # No title above a tail that an engine has read without one.
+    bare = ledger.log or any(block.kind is BlockKind.TYPED for block in blocks[:2])
+    titled = () if bare else (Segment(Role.USER, layout.LOG_TITLE, count(layout.LOG_TITLE)),)
+    new = tuple(chain.from_iterable(_segments(block, count) for block in blocks))
     told = len(ledger.head_blocks) + len(ledger.log_blocks)
     outdated = {path: told + number for path, number in outdated_by(blocks).items()}
     return replace(
@@ -214,6 +243,17 @@ def with_log(ledger: Ledger, blocks: Sequence[Block], count: Count) -> Ledger:
         log_blocks=ledger.log_blocks + tuple(blocks),
         shown=with_blocks(ledger.shown, blocks),
         outdated={**ledger.outdated, **outdated} if outdated else ledger.outdated,
+    )
+
+
+def _segments(block: Block, count: Count) -> tuple[Segment, ...]:
+    if block.kind is not BlockKind.TYPED:
+        return (Segment(Role.USER, block.text, block.tokens),)
+    said, end = layout.typed_parts(block.text)
+    tokens = count(end)
+    return (
+        Segment(Role.ASSISTANT, said, block.tokens - tokens),
+        Segment(Role.ASSISTANT, end, tokens),
     )
 
 
@@ -253,7 +293,7 @@ def with_edits(
     now = list(told)
     superseded = ledger.superseded
     for hunk in reversed(hunks(told, lines)):
-        if window and _waits(hunk, window, len(lines)):
+        if window and window.waits(hunk):
             continue
         if hunk.removed:
             superseded += count("\n".join(told[hunk.start : hunk.start + hunk.removed]))
@@ -293,11 +333,34 @@ def without(ledger: Ledger, path: str, count: Count) -> Ledger:
     return replace(ledger, tracked=tracked, outlined=outlined)
 
 
-def _waits(hunk: Hunk, window: Window, lines: int) -> bool:
-    """Whether the tail shows all of a change, and a line after it that has not changed."""
-    end = hunk.new_start + len(hunk.added)
-    last = window.last_line
-    return hunk.new_start >= window.start_line and (end <= last or last >= lines - 1)
+def left(ledger: Ledger, count: Count) -> Ledger:
+    """The ledger without its window, whose tail stays in the log where it tells of changes.
+
+    An engine has read it as it stands, so that neither what was typed nor its place is read again.
+    """
+    window = ledger.window
+    told = ledger.tracked.get(window.path) if window else None
+    bare = replace(ledger, window=None)
+    if window is None or not window.turn or told is None or told == window.lines:
+        return bare
+    if window.before + window.after[0] != window.lines[window.cursor_line]:
+        return bare  # a line so long that the tail shows only a part of it
+    tail, first, last = window.tail, window.start_line, window.cursor_line
+    said = layout.typed_block(tail)
+    place = Block(
+        BlockKind.LOG, window.path, Span(0, 0), tail.instruction, count(tail.instruction), 0.0, first, last
+    )
+    typed = replace(place, kind=BlockKind.TYPED, text=said, tokens=_typed_tokens(said, count))
+    superseded = count("\n".join(told[first : first + window.replaced]))
+    tracked = {**ledger.tracked, window.path: window.lines}
+    blocks = [replace(b, reason="typed before") for b in (place, typed)]
+    return replace(
+        with_log(bare, blocks, count), tracked=tracked, superseded=ledger.superseded + superseded
+    )
+
+
+def _typed_tokens(text: str, count: Count) -> int:
+    return sum(map(count, layout.typed_parts(text))) + TURN_TOKENS
 
 
 def with_signatures(

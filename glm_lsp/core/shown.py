@@ -8,19 +8,26 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from glm_lsp.core.values import Block
+from glm_lsp.core.values import Block, BlockKind
 
 Ranges = tuple[tuple[int, int], ...]
 Shown = Mapping[str, Ranges]
 _SOURCE = re.compile(r":(\d+)-(\d+)\n")
 _OUTDATED = " is outdated\n"
 _EDIT = re.compile(r" line (\d+) -(\d+) \+(\d+)\n")
+_TYPING = re.compile(r" line (\d+) -(\d+)")
 
 
 def with_blocks(shown: Shown, blocks: Iterable[Block]) -> Shown:
     """What is told once these blocks have been told too, in their order."""
     found = dict(shown)
+    place: re.Match[str] | None = None
     for block in blocks:
+        if block.kind is BlockKind.TYPED and place is not None:
+            start, added = int(place[1]) - 1, block.end_line + 1 - block.start_line
+            found[block.path] = _spliced(found.get(block.path, ()), start, int(place[2]), added)
+            continue
+        place = _TYPING.match(block.text, len("# Complete ") + len(block.path))
         at = len("== ") + len(block.path)
         ranges = found.get(block.path, ())
         if source := _SOURCE.match(block.text, at):

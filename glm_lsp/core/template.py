@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import groupby
 
 from glm_lsp.core.errors import UsageError
 from glm_lsp.core.generation import Form, Prompt, Role, Segment, Thinking
@@ -52,23 +53,32 @@ def render(prompt: Prompt, thinking: Thinking = Thinking.OFF, template: str = "g
     if template == TemplateName.GLM_5_2 and thinking is not Thinking.OFF:
         pieces += [Piece("<|system|>", special=True)]
         pieces += [Piece(f"Reasoning Effort: {'High' if thinking is Thinking.HIGH else 'Max'}")]
-    for role, mark in ((Role.SYSTEM, "<|system|>"), (Role.USER, "<|user|>")):
-        texts = [s.text for s in prompt.segments if s.role is role and s.text]
-        if texts or role is Role.USER:
-            pieces.append(Piece(mark + newline, special=True))
+    if system := [Piece(s.text) for s in prompt.segments if s.role is Role.SYSTEM and s.text]:
+        pieces += [Piece("<|system|>" + newline, special=True), *system]
+    said = [s for s in prompt.segments if s.role is not Role.SYSTEM and s.text]
+    turns = [(role, [s.text for s in turn]) for role, turn in groupby(said, key=lambda s: s.role)]
+    if not turns or turns[0][0] is Role.ASSISTANT:
+        turns.insert(0, (Role.USER, []))
+    if turns[-1][0] is Role.USER:
+        turns.append((Role.ASSISTANT, []))
+    for number, (role, texts) in enumerate(turns, 1):
+        if role is Role.USER:
+            pieces.append(Piece("<|user|>" + newline, special=True))
             pieces += [Piece(text) for text in texts]
-    if template == TemplateName.GLM_4_6 and thinking is Thinking.OFF:
-        pieces.append(Piece("/nothink", special=True))
-    pieces.append(Piece("<|assistant|>" + _think(template, thinking), special=True))
-    if prompt.prefill:
-        pieces.append(Piece(prompt.prefill))
+            if template == TemplateName.GLM_4_6 and thinking is Thinking.OFF:
+                pieces.append(Piece("/nothink", special=True))
+        else:
+            # What the model has thought in earlier turns is left out by the published templates too.
+            mode = thinking if number == len(turns) else Thinking.OFF
+            pieces.append(Piece("<|assistant|>" + _think(template, mode), special=True))
+            pieces += [Piece(text) for text in texts]
     return tuple(pieces)
 
 
 def trunk_pieces(prompt: Prompt, thinking: Thinking = Thinking.OFF, template: str = "glm-5.2") -> int:
     """Return how many of `render`'s pieces, the first ones, belong to the prompt's trunk."""
     shared = prompt.segments[: prompt.trunk_segments]
-    if not shared or any(s.role is Role.ASSISTANT for s in shared):
+    if not shared:
         return 0
     after = Segment(Role.USER, "\0")
     pieces = render(replace(prompt, segments=(*shared, after)), thinking, template)

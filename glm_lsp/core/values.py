@@ -177,6 +177,8 @@ class BlockKind(StrEnum):
     SKELETON = "skeleton"
     BODY = "body"
     LOG = "log"
+    TYPED = "typed"
+    """In the log too: what stood before the cursor where somebody typed, said as the answer that it began."""
     TAIL = "tail"
 
 

@@ -11,7 +11,7 @@ import logging
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
-from glm_lsp.core import layout, lean, pack, runs, trim
+from glm_lsp.core import layout, pack, runs, trim
 from glm_lsp.core.errors import NOTICES, BudgetError, EngineDied, PolicyError, PromptTooLong
 from glm_lsp.core.gap import Gap
 from glm_lsp.core.generation import (
@@ -190,8 +190,6 @@ class _Cursor:
         self.thinking = thinking
         self.place = ""
         """What the tail's title says of the place, besides the path."""
-        self.split = 0
-        """The first line of the answer's beginning, where the title says the place."""
         self.stop = self._tail(len(self.before) - 1, 0).stop
 
     @property
@@ -205,12 +203,18 @@ class _Cursor:
             return self._tokens(start, layout.SUFFIX_LINES) <= room
 
         trunk = await self.session.gather_typing(
-            self.snapshot, self.document, self.offset, budget_tokens, fits, idle=idle
+            self.snapshot,
+            self.document,
+            self.offset,
+            budget_tokens,
+            fits,
+            turns=self.prefill and not self.fim,
+            idle=idle,
         )
-        self.place, self.split = trunk.place, trunk.split_line
+        self.place = trunk.place
         start, suffix_lines = self._fitted(trunk)
         if self.place and start != trunk.window_start:
-            self.place = lean.where(start, "")
+            self.place = layout.place_of(start)
         return self._joined(trunk, start, suffix_lines)
 
     def _fitted(self, trunk: Trunk) -> tuple[int, int]:
@@ -239,15 +243,10 @@ class _Cursor:
 
     def _tail(self, start: int, suffix_lines: int) -> CompletionTail:
         window, suffix = self._texts(start, suffix_lines)
-        path, language = self.document.path + self.place, self.document.language
+        path, language = self.document.path, self.document.language
         if self.prefill:
-            above = None
-            if self.place:
-                split = max(start, min(self.split, self.line))
-                above = "".join(f"{line}\n" for line in self.before[start:split])
-                window = "\n".join(self.before[split:])
-            return layout.completion_tail(path, language, window, suffix, above=above)
-        return layout.gap_tail(path, language, window, suffix)
+            return layout.completion_tail(path, language, window, suffix, place=self.place)
+        return layout.gap_tail(path + self.place, language, window, suffix)
 
     def _tokens(self, start: int, suffix_lines: int) -> int:
         count = self.session.count

@@ -156,10 +156,14 @@ class Session:
         budget_tokens: int,
         fits: Fits,
         *,
+        turns: bool = False,
         idle: bool = False,
     ) -> Trunk:
-        """As `gather`, for a completion: edits in the window where somebody types wait for the tail."""
-        visit = Visit(self, snapshot, document, offset, budget=budget_tokens, fits=fits)
+        """As `gather`, for a completion: edits in the window where somebody types wait for the tail.
+
+        `turns`: the tail begins the model's answer, which may stay in the log.
+        """
+        visit = Visit(self, snapshot, document, offset, budget=budget_tokens, fits=fits, turns=turns)
         visit.idle = idle
         return await self._advance(visit)
 
@@ -250,7 +254,7 @@ class Session:
             old = self._ledgers.get(visit.budget)
             new = await visit.advance(old) if old and not self._outgrown(old) else None
             over = new is None or new.log_room < 0 or ledgers.pays(new, visit.idle)
-            if new is None or over or (old and new.log_tokens - old.log_tokens > MUCH_TOLD):
+            if new is None or over or (old and ledgers.evaluated(new, old) > MUCH_TOLD):
                 new = await self._turned(visit, old, new, over)
             if self._shared is not None and (old is None or new.segments != old.segments):
                 self._shared.publish(visit.budget, new)

@@ -30,7 +30,7 @@ async def turned(visit: Visit, old: Ledger, new: Ledger, past: Sequence[Ledger],
     best, least = (None, old.head_tokens) if over else (new, ledgers.evaluated(new, old))
     start = ledgers.folded(old, epoch)
     for state in (*past, *((start,) if start else ())):
-        moved = await visit.advance(replace(state, epoch=epoch, window=old.window))
+        moved = await visit.advance(replace(state, epoch=epoch, window=None))
         if moved is None or moved.log_tokens > (FOLDED_SHARE if over else 1) * visit.log_share:
             continue
         lost = 0 if over else BACK * max(0, old.log_tokens - moved.log_tokens)

@@ -64,8 +64,6 @@ class Trunk:
     """Lines after the cursor's that it shows."""
     place: str = ""
     """What its title says of the place, besides the path."""
-    split_line: int = 0
-    """With a place: the first line of the answer's beginning; those before stand above the suffix."""
 
 
 Known = tuple[str, tuple[str, ...]]
@@ -86,15 +84,24 @@ class Visit:
         *,
         budget: int,
         fits: Fits | None = None,
+        turns: bool = False,
         task: str = "",
         wanted: Sequence[Candidate] = (),
     ) -> None:
-        """`wanted`: what the trunk should tell, nearest first, in place of what is found for this place."""
-        self.wanted = tuple(wanted)
+        """`wanted`: what the trunk should tell, nearest first, in place of what is found for this place.
+
+        `turns`: the answer is begun for the model, so that what was typed can be left standing as an answer.
+        """
+        self.wanted, self.turns = tuple(wanted), turns
         self.session, self.snapshot, self.document, self.offset = session, snapshot, document, offset
         self.budget, self.fits, self.task, self.count = budget, fits, task, session.count
         self.lines = pack.lines_of(document.data)
         self.cursor_line = document.data.count(b"\n", 0, offset)
+        begins = document.data.rfind(b"\n", 0, offset) + 1
+        self.before = pack.lines_of(document.data[begins:offset])[0]
+        rest = pack.lines_of(document.data[offset:][:MOST_REST_BYTES])[0]
+        following = self.lines[self.cursor_line + 1 :][: lean.MOST_SUFFIX_LINES]
+        self.after = lean.suffix_of((rest, *following))
         self.dropped: list[Dropped] = []
         self.idle = False
         """Nobody waits for the answer."""
@@ -149,7 +156,9 @@ class Visit:
         )
         begun = replace(begun, window=placed.window, outlined=outlined, log_most=self.log_share)
         begun = ledgers.follow(begun, self.document.path, self.lines)
-        return self._placed(begun) if self.lean and self.fits is not None else begun
+        if not self.lean or self.fits is None:
+            return begun
+        return lean.bound(self._begun(begun, self.fits, None, stands=False))
 
     async def _whole(self, candidates: Sequence[Candidate], room: int) -> tuple[head.Told, ...]:
         """Whole files for the head: those that are used most, those that are worked on, this one last."""
@@ -196,35 +205,72 @@ class Visit:
 
         Where it comes from another place, `most` definitions of those that this one needs are told of.
         """
-        before, log = ledger.window, len(ledger.log)
+        before = ledger.window
         ledger = replace(ledger, requests=ledger.requests + 1)
-        if self.fits is not None:
-            ledger = self._settled(ledger) if self.lean else self._placed(ledger)
-        for path in list(ledger.tracked):
-            lines = await self._current(path)
-            if lines is None:
-                return None
-            told = self._most_told(path) if self.lean else None
-            typing = self.fits is not None
-            ledger = ledgers.with_edits(ledger, path, lines, self.count, typing=typing, most=told)
-        for path, digest in list(ledger.outlined.items()):
-            now = self._outline_digest(path)
-            if now != digest and (self.fits is None or path != self.document.path):
-                symbols = (await self.session.graph(self.snapshot)).symbols(path)
-                ledger = ledgers.with_signatures(ledger, path, now, symbols, self.count)
-        ledger = ledgers.follow(ledger, self.document.path, self.lines)
+        if self.lean:
+            return await self._advance_lean(ledger, most)
+        told = await self._told(self._placed(ledger) if self.fits is not None else ledger)
+        if told is None:
+            return None
+        ledger = ledgers.follow(told, self.document.path, self.lines)
         after = ledger.window
         if self.fits is None or before is None or after is None:
             return await self._with_needed(ledger, most=most)
         if before.path != after.path:
             return await self._with_needed(ledger, elsewhere=True)
-        if self.lean:
-            moved = len(ledger.log) > log or (before.at, before.after) != (after.at, after.after)
-            return await self._with_needed(ledger) if moved else await self._with_named(ledger, before)
         if before.start_line != after.start_line:
             return await self._with_needed(ledger)
         # What is appended moves the tail, which is then evaluated anew: within a window only the most needed.
         return ledger if before.cursor_line == after.cursor_line else await self._with_most_needed(ledger)
+
+    async def _advance_lean(self, ledger: Ledger, most: int) -> Ledger | None:
+        """As `advance`: the tail goes on where it can, else it is left in the log, and another one begins."""
+        path, old = self.document.path, ledger.window
+        ledger = ledgers.follow(ledger, path, self.lines)
+        if self.fits is not None and old is not None and self._goes_on(ledger, old, self.fits):
+            window = replace(old, cursor_line=self.cursor_line, lines=self.lines, before=self.before)
+            same = replace(ledger, window=window)
+            told = await self._told(same)
+            if told is None:
+                return None
+            if len((await self._with_named(told, old)).log) == len(same.log):
+                return told
+        stood = ledgers.left(ledger, self.count)
+        if self.fits is not None:
+            stands = len(stood.log) > len(ledger.log)
+            stood = self._settled(stood, self.fits, old, stands=stands)
+        told = await self._told(stood)
+        if told is None:
+            return None
+        moved = await self._with_needed(told, most=most)
+        return lean.bound(moved) if moved is not None else None
+
+    def _goes_on(self, ledger: Ledger, window: Window, fits: Fits) -> bool:
+        most = self.snapshot.settings.integer("context.window_lines")
+        return (
+            lean.stays(ledger, self.document.path, self.lines, self.cursor_line, self.after)
+            and self.cursor_line - window.start_line <= most
+            and fits(window.start_line, self.tail_room())
+        )
+
+    async def _told(self, ledger: Ledger) -> Ledger | None:
+        """The ledger that tells of each followed file what has changed, but in the window where somebody types.
+
+        None where what it shows may no longer be sent.
+        """
+        typing = self.fits is not None
+        for path in list(ledger.tracked):
+            lines = await self._current(path)
+            if lines is None:
+                return None
+            most = self._most_told(path) if self.lean else None
+            ledger = ledgers.with_edits(ledger, path, lines, self.count, typing=typing, most=most)
+        for path, digest in list(ledger.outlined.items()):
+            now = self._outline_digest(path)
+            if now != digest and (not typing or path != self.document.path):
+                symbols = (await self.session.graph(self.snapshot)).symbols(path)
+                ledger = ledgers.with_signatures(ledger, path, now, symbols, self.count)
+        return ledger
 
     def _most_told(self, path: str) -> int | None:
         """Tokens of edits to a file that are told; of more only that there are. None: all."""
@@ -316,7 +362,6 @@ class Visit:
             window_start=window.start_line if window else 0,
             suffix_lines=max(1, len(window.after) - 1) if window and window.after else layout.SUFFIX_LINES,
             place=window.at if window else "",
-            split_line=window.split_line if window else 0,
         )
 
     def tail_room(self) -> int:
@@ -325,12 +370,10 @@ class Visit:
         share = self.snapshot.settings.number("context.tail_share")
         return min(int(self.budget * share) if share else ledgers.tail_share(self.budget), left)
 
-    def _settled(self, ledger: Ledger) -> Ledger:
+    def _settled(self, ledger: Ledger, fits: Fits, old: Window | None, *, stands: bool) -> Ledger:
         """The window for this place; where somebody goes to and fro, the trunk is told what is around it."""
-        placed, path = self._placed(ledger), self.document.path
-        old, new = ledger.window, placed.window
-        still = old is not None and new is not None and (old.at, old.after) == (new.at, new.after)
-        if new is None or still or new.moves < lean.MOVES_UNSEEN:
+        placed, path = self._begun(ledger, fits, old, stands=stands), self.document.path
+        if placed.window is None or placed.window.moves < lean.MOVES_UNSEEN:
             return placed
         place = lean.around(ledger, path, self.lines, self.cursor_line)
         stretch = missing(ledger.shown.get(path, ()), *place) if place else None
@@ -341,7 +384,25 @@ class Visit:
         )
         if block.tokens > LATE_BODY_SHARE * self.log_share:
             return placed
-        return self._placed(ledgers.with_log(ledger, [block], self.count))
+        return self._begun(ledgers.with_log(ledger, [block], self.count), fits, old, stands=stands)
+
+    def _begun(self, ledger: Ledger, fits: Fits, old: Window | None, *, stands: bool) -> Ledger:
+        room = self.tail_room()
+        return lean.place(
+            ledger,
+            self.document.path,
+            self.lines,
+            after=self.after,
+            before=self.before,
+            language=self.document.language,
+            old=old,
+            stands=stands,
+            starts=self.starts,
+            cursor_line=self.cursor_line,
+            fits=lambda start: fits(start, room),
+            inside=self._inside,
+            turn=self.turns,
+        )
 
     def _inside(self, line: int) -> str:
         """The innermost definition that begins above a line and ends at the cursor or after it."""
@@ -350,20 +411,6 @@ class Visit:
 
     def _placed(self, ledger: Ledger) -> Ledger:
         fits, room = self.fits, self.tail_room()
-        if self.lean and fits is not None:
-            rest = pack.lines_of(self.document.data[self.offset :][:MOST_REST_BYTES])[0]
-            following = self.lines[self.cursor_line + 1 :][: lean.MOST_SUFFIX_LINES]
-            return lean.place(
-                ledger,
-                self.document.path,
-                self.lines,
-                after=lean.suffix_of((rest, *following)),
-                starts=self.starts,
-                cursor_line=self.cursor_line,
-                most_lines=self.snapshot.settings.integer("context.window_lines"),
-                fits=lambda start: fits(start, room),
-                inside=self._inside,
-            )
         return ledgers.place_window(
             ledger,
             self.document.path,

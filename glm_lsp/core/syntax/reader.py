@@ -11,8 +11,9 @@ A pattern says what it finds by `(#set! is …)`:
 - `outer`: `@outer` around the definition called `@name` belongs to it;
 - `import`: `@node`, `@module`, `@name`, `@alias`; `export`: `@name`, `@local`, `@module`. What has no capture
   may be a constant: `(#set! name default)`. With `(#set! call f)` the capture `@call` must read `f`;
-- `inert`: `@node` has no uses of names in it; `commonjs`: an export by assignment; `use`: a whole import
-  of Rust; and with `shallow` the pattern is looked for among the outermost statements only.
+- `inert`: `@node` has no uses of names in it; `use`: a whole import of Rust; with `unfold` what the node holds
+  is read by one of `unfold.UNFOLDS`, and with `shallow` the pattern is looked for among the outermost
+  statements only.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from glm_lsp.core.syntax import comments
 from glm_lsp.core.syntax.languages import Row, row
 from glm_lsp.core.syntax.matching import Captures, compiled, matches
 from glm_lsp.core.syntax.trees import Halted, text_of
+from glm_lsp.core.syntax.unfold import UNFOLDS
 from glm_lsp.core.syntax.uses import uses
 from glm_lsp.core.values import OWNERS, Export, Import, Reference, Span, Symbol, SymbolKind
 
@@ -126,7 +128,12 @@ def _queried(tree: Tree, data: bytes, language: str, halt: Callable[[], bool] | 
             left = HALT_MATCHES
             if halt is not None and halt():
                 raise Halted
-        _take(reading, settings[pattern], captures)
+        own = settings[pattern]
+        if (unfold := own.get("unfold")) is None:
+            _take(reading, own, captures)
+            continue
+        for what, more in UNFOLDS[unfold](own, captures, data):
+            _take(reading, what, more)
     return reading
 
 
@@ -169,16 +176,10 @@ def _take(reading: _Reading, settings: Mapping[str, str | None], captures: Captu
             reading.imports.setdefault((node.start_byte, item), span)
     elif what == "inert":
         reading.inert.append(Span(captures["node"][0].start_byte, captures["node"][0].end_byte))
-    elif what in ("export", "commonjs"):
+    elif what == "export":
         name, local, module = (
             _text(reading.data, settings, captures, key) for key in ("name", "local", "module")
         )
-        if what == "commonjs":
-            place = text_of(reading.data, captures["exports"][0])
-            if text_of(reading.data, captures["call"][0]) == "exports":
-                name = place
-            elif place != "exports":
-                return
         node = captures["node"][0]
         reading.exports.setdefault(Export(name, local, module), node.start_byte)
         if module:

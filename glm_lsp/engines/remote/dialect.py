@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, ClassVar
 
 import msgspec
@@ -114,10 +115,14 @@ def messages(prompt: Prompt, *, prefilled: str = "", described: str = "") -> lis
     result: list[Body] = []
     if system := prompt.text(Role.SYSTEM):
         result.append({"role": "system", "content": disarm(system)})
-    user = disarm(prompt.text(Role.USER))
+    said = [segment for segment in prompt.segments if segment.role is not Role.SYSTEM]
+    turns = [(role, "".join(s.text for s in turn)) for role, turn in groupby(said, key=lambda s: s.role)]
+    if turns and turns[-1][0] is Role.ASSISTANT:
+        turns.pop()
+    turns = turns or [(Role.USER, "")]
+    result += [{"role": role.value, "content": disarm(text)} for role, text in turns]
     if described:
-        user += begun(disarm(described))
-    result.append({"role": "user", "content": user})
+        result[-1]["content"] = f"{result[-1]['content']}{begun(disarm(described))}"
     if prefilled:
         result.append({"role": "assistant", "content": disarm(prefilled)})
     return result

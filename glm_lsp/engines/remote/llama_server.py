@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from glm_lsp.core.generation import Form, GenerateRequest, Role, Thinking
+from glm_lsp.core.generation import Form, GenerateRequest, Thinking
 from glm_lsp.engines.remote.counting import by_line
 from glm_lsp.engines.remote.dialect import (
     Body,
@@ -99,7 +99,7 @@ class LlamaServer(Dialect):
 
     def _chat(self, request: GenerateRequest, body: Body) -> Call:
         """No grammar here: it would bind the reasoning too, and the answer is checked anyway."""
-        begun = request.prompt.text(Role.ASSISTANT)
+        begun = request.prompt.prefill
         body |= {
             "messages": messages(request.prompt, described=begun),
             "max_tokens": cap(request),

@@ -1,0 +1,223 @@
+"""What a pattern leaves to be read from its nodes: `(#set! unfold …)` names one of `UNFOLDS`.
+
+A pattern of one or two nodes is compiled and matched many times as fast as one that spells out every shape of
+what is in them, and one with a list in it (the names of an import) would take quadratic time on a long list.
+Each match becomes several, or none: settings that take the place of the pattern's own, and captures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+
+from tree_sitter import Node
+
+Captures = Mapping[str, list[Node]]
+Settings = Mapping[str, str | None]
+Match = tuple[Settings, Captures]
+
+_FUNCTIONS = ("identifier", "field_identifier", "destructor_name", "operator_name")
+_BRANCHES = ("identifier", "destructor_name", "operator_name")
+_POINTERS = ("pointer_declarator", "reference_declarator")
+MOST_NESTING = 8
+
+
+def _text(data: bytes, node: Node | None) -> bytes:
+    return data[node.start_byte : node.end_byte] if node is not None else b""
+
+
+def _field(node: Node, name: str, *types: str) -> Node | None:
+    """The node of a field, if it is one of these types."""
+    found = node.child_by_field_name(name)
+    return found if found is not None and found.type in types else None
+
+
+def fields(settings: Settings, captures: Captures, data: bytes) -> Iterator[Match]:
+    """`(#set! take "name body value?")`: captures that are fields of `@node`; there must be those without `?`.
+
+    `outer^` is what `@node` stands in.
+    """
+    node = captures["node"][0]
+    found = dict(captures)
+    for name, sign in _taken(settings["take"] or ""):
+        if (child := node.parent if sign == "^" else node.child_by_field_name(name)) is not None:
+            found[name] = [child]
+        elif sign != "?":
+            return
+    yield settings, found
+
+
+@cache
+def _taken(text: str) -> tuple[tuple[str, str], ...]:
+    return tuple((w[:-1], w[-1]) if w[-1] in "?^" else (w, "") for w in text.split())
+
+
+def declarators(settings: Settings, captures: Captures, data: bytes) -> Iterator[Match]:
+    """The variables of a statement `@outer` of a script."""
+    outer = captures["outer"]
+    for node in outer[0].named_children:
+        name = _field(node, "name", "identifier") if node.type == "variable_declarator" else None
+        if name is not None:
+            value = node.child_by_field_name("value")
+            found = {"node": [node], "name": [name], "outer": outer}
+            yield settings, {**found, "value": [value]} if value is not None else found
+
+
+def specifiers(settings: Settings, captures: Captures, data: bytes) -> Iterator[Match]:
+    """The names in the braces `@names` of an import, each with its alias, or of an export, which are the other
+    way round: the name is what others see, `local` what it is here."""
+    exported = settings["is"] == "export"
+    for one in captures["names"][0].named_children:
+        name = one.child_by_field_name("name") if one.type.endswith("port_specifier") else None
+        if name is None:
+            continue
+        alias = one.child_by_field_name("alias")
+        if exported:
+            yield settings, {**captures, "local": [name], "name": [alias or name]}
+        else:
+            yield settings, {**captures, "name": [name], **({"alias": [alias]} if alias else {})}
+
+
+def required(settings: Settings, captures: Captures, data: bytes) -> Iterator[Match]:
+    """What is bound by `@node`, a declarator whose value is a `require`: the module, or some of its names."""
+    name = captures["node"][0].child_by_field_name("name")
+    if name is None:
+        return
+    if name.type == "identifier":
+        yield settings, {**captures, "alias": [name]}
+    elif name.type == "object_pattern":
+        for one in name.named_children:
+            if one.type == "shorthand_property_identifier_pattern":
+                yield settings, {**captures, "name": [one]}
+            elif one.type == "pair_pattern":
+                key, alias = one.child_by_field_name("key"), _field(one, "value", "identifier")
+                if key is not None and alias is not None:
+                    yield settings, {**captures, "name": [key], "alias": [alias]}
+
+
+def commonjs(settings: Settings, captures: Captures, data: bytes) -> Iterator[Match]:
+    """The exports that the assignment `@node` of a script makes: `exports.a = b`, `module.exports = …`."""
+    node = captures["node"][0]
+    left, right = _field(node, "left", "member_expression"), node.child_by_field_name("right")
+    owner = left.child_by_field_name("object") if left is not None else None
+    if left is None or owner is None or right is None:
+        return
+    place = _field(left, "property", "property_identifier")
+    local = _text(data, right).decode("utf-8", "replace") if right.type == "identifier" else ""
+    if owner.type == "member_expression":
+        if local and _text(data, _field(owner, "object", "identifier")) == b"module":
+            yield {"is": "export", "local": local}, {"node": [node], **({"name": [place]} if place else {})}
+        return
+    whole = _text(data, owner) if owner.type == "identifier" else b""
+    if whole == b"exports" and local and place:
+        yield {"is": "export", "local": local}, {"node": [node], "name": [place]}
+    elif whole == b"module" and _text(data, place) == b"exports":
+        if local:
+            yield {"is": "export", "name": "=", "local": local}, {"node": [node]}
+        elif right.type == "object":
+            yield from _members(node, right)
+        elif right.type == "call_expression" and _field(right, "function", "identifier"):
+            arguments = _field(right, "arguments", "arguments")
+            first = arguments.named_child(0) if arguments is not None and arguments.named_child_count else None
+            if first is not None and first.type == "string":
+                yield {"is": "export", "name": "*", "local": "*"}, {"node": [node], "module": [first]}
+
+
+def _members(node: Node, right: Node) -> Iterator[Match]:
+    for one in right.named_children:
+        if one.type == "shorthand_property_identifier":
+            yield {"is": "export"}, {"node": [node], "name": [one], "local": [one]}
+        elif one.type == "pair":
+            key, local = _field(one, "key", "property_identifier"), _field(one, "value", "identifier")
+            if key is not None and local is not None:
+                yield {"is": "export"}, {"node": [node], "name": [key], "local": [local]}
+
+
+def function(settings: Settings, captures: Captures, data: bytes) -> Iterator[Match]:
+    """A function of C or C++, whose name stands below pointers, references and the names of namespaces."""
+    node = captures["node"][0]
+    body = _field(node, "body", "compound_statement")
+    here = node.child_by_field_name("declarator")
+    for _ in range(MOST_NESTING):
+        if body is None or here is None or here.type not in _POINTERS:
+            break
+        here = here.child_by_field_name("declarator") or _last(here)
+    if body is None or here is None or here.type != "function_declarator":
+        return
+    name, of = here.child_by_field_name("declarator"), None
+    for _ in range(MOST_NESTING):
+        if name is None or name.type != "qualified_identifier":
+            break
+        of, name = name.child_by_field_name("scope"), name.child_by_field_name("name")
+        if of is None and name is not None and name.type != "qualified_identifier":
+            return
+    if name is None or name.type not in (_FUNCTIONS if of is None else _BRANCHES):
+        return
+    found = {"node": [node], "name": [name], "body": [body]}
+    if of is None:
+        yield settings, found
+    else:
+        yield {"is": "method"}, {**found, "of": [of]}
+
+
+def _last(node: Node) -> Node | None:
+    return node.named_child(node.named_child_count - 1) if node.named_child_count else None
+
+
+def variables(settings: Settings, captures: Captures, data: bytes) -> Iterator[Match]:
+    """The variables that a declaration of C or C++ makes: plain ones, and with a value pointers and arrays."""
+    node = captures["node"][0]
+    for one in node.children_by_field_name("declarator"):
+        value = one.child_by_field_name("value") if one.type == "init_declarator" else None
+        inner: Node | None = one if value is None else one.child_by_field_name("declarator")
+        if value is not None and inner is not None and inner.type == "pointer_declarator":
+            inner = inner.child_by_field_name("declarator")
+        if value is not None and inner is not None and inner.type == "array_declarator":
+            inner = inner.child_by_field_name("declarator")
+        if inner is not None and inner.type == "identifier":
+            yield settings, {"node": [node], "name": [inner], **({"value": [value]} if value else {})}
+
+
+def typedef(settings: Settings, captures: Captures, data: bytes) -> Iterator[Match]:
+    """The names that a `typedef` gives: to a type without one it is the type's own."""
+    node = captures["node"][0]
+    kind = node.child_by_field_name("type")
+    kinds = {"struct_specifier": "class", "union_specifier": "class", "enum_specifier": "enum"}
+    what = kinds.get(kind.type) if kind is not None else None
+    body = kind.child_by_field_name("body") if kind is not None and what else None
+    named = kind is not None and kind.child_by_field_name("name") is not None
+    for one in node.children_by_field_name("declarator"):
+        if one.type == "type_identifier":
+            found = {"node": [node], "name": [one]}
+            if body is not None and not named:
+                yield {"is": what}, {**found, "body": [body]}
+            else:
+                yield settings, found
+        elif one.type == "function_declarator":
+            inner = _field(one, "declarator", "parenthesized_declarator")
+            pointer = _last(inner) if inner is not None else None
+            name = _field(pointer, "declarator", "type_identifier") if pointer is not None else None
+            if pointer is not None and pointer.type == "pointer_declarator" and name is not None:
+                yield {"is": "type"}, {"node": [node], "name": [name]}
+
+
+def template(settings: Settings, captures: Captures, data: bytes) -> Iterator[Match]:
+    """The class or function that a template of C++ is of."""
+    for one in captures["outer"][0].named_children:
+        name: Node | None = None
+        if one.type in ("class_specifier", "struct_specifier"):
+            if one.child_by_field_name("body") is not None:
+                name = _field(one, "name", "type_identifier")
+        elif one.type == "function_definition":
+            inner = _field(one, "declarator", "function_declarator")
+            name = inner.child_by_field_name("declarator") if inner is not None else None
+        if name is not None:
+            yield settings, {**captures, "name": [name]}
+
+
+UNFOLDS: dict[str, Callable[[Settings, Captures, bytes], Iterator[Match]]] = {
+    one.__name__: one
+    for one in (
+        fields, declarators, specifiers, required, commonjs, function, variables, typedef, template,
+    )
+}  # fmt: skip
