@@ -11,8 +11,8 @@ A pattern says what it finds by `(#set! is …)`:
 - `outer`: `@outer` around the definition called `@name` belongs to it;
 - `import`: `@node`, `@module`, `@name`, `@alias`; `export`: `@name`, `@local`, `@module`. What has no capture
   may be a constant: `(#set! name default)`. With `(#set! call f)` the capture `@call` must read `f`;
-- `inert`: `@node` has no uses of names in it; `use`: a whole import of Rust; with `unfold` what the node holds
-  is read by one of `unfold.UNFOLDS`, and with `shallow` the pattern is looked for among the outermost
+- `inert`: `@node` has no uses of names in it; `use`: a whole import of Rust; with `unfold` what the node
+  holds is read by one of `unfold.UNFOLDS`, and with `shallow` the pattern is looked for among the outermost
   statements only.
 """
 

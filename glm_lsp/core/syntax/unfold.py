@@ -33,23 +33,20 @@ def _field(node: Node, name: str, *types: str) -> Node | None:
 
 
 def fields(settings: Settings, captures: Captures, data: bytes) -> Iterator[Match]:
-    """`(#set! take "name body value?")`: captures that are fields of `@node`; there must be those without `?`.
-
-    `outer^` is what `@node` stands in.
-    """
+    """`(#set! take "name body value?")`: captures that are fields of `@node`; one without `?` must be there."""
     node = captures["node"][0]
     found = dict(captures)
-    for name, sign in _taken(settings["take"] or ""):
-        if (child := node.parent if sign == "^" else node.child_by_field_name(name)) is not None:
+    for name, may_miss in _taken(settings["take"] or ""):
+        if (child := node.child_by_field_name(name)) is not None:
             found[name] = [child]
-        elif sign != "?":
+        elif not may_miss:
             return
     yield settings, found
 
 
 @cache
-def _taken(text: str) -> tuple[tuple[str, str], ...]:
-    return tuple((w[:-1], w[-1]) if w[-1] in "?^" else (w, "") for w in text.split())
+def _taken(text: str) -> tuple[tuple[str, bool], ...]:
+    return tuple((word.rstrip("?"), word[-1] == "?") for word in text.split())
 
 
 def declarators(settings: Settings, captures: Captures, data: bytes) -> Iterator[Match]:
@@ -64,8 +61,8 @@ def declarators(settings: Settings, captures: Captures, data: bytes) -> Iterator
 
 
 def specifiers(settings: Settings, captures: Captures, data: bytes) -> Iterator[Match]:
-    """The names in the braces `@names` of an import, each with its alias, or of an export, which are the other
-    way round: the name is what others see, `local` what it is here."""
+    """The names in the braces `@names` of an import, each with its alias, or of an export: there the name is
+    what others see, and `local` what it is here."""
     exported = settings["is"] == "export"
     for one in captures["names"][0].named_children:
         name = one.child_by_field_name("name") if one.type.endswith("port_specifier") else None
@@ -118,7 +115,9 @@ def commonjs(settings: Settings, captures: Captures, data: bytes) -> Iterator[Ma
             yield from _members(node, right)
         elif right.type == "call_expression" and _field(right, "function", "identifier"):
             arguments = _field(right, "arguments", "arguments")
-            first = arguments.named_child(0) if arguments is not None and arguments.named_child_count else None
+            first = (
+                arguments.named_child(0) if arguments is not None and arguments.named_child_count else None
+            )
             if first is not None and first.type == "string":
                 yield {"is": "export", "name": "*", "local": "*"}, {"node": [node], "module": [first]}
 
@@ -165,7 +164,7 @@ def _last(node: Node) -> Node | None:
 
 
 def variables(settings: Settings, captures: Captures, data: bytes) -> Iterator[Match]:
-    """The variables that a declaration of C or C++ makes: plain ones, and with a value pointers and arrays."""
+    """The variables that a declaration of C or C++ makes; pointers and arrays only with a value."""
     node = captures["node"][0]
     for one in node.children_by_field_name("declarator"):
         value = one.child_by_field_name("value") if one.type == "init_declarator" else None

@@ -2,7 +2,8 @@
 ((function_declaration) @node (#set! is function) (#set! unfold fields) (#set! take "name body"))
 ((generator_function_declaration) @node (#set! is function) (#set! unfold fields) (#set! take "name body"))
 ((method_definition) @node (#set! is method) (#set! unfold fields) (#set! take "name body"))
-((variable_declarator name: (identifier) @name value: [(arrow_function body: (_) @body) (function_expression body: (_) @body)]) @node (#set! is function) (#set! unfold fields) (#set! take "outer^"))
+((lexical_declaration (variable_declarator name: (identifier) @name value: [(arrow_function body: (_) @body) (function_expression body: (_) @body)]) @node) @outer (#set! is function))
+((variable_declaration (variable_declarator name: (identifier) @name value: [(arrow_function body: (_) @body) (function_expression body: (_) @body)]) @node) @outer (#set! is function))
 ((variable_declarator name: (identifier) @name value: (class body: (_) @body)) @node (#set! is class))
 
 ((program [(lexical_declaration) (variable_declaration)] @outer) (#set! is variable) (#set! unfold declarators) (#set! shallow))
