@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
 from glm_lsp.core.graph import Graph, Target
@@ -72,11 +72,16 @@ class Ranking:
     """How strongly names near the cursor speak for what they are resolved to."""
     closed: bool = False
     """No definition joins those found so far."""
+    only: Container[Target] | None = None
+    """Where only these are asked for: what else there is need not be looked at."""
+
+    def asks_for(self, target: Target) -> bool:
+        return self.only is None or target in self.only
 
     def add(
         self, signal: str, target: Target | None, strength: float, reason: str, certain: bool = False
     ) -> None:
-        if target is not None and target.name and strength > 0.0:
+        if target is not None and target.name and strength > 0.0 and self.asks_for(target):
             evidence = self.found.get(target)
             if evidence is None:
                 if self.closed:
@@ -109,4 +114,5 @@ class Ranking:
         return min(1.0, math.log(1 + known) / math.log(2 + files))
 
     def part(self) -> Ranking:
-        return Ranking(self.graph, self.weights)
+        """What is the same for many places: all of it, or of those that are found where no more are wanted."""
+        return Ranking(self.graph, self.weights, only=self.found.keys() if self.closed else None)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from glm_lsp.core.imports import Modules, shared
 from glm_lsp.core.lazy import Outlines, differing
 from glm_lsp.core.lookup import Lookup, tables_of
-from glm_lsp.core.values import OWNERS, FileOutline, Import, Reference, RepoIndex, Symbol
+from glm_lsp.core.references import MOST, References
+from glm_lsp.core.values import OWNERS, FileOutline, Import, RepoIndex, Symbol
 
 MOST_HOPS = 4
 """How many re-exports and base classes are followed."""
@@ -75,10 +77,11 @@ class Graph:
     def _blank(self, index: RepoIndex, modules: Modules) -> None:
         self.index, self._modules = index, modules
         self._symbols: dict[str, Mapping[str, tuple[Symbol, ...]]] = {}
+        self._by_name: dict[str, Mapping[str, tuple[Target, ...]]] = {}
+        self._by_parent: dict[str, Mapping[str, tuple[Target, ...]]] = {}
+        self._bases: dict[Target, tuple[Target, ...]] = {}
         self._bindings: dict[str, Mapping[str, Target]] = {}
         self._central: tuple[str, ...] | None = None
-        self._named: dict[str, tuple[Target, ...]] = {}
-        self._members: dict[Target, tuple[Target, ...]] = {}
         self._kept: dict[tuple[str, str], Any] = {}
         self._uses: dict[str, Uses] = {}
         self._stems: dict[str, list[str]] | None = None
@@ -97,7 +100,11 @@ class Graph:
         graph._blank(index, self._modules)
         graph._lookup = self._lookup
         # Copied first: a thread whose request was given up may still be filling it.
-        graph._symbols = {p: s for p, s in dict(self._symbols).items() if p not in changed}
+        for part in ("_symbols", "_by_name", "_by_parent"):
+            kept = dict(getattr(self, part))
+            for path in changed:
+                kept.pop(path, None)
+            setattr(graph, part, kept)
         if all(path in old and path in new for path in changed):
             graph._folders, graph._stems = self._folders, self._stems
             moved = any(old[p].imports != new[p].imports or old[p].exports != new[p].exports for p in changed)
@@ -116,7 +123,7 @@ class Graph:
             self._modules = Modules(new)
         more = {p for path in moved for p in self._lookup.mentioning(path) | self._lookup.importers(path)}
         again = {path: new.get(path) for path in sorted(more) if path not in changed and path in new}
-        self._lookup = self._lookup.changed({**changed, **again}, self._leads)
+        self._lookup = self._lookup.changed({**changed, **again}, self._leads, old)
 
     def _leads(self, outline: FileOutline) -> Iterator[str]:
         """The files that a file imports or passes on."""
@@ -138,27 +145,33 @@ class Graph:
 
     def named(self, name: str) -> tuple[Target, ...]:
         """The definitions of that name at any level, by file."""
-        found = self._named.get(name)
+        return tuple(self.each_named(name))
+
+    def each_named(self, name: str) -> Iterator[Target]:
+        """As `named`, one after the other: of some names there are thousands."""
+        for path in self.defining(name):
+            yield from self._of_name(path).get(name, ())
+
+    def _of_name(self, path: str) -> Mapping[str, tuple[Target, ...]]:
+        found = self._by_name.get(path)
         if found is None:
-            found = self._named[name] = tuple(
-                Target(path, qualified)
-                for path in self.defining(name)
-                for qualified, symbols in self.symbols(path).items()
-                if symbols[0].name == name
-            )
+            lists: dict[str, list[Target]] = {}
+            for qualified, symbols in self.symbols(path).items():
+                lists.setdefault(symbols[0].name, []).append(Target(path, qualified))
+            found = self._by_name[path] = {name: tuple(items) for name, items in lists.items()}
         return found
 
     def members(self, owner: Target) -> tuple[Target, ...]:
         """What a class defines itself: its public names and its constructor."""
-        found = self._members.get(owner)
+        found = self._by_parent.get(owner.path)
         if found is None:
-            found = self._members[owner] = tuple(
-                Target(owner.path, qualified)
-                for qualified, symbols in self.symbols(owner.path).items()
-                if symbols[0].parent == owner.name
-                and (not symbols[0].name.startswith(("_", "#")) or symbols[0].name == "__init__")
-            )
-        return found
+            lists: dict[str, list[Target]] = {}
+            for qualified, symbols in self.symbols(owner.path).items():
+                name, parent = symbols[0].name, symbols[0].parent
+                if parent and (not name.startswith(("_", "#")) or name == "__init__"):
+                    lists.setdefault(parent, []).append(Target(owner.path, qualified))
+            found = self._by_parent[owner.path] = {name: tuple(items) for name, items in lists.items()}
+        return found.get(owner.name, ())
 
     def kept(self, what: str, path: str, make: Callable[[], _T]) -> _T:
         """`make()`, once for `what` and `path` as long as the index is this one."""
@@ -166,6 +179,10 @@ class Graph:
         if key not in self._kept:
             self._kept[key] = make()
         return self._kept[key]
+
+    def known(self, what: str, path: str) -> Any:
+        """What `kept` has made; None where it has not."""
+        return self._kept.get((what, path))
 
     def importers(self, path: str) -> frozenset[str]:
         """The files that import something of `path`."""
@@ -354,16 +371,20 @@ class Graph:
 
     def bases(self, owner: Target) -> tuple[Target, ...]:
         """The classes of the repository that a class names as its bases."""
+        known = self._bases.get(owner)
+        if known is None:
+            known = self._bases[owner] = tuple(self._find_bases(owner))
+        return known
+
+    def _find_bases(self, owner: Target) -> Iterator[Target]:
         symbol = self.symbol(owner)
         match = _BASES.search(symbol.signature) if symbol and symbol.kind in OWNERS else None
-        found: list[Target] = []
         text = next(filter(None, match.groups()), "") if match else ""
         for word in re.findall(r"(?<![\w.=])[A-Za-z_][\w.]*\b(?!\s*=)", text):
             qualifier, _, name = word.rpartition(".")
             target = self.resolve(owner.path, name, qualifier) if word not in _NO_BASE else None
             if target and target.name:
-                found.append(target)
-        return tuple(found)
+                yield target
 
     def beside(self, path: str) -> tuple[str, ...]:
         """Other files of the same folder, at most `MOST_BESIDE`."""
@@ -390,7 +411,7 @@ class Graph:
         found = self._uses.get(path)
         if found is None:
             outline = self.index.outlines.get(path)
-            found = self._uses[path] = self._resolved(path, _counted(outline.references if outline else ()))
+            found = self._uses[path] = self._resolved(path, _counted(outline) if outline else {})
         return found
 
     def uses_within(self, target: Target) -> Uses:
@@ -399,8 +420,8 @@ class Graph:
         if symbol is None or outline is None:
             return Uses({}, {})
         span = symbol.span
-        inside = [r for r in outline.references if span.start <= r.span.start < span.end]
-        return self._resolved(target.path, _counted(inside), symbol.parent or "")
+        inside = _counted(outline, span.start, span.end)
+        return self._resolved(target.path, inside, symbol.parent or "")
 
     def _resolved(self, path: str, counts: Mapping[tuple[str, str], int], inside: str = "") -> Uses:
         certain: dict[Target, int] = {}
@@ -422,12 +443,12 @@ def _stem(path: str) -> str:
     return re.sub(r"^tests?_|_tests?$|Tests?$", "", name)
 
 
-def _counted(references: Iterable[Reference]) -> Mapping[tuple[str, str], int]:
-    counts: dict[tuple[str, str], int] = {}
-    for use in references:
-        key = (use.name, use.qualifier)
-        counts[key] = counts.get(key, 0) + 1
-    return counts
+def _counted(outline: FileOutline, start: int = 0, end: int = MOST) -> Mapping[tuple[str, str], int]:
+    """Name and qualifier of what is used between two places, with the number of times."""
+    references = outline.references
+    if isinstance(references, References):
+        return references.uses(start, end)
+    return Counter((r.name, r.qualifier) for r in references if start <= r.span.start < end)
 
 
 def _defined(outline: FileOutline) -> set[str]:

@@ -63,30 +63,30 @@ class CompletionTail:
 
 
 def completion_tail(
-    path: str, language: str, window: str, suffix: str, *, place: str = ""
+    title: str, language: str, window: str, suffix: str, *, placed: bool = False
 ) -> CompletionTail:
     """Ask for what stands between `window` (text up to the cursor, starting at a line) and `suffix`.
 
     The suffix stands before the window, so that typing only appends; `window` is the answer's beginning.
     `suffix` begins right after the cursor, so with a newline where the cursor stands at the end of its line.
-    Both have LF line ends. Where the code itself shows a fence, ours is longer. With a `place` (`place_of`)
-    what is wanted goes without saying.
+    Both have LF line ends. Where the code itself shows a fence, ours is longer. The title is a path, or
+    where it is `placed` a `place_of` it, and then what is wanted is said in one word.
     """
     fence = _fence(window, suffix)
-    wanted = "" if place else "Write the code before it, up to and through the gap.\n"
-    return CompletionTail(
-        f"# Complete {path}{place}\nThe code after the gap:\n{fence}\n{_closed(suffix)}{fence}\n{wanted}",
-        f"{fence}{language}\n{window}",
-        fence,
-    )
+    shown = f"{fence}\n{_closed(suffix)}{fence}\n"
+    wanted = "Write the code before it, up to and through the gap.\n"
+    asked = f", before:\n{shown}" if placed else f"\nThe code after the gap:\n{shown}{wanted}"
+    return CompletionTail(f"# Complete {title}{asked}", f"{fence}{language}\n{window}", fence)
 
 
-def place_of(start_line: int, replaced: int | None = None, name: str = "") -> str:
-    """Of a completion's title: the window's first line (0-based), and how many lines of the text told so far
-    it stands in place of, as in `log_entry`; with a name, the definition that it is in.
+def place_of(path: str, start_line: int, replaced: int | None = None, name: str = "") -> str:
+    """A place in a file: the window's first line (0-based), and how many lines of the text told so far it
+    stands in place of, as in `log_entry`; with a name, the definition that it is in. Without a path it is
+    in the file that was completed last.
     """
+    told = f"{path} line {start_line + 1}".lstrip()
     instead = "" if replaced is None else f" -{replaced}"
-    return f" line {start_line + 1}{instead}{f' in {name}' if name else ''}"
+    return f"{told}{instead}{f' in {name}' if name else ''}"
 
 
 def typed_block(tail: CompletionTail) -> str:
@@ -100,11 +100,11 @@ def typed_parts(text: str) -> tuple[str, str]:
     return said, f"\n{fence}"
 
 
-def gap_tail(path: str, language: str, window: str, suffix: str) -> CompletionTail:
+def gap_tail(title: str, language: str, window: str, suffix: str) -> CompletionTail:
     """As `completion_tail`, for engines that begin their answer themselves: it is the gap alone."""
     fence = _fence(window, suffix)
     return CompletionTail(
-        f"# Complete {path}\nThe code after the gap:\n{fence}\n{_closed(suffix)}{fence}\n"
+        f"# Complete {title}\nThe code after the gap:\n{fence}\n{_closed(suffix)}{fence}\n"
         f"Write only what stands in the gap, in a fence, and repeat nothing. The code before the gap:\n"
         f"{fence}{language}\n{_closed(window)}{fence}\n",
         "",

@@ -15,13 +15,13 @@ from glm_lsp.core import layout
 from glm_lsp.core.ledger import Ledger, Window, moved_line
 from glm_lsp.core.shown import covers
 
-SEEN_BEFORE, SEEN_AFTER = 24, 4
+SEEN_BEFORE, SEEN_AFTER = 8, 0
 """Lines around the cursor that the trunk must tell, so that the tail need not."""
 LINES_SEEN = 1
 """Lines before the cursor's where the trunk shows more of them."""
-LEAST_UNSEEN, MOST_UNSEEN = 5, 12
+LEAST_UNSEEN, MOST_UNSEEN = 3, 5
 """Lines before the cursor where it does not."""
-SUFFIX_LINES, MOST_SUFFIX_LINES = 2, 3
+SUFFIX_LINES, MOST_SUFFIX_LINES = 1, 2
 """Lines of the suffix that are not blank, and lines in all."""
 MOVES_UNSEEN = 3
 NEAR_LINES = 8
@@ -109,8 +109,9 @@ def place(
             start, name = cursor_line, ""
     while not fits(start) and start < cursor_line:
         start += max(1, (cursor_line - start) // 2)
-    at = layout.place_of(start)
-    window = Window(path, start, cursor_line, lines, after, moves, at, before, 0, language, name, turn)
+    again = stands and old is not None and old.path == path
+    at = layout.place_of("" if again else path, start)
+    window = Window(path, start, cursor_line, lines, after, moves, at, before, 0, language, name, again, turn)
     return replace(ledger, window=window)
 
 
@@ -121,7 +122,7 @@ def bound(ledger: Ledger) -> Ledger:
         return ledger
     told = ledger.tracked[window.path]
     replaced = len(told) - len(window.lines) + window.cursor_line + 1 - window.start_line
-    at = layout.place_of(window.start_line, replaced, window.name)
+    at = layout.place_of("" if window.again else window.path, window.start_line, replaced, window.name)
     return replace(ledger, window=replace(window, replaced=replaced, at=at))
 
 

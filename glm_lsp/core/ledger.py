@@ -67,7 +67,7 @@ class Window:
     moves: int = 0
     """How often the tail was evaluated anew while somebody worked about here."""
     at: str = ""
-    """What the tail's title says of the place."""
+    """The tail's title, where that is more than the path."""
     before: str = ""
     """The cursor's line up to the cursor."""
     replaced: int = 0
@@ -75,6 +75,8 @@ class Window:
     language: str = ""
     name: str = ""
     """The definition around it, where its title says so."""
+    again: bool = False
+    """Whether the log ends with a place in the same file, so that the title need not name it."""
     turn: bool = False
     """Whether the tail is left standing when somebody goes elsewhere (`left`)."""
 
@@ -88,7 +90,7 @@ class Window:
         """What an engine has read that was asked at this place."""
         text = "\n".join((*self.lines[self.start_line : self.cursor_line], self.before))
         after = "\n".join(self.after)
-        return layout.completion_tail(self.path, self.language, text, after, place=self.at)
+        return layout.completion_tail(self.at, self.language, text, after, placed=True)
 
     def waits(self, hunk: Hunk) -> bool:
         """Whether the tail shows all of a change, so that the log need not tell it yet."""

@@ -14,97 +14,142 @@ from glm_lsp.core.tables import Tables, key_of, linked, numbers, postings, stems
 from glm_lsp.core.values import FileOutline
 
 
-class _File(NamedTuple):
-    """A file that differs from the base."""
+class _Links(NamedTuple):
+    """What a file defines and names, as keys, and the files that it imports."""
 
-    defined: frozenset[int]
-    named: frozenset[int]
+    defined: frozenset[int] = frozenset()
+    named: frozenset[int] = frozenset()
+    imported: frozenset[str] = frozenset()
+
+
+class _File(NamedTuple):
+    """A file that differs from the base; `moved` is what only one of the two has."""
+
+    now: _Links | None
     mentioned: frozenset[int]
-    imported: frozenset[str]
+    base: _Links
+    moved: _Links
+
+
+class _Base:
+    """What has been read of the tables so far; all states of one base share it, for it never changes."""
+
+    def __init__(self) -> None:
+        self.keys: dict[str, int] = {}
+        self.defining: dict[str, tuple[str, ...]] = {}
+        self.counts: dict[str, int] = {}
+        self.importers: dict[str, frozenset[str]] = {}
 
 
 class Lookup:
     """Who defines a name, how many have it, who imports whom."""
 
     def __init__(self, files: tuple[str, ...], tables: Tables) -> None:
-        self._files, self._tables = files, tables
-        self._over: Mapping[str, _File | None] = {}
-        self._defining: dict[str, tuple[str, ...]] = {}
-        self._counts: dict[str, int] = {}
-        self._importers: dict[str, frozenset[str]] = {}
+        self._files, self._tables, self._base = files, tables, _Base()
+        self._over: Mapping[str, _File] = {}
 
     @cached_property
     def _number(self) -> Mapping[str, int]:
         return {path: number for number, path in enumerate(self._files)}
 
     def changed(
-        self, new: Mapping[str, FileOutline | None], leads: Callable[[FileOutline], Iterable[str]]
+        self,
+        new: Mapping[str, FileOutline | None],
+        leads: Callable[[FileOutline], Iterable[str]],
+        base: Mapping[str, FileOutline],
     ) -> Lookup:
-        """The state with other outlines, or none. `leads` says which files an outline's imports mean."""
+        """The state with other outlines, or none. `leads` says which files an outline's imports mean; `base`
+        has the outlines that these replace."""
         made = Lookup(self._files, self._tables)
+        made._base = self._base
         made.__dict__["_number"] = self._number
         over = dict(self._over)
         for path, outline in new.items():
-            if outline is None:
-                over[path] = None
-            else:
+            old = over[path].base if path in over else self._of_base(path, base.get(path))
+            mentioned, now = frozenset[int](), None
+            if outline is not None:
                 defined, named, mentioned = (frozenset(numbers(keys)) for keys in keys_of(outline))
-                over[path] = _File(defined, named, mentioned, frozenset(leads(outline)) - {path})
+                now = _Links(defined, named, frozenset(leads(outline)) - {path})
+            moved = _Links(*(a ^ b for a, b in zip(now or _Links(), old, strict=True)))
+            over[path] = _File(now, mentioned, old, moved)
         made._over = over
         return made
+
+    def _of_base(self, path: str, outline: FileOutline | None) -> _Links:
+        number = self._number.get(path)
+        if number is None or outline is None:
+            return _Links()
+        defined, named, _ = (frozenset(numbers(keys)) for keys in keys_of(outline))
+        return _Links(defined, named, frozenset(self._files[n] for n in self._tables.imported.of(number)))
+
+    @cached_property
+    def _moved(self) -> _Links:
+        """What cannot be read from the tables alone."""
+        files = [file.moved for file in self._over.values()]
+        return _Links(*(frozenset().union(*parts) for parts in zip(*files, strict=True))) if files else _Links()
 
     @property
     def differing(self) -> int:
         """The number of files that differ from the base."""
         return len(self._over)
 
+    def _key(self, name: str) -> int:
+        key = self._base.keys.get(name)
+        if key is None:
+            key = self._base.keys[name] = key_of(name)
+        return key
+
     def defining(self, name: str) -> tuple[str, ...]:
         """The files that define `name` at any level, sorted."""
-        found = self._defining.get(name)
+        key = self._key(name)
+        found = self._base.defining.get(name)
         if found is None:
-            key, over = key_of(name), self._over
-            paths = [p for n in self._tables.defined.of(key) if (p := self._files[n]) not in over]
-            paths += [p for p, file in over.items() if file is not None and key in file.defined]
-            found = self._defining[name] = tuple(sorted(paths))
+            paths = sorted(self._files[n] for n in self._tables.defined.of(key))
+            found = self._base.defining[name] = tuple(paths)
+        if key in self._moved.defined:
+            more = [p for p, file in self._over.items() if file.now and key in file.now.defined]
+            return tuple(sorted([*(p for p in found if p not in self._over), *more]))
         return found
 
     def count(self, name: str) -> int:
         """How many files define or use `name`."""
-        found = self._counts.get(name)
+        found = self._base.counts.get(name)
         if found is None:
-            key, over = key_of(name), self._over
-            numbers = self._tables.named.of(key)
-            found = sum(file is not None and key in file.named for file in over.values())
-            found += sum(self._files[n] not in over for n in numbers) if over else len(numbers)
-            self._counts[name] = found
+            found = self._base.counts[name] = self._tables.named.count(self._key(name))
+        key = self._base.keys[name] if name in self._base.keys else self._key(name)
+        if key in self._moved.named:
+            for file in self._over.values():
+                if key in file.moved.named:
+                    found += -1 if key in file.base.named else 1
         return found
 
     def mentioning(self, path: str) -> frozenset[str]:
         """Files with an import that may mean `path`."""
         keys = {key_of(word) for word in stems(path)}
         found = {self._files[n] for key in keys for n in self._tables.mentioned.of(key)} - self._over.keys()
-        found.update(p for p, file in self._over.items() if file is not None and keys & file.mentioned)
+        found.update(p for p, file in self._over.items() if keys & file.mentioned)
         return frozenset(found)
 
     def imported(self, path: str) -> frozenset[str]:
         """The files that `path` imports."""
-        if path in self._over:
-            file = self._over[path]
-            found = file.imported if file is not None else ()
+        file = self._over.get(path)
+        if file is not None:
+            found: Iterable[str] = file.now.imported if file.now else ()
         else:
             number = self._number.get(path)
             found = [self._files[n] for n in self._tables.imported.of(number)] if number is not None else ()
-        return frozenset(p for p in found if self._over.get(p, p) is not None)
+        return frozenset(p for p in found if p not in self._over or self._over[p].now)
 
     def importers(self, path: str) -> frozenset[str]:
         """The files that import something of `path`."""
-        found = self._importers.get(path)
+        found = self._base.importers.get(path)
         if found is None:
-            number, over = self._number.get(path), self._over
+            number = self._number.get(path)
             users = self._tables.importers.of(number) if number is not None else ()
-            paths = {p for n in users if (p := self._files[n]) not in over}
-            paths.update(p for p, file in over.items() if file is not None and path in file.imported)
-            found = self._importers[path] = frozenset(paths)
+            found = self._base.importers[path] = frozenset(self._files[n] for n in users)
+        if path in self._moved.imported:
+            more = (p for p, file in self._over.items() if file.now and path in file.now.imported)
+            return (found - self._over.keys()) | frozenset(more)
         return found
 
     def users(self) -> dict[str, int]:
@@ -115,14 +160,10 @@ class Lookup:
             for number, path in enumerate(self._files)
             if starts[number + 1] > starts[number]
         }
-        for path, file in self._over.items():
-            number = self._number.get(path)
-            before = self._tables.imported.of(number) if number is not None else ()
-            for target in before:
-                found[self._files[target]] -= 1
-            for target in file.imported if file is not None else ():
-                found[target] = found.get(target, 0) + 1
-        return {p: n for p, n in found.items() if n and self._over.get(p, p) is not None}
+        for file in self._over.values():
+            for target in file.moved.imported:
+                found[target] = found.get(target, 0) + (-1 if target in file.base.imported else 1)
+        return {p: n for p, n in found.items() if n and (p not in self._over or self._over[p].now)}
 
 
 def tables_of(outlines: Mapping[str, FileOutline], leads: Callable[[FileOutline], Iterable[str]]) -> Tables:

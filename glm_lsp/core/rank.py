@@ -7,10 +7,11 @@ in it is worked out once for each graph (`_of_file`, `_of_walk`); what is near t
 
 from __future__ import annotations
 
+import itertools
 import math
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 
 from glm_lsp.core import signals
@@ -71,10 +72,8 @@ def prepare(graph: Graph, path: str) -> frozenset[Target]:
 def _ranked(ranking: Ranking, place: Place, *, certain: bool = False) -> tuple[Candidate, ...]:
     graph, path = ranking.graph, place.path
     around = _class_around(graph, path, place.offset)
-    _weigh_near(ranking, place, around)
-    if certain:
-        ranking.found = {t: e for t, e in ranking.found.items() if e.certain}
-        ranking.closed = True
+    _weigh_near(ranking, place, around, certain=certain)
+    ranking.closed = certain
     _weigh_members(ranking)
     _weigh_own(ranking, path, around)
     ranking.merge(_of_file(ranking, path))
@@ -114,9 +113,10 @@ def _share(count: int) -> float:
     return 1.0 - 0.5**count
 
 
-def _weigh_near(ranking: Ranking, place: Place, around: str) -> None:
+def _weigh_near(ranking: Ranking, place: Place, around: str, *, certain: bool) -> None:
     """Names in the text near the cursor, nearer ones more; of each the three nearest uses."""
     graph = ranking.graph
+    equal: list[tuple[str, float, str]] = []
     types = _types(place)
     lines = place.near.split("\n")
     uses: dict[tuple[str, str], list[int]] = {}
@@ -144,7 +144,12 @@ def _weigh_near(ranking: Ranking, place: Place, around: str) -> None:
             ranking.near[target] = ranking.near.get(target, 0.0) + strength
             ranking.add(signals.NEAR, target, strength, reason, certain=True)
         else:
-            _weigh_equal_name(ranking, name, strength, f"the same name stands {_where(above)}")
+            equal.append((name, strength, f"the same name stands {_where(above)}"))
+    ranking.closed = certain
+    names = {target.name.rpartition(".")[2] for target in ranking.found}
+    for name, strength, reason in equal:
+        if not certain or name in names:
+            _weigh_equal_name(ranking, name, strength, reason)
 
 
 def _types(place: Place) -> dict[str, str]:
@@ -185,6 +190,8 @@ def _weigh_members(ranking: Ranking) -> None:
         if symbol is not None and symbol.kind in OWNERS:
             strength = min(1.0, ranking.near.get(target, 0.5))
             for member in graph.members(target):
+                if ranking.closed and member not in ranking.found:
+                    continue
                 reason = f"member of {target.name}, which is {evidence.reason}"
                 ranking.add(signals.MEMBER, member, strength * (0.3 + 0.7 * ranking.fame(member)), reason)
 
@@ -207,16 +214,27 @@ def _of_file(ranking: Ranking, path: str) -> Mapping[Target, Evidence]:
             part.add(signals.HINT, target, _share(count), "the only one of a name that its siblings use")
         for target in {*graph.bindings(path).values(), *uses.certain}:
             if not target.name:
-                for member in graph.offered(target.path):
+                for member in filter(part.asks_for, graph.offered(target.path)):
                     strength = 0.2 + 0.8 * part.fame(member)
                     part.add(signals.MODULE, member, strength, "in a module imported here")
             elif target.path != path:
-                for member in graph.members(target):
+                for member in filter(part.asks_for, graph.members(target)):
                     reason = f"member of {target.name}, which this file speaks of"
                     part.add(signals.KIN, member, 0.2 + 0.8 * part.fame(member), reason)
         return part.found
 
-    return graph.kept("file", path, weigh) if ranking.weights is WEIGHTS else weigh()
+    return _kept(ranking, "file", path, weigh)
+
+
+def _kept(
+    ranking: Ranking, what: str, path: str, weigh: Callable[[], Mapping[Target, Evidence]]
+) -> Mapping[Target, Evidence]:
+    """What is worked out once for a graph; what is asked of it, where that is little."""
+    if ranking.weights is not WEIGHTS:
+        return weigh()
+    if ranking.closed:
+        return ranking.graph.known(what, path) or weigh()
+    return ranking.graph.kept(what, path, weigh)
 
 
 def _of_walk(ranking: Ranking, path: str) -> Mapping[Target, Evidence]:
@@ -232,9 +250,9 @@ def _of_walk(ranking: Ranking, path: str) -> Mapping[Target, Evidence]:
         hints: dict[Target, float] = {}
         for other, weight in alike.items():
             uses = graph.uses(other)
-            for target in uses.certain:
+            for target in filter(part.asks_for, uses.certain):
                 walk[target] = walk.get(target, 0.0) + weight / whole
-            for target in uses.hints:
+            for target in filter(part.asks_for, uses.hints):
                 hints[target] = hints.get(target, 0.0) + weight / whole
         for target, share in walk.items():
             part.add(signals.WALK, target, min(1.0, share), "used by files like this one")
@@ -243,7 +261,7 @@ def _of_walk(ranking: Ranking, path: str) -> Mapping[Target, Evidence]:
         beside = graph.beside(path)
         counts: dict[Target, int] = {}
         for other in beside:
-            for target in set(graph.bindings(other).values()):
+            for target in filter(part.asks_for, set(graph.bindings(other).values())):
                 counts[target] = counts.get(target, 0) + 1
         for target, count in counts.items():
             reason = f"imported by {count} files beside it"
@@ -254,15 +272,14 @@ def _of_walk(ranking: Ranking, path: str) -> Mapping[Target, Evidence]:
             reason = "in a file imported here" if other in near else f"in a file that {users} files import"
             strength = math.log(1 + users) / math.log(2 + len(graph.index.outlines))
             for qualified, symbols in graph.symbols(other).items():
-                name = symbols[0].name
-                if not name.startswith("_"):
-                    target = Target(other, qualified)
+                name, target = symbols[0].name, Target(other, qualified)
+                if not name.startswith("_") and part.asks_for(target):
                     share = 0.5 if "." in qualified or symbols[0].kind is SymbolKind.VARIABLE else 1.0
                     full = (1.0 if other in near else 0.6) * share * (strength + part.fame(target)) / 2
                     part.add(signals.CENTRAL, target, full, reason)
         return part.found
 
-    return graph.kept("walk", path, weigh) if ranking.weights is WEIGHTS else weigh()
+    return _kept(ranking, "walk", path, weigh)
 
 
 def _alike(graph: Graph, path: str) -> Mapping[str, float]:
@@ -291,7 +308,8 @@ def _of_namesakes(ranking: Ranking, place: Place, around: str) -> Mapping[Target
 
     def weigh() -> Mapping[Target, Evidence]:
         part = ranking.part()
-        found = [t for t in graph.named(name) if t.path != place.path][:MOST_NAMESAKES]
+        others = (t for t in graph.each_named(name) if t.path != place.path)
+        found = list(itertools.islice(others, MOST_NAMESAKES))
         counts: dict[Target, int] = {}
         for target in found:
             uses = graph.uses_within(target)
@@ -304,7 +322,7 @@ def _of_namesakes(ranking: Ranking, place: Place, around: str) -> Mapping[Target
 
     if len(name) < 3:
         return {}
-    return graph.kept(f"name {name}", place.path, weigh) if ranking.weights is WEIGHTS else weigh()
+    return _kept(ranking, f"name {name}", place.path, weigh)
 
 
 def _function_around(place: Place) -> str:

@@ -7,10 +7,15 @@ in columns over shared names they take twelve. Each `Reference` is made when it 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import cast, overload
 
 from glm_lsp.core.values import Reference, Span
+
+
+MOST = 1 << 32
+"""No place is as large."""
 
 
 class References(Sequence[Reference]):
@@ -44,6 +49,19 @@ class References(Sequence[Reference]):
     def table(self) -> tuple[str, ...]:
         """Every name and qualifier that occurs, once: whether a name may be used is seen here at once."""
         return self._names
+
+    def uses(self, start: int = 0, end: int = MOST) -> Mapping[tuple[str, str], int]:
+        """Name and qualifier of what is used from byte `start` up to `end`, with the number of times."""
+        table, counts = self._names, Counter[tuple[int, int]]()
+        if (start, end) == (0, MOST):
+            counts.update(zip(self._used, self._qualifiers, strict=True))
+        else:
+            counts.update(
+                (used, qualifier)
+                for used, qualifier, at in zip(self._used, self._qualifiers, self._starts, strict=True)
+                if start <= at < end
+            )
+        return {(table[used], table[qualifier]): count for (used, qualifier), count in counts.items()}
 
     def columns(self) -> tuple[tuple[str, ...], list[int], list[int], list[int]]:
         """What it was made of: `names`, `used`, `qualifiers`, `starts`."""

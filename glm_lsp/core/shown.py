@@ -15,7 +15,7 @@ Shown = Mapping[str, Ranges]
 _SOURCE = re.compile(r":(\d+)-(\d+)\n")
 _OUTDATED = " is outdated\n"
 _EDIT = re.compile(r" line (\d+) -(\d+) \+(\d+)\n")
-_TYPING = re.compile(r" line (\d+) -(\d+)")
+_TYPING = re.compile(r"# Complete (?:.+ )?line (\d+) -(\d+)(?: in .*)?, before:\n")
 
 
 def with_blocks(shown: Shown, blocks: Iterable[Block]) -> Shown:
@@ -27,7 +27,7 @@ def with_blocks(shown: Shown, blocks: Iterable[Block]) -> Shown:
             start, added = int(place[1]) - 1, block.end_line + 1 - block.start_line
             found[block.path] = _spliced(found.get(block.path, ()), start, int(place[2]), added)
             continue
-        place = _TYPING.match(block.text, len("# Complete ") + len(block.path))
+        place = _TYPING.match(block.text)
         at = len("== ") + len(block.path)
         ranges = found.get(block.path, ())
         if source := _SOURCE.match(block.text, at):

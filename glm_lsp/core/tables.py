@@ -83,6 +83,13 @@ class Postings:
             return ()
         return self.files[self.starts[at] : self.starts[at + 1]]
 
+    def count(self, key: int) -> int:
+        """The number of files of one key."""
+        at = bisect_left(self.keys, key)
+        if at == len(self.keys) or self.keys[at] != key:
+            return 0
+        return self.starts[at + 1] - self.starts[at]
+
     def columns(self) -> tuple[array[int], array[int], array[int]]:
         return self.keys, self.starts, self.files
 

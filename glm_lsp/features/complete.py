@@ -189,7 +189,7 @@ class _Cursor:
         self.prefill = facts.prefill and thinking is Thinking.OFF
         self.thinking = thinking
         self.place = ""
-        """What the tail's title says of the place, besides the path."""
+        """The tail's title, where that is more than the path."""
         self.stop = self._tail(len(self.before) - 1, 0).stop
 
     @property
@@ -214,7 +214,7 @@ class _Cursor:
         self.place = trunk.place
         start, suffix_lines = self._fitted(trunk)
         if self.place and start != trunk.window_start:
-            self.place = layout.place_of(start)
+            self.place = layout.place_of(self.document.path, start)
         return self._joined(trunk, start, suffix_lines)
 
     def _fitted(self, trunk: Trunk) -> tuple[int, int]:
@@ -243,10 +243,10 @@ class _Cursor:
 
     def _tail(self, start: int, suffix_lines: int) -> CompletionTail:
         window, suffix = self._texts(start, suffix_lines)
-        path, language = self.document.path, self.document.language
+        title, language = self.place or self.document.path, self.document.language
         if self.prefill:
-            return layout.completion_tail(path, language, window, suffix, place=self.place)
-        return layout.gap_tail(path + self.place, language, window, suffix)
+            return layout.completion_tail(title, language, window, suffix, placed=bool(self.place))
+        return layout.gap_tail(title, language, window, suffix)
 
     def _tokens(self, start: int, suffix_lines: int) -> int:
         count = self.session.count

@@ -63,7 +63,7 @@ class Trunk:
     suffix_lines: int = layout.SUFFIX_LINES
     """Lines after the cursor's that it shows."""
     place: str = ""
-    """What its title says of the place, besides the path."""
+    """Its title, where that is more than the path."""
 
 
 Known = tuple[str, tuple[str, ...]]

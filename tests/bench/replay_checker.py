@@ -1,21 +1,23 @@
 """Read a prompt as a model has to: what does its text say that the files hold now? And is it so?
 
 Knows nothing of the ledger but the words on the page: outlines, source with line numbers, edits in the order
-in which they are told, and the tail, whose title says where it begins.
+in which they are told, places with the answers that were begun there, and the last of these, the tail.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 from glm_lsp.core.generation import Prompt, Role
 
 _SOURCE = re.compile(r"== (.+):(\d+)-(\d+)\Z")
 _EDIT = re.compile(r"== (.+) line (\d+) -(\d+) \+(\d+)\Z")
 _OUTDATED = re.compile(r"== (.+) is outdated\Z")
-_TAIL = re.compile(r"# Complete (\S+)(?: line (\d+))?(?: in .*)?\Z")
+_PLACE = re.compile(r"# Complete (?:(.+) )?line (\d+)(?: -(\d+))?(?: in .*)?(?:, before:)?\Z")
+_TAIL = re.compile(r"# Complete (.+)\Z")
 _TITLE = re.compile(r"# (?:Outline of the repository|Source|Edits since then)\Z")
 HELD = "[held back"
 
@@ -30,6 +32,10 @@ class Told:
 
     files: Mapping[str, Lines] = field(default_factory=dict[str, Lines])
     outlined: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    asked: str = ""
+    """The last place, which an answer may follow."""
+    path: str = ""
+    """Its file."""
 
 
 @dataclass
@@ -47,7 +53,7 @@ class Checker:
 
     def __init__(self, truth: Truth) -> None:
         self._truth = truth
-        self._texts: list[str] = []
+        self._texts: list[tuple[Role, str]] = []
         self._told: list[Told] = []
         """After each of the texts."""
         self._good: dict[str, tuple[Lines, Sequence[str]]] = {}
@@ -55,31 +61,36 @@ class Checker:
 
     def check(self, prompt: Prompt) -> Verdict:
         """Whether the prompt's words alone give each file it shows as it is now."""
-        user = [s.text for s in prompt.segments if s.role is Role.USER]
-        window = prompt.text(Role.ASSISTANT)
-        *trunk, tail = user
+        *trunk, tail, window = _texts(prompt)
         told = self._read(trunk)
-        path, first, shown = _tail(tail, window)
+        path, place, shown = _tail(tail[1], window[1], told.path)
+        if place is not None and place[1] is not None:
+            told = _typed(told, path, place[0], place[1], shown[: window[1].count("\n")])
         wrong = [
             what
             for name, lines in told.files.items()
-            if name != path and (what := self._differs(name, lines))
+            if (name != path or (place and place[1] is not None)) and (what := self._differs(name, lines))
         ]
-        if what := _fits(told.files.get(path, ()), first, shown, tuple(self._truth(path))):
+        if place is None or place[1] is None:
+            first = place[0] if place else None
+            what = _fits(told.files.get(path, ()), first, shown, tuple(self._truth(path)))
+        else:
+            what = _wrong_line(shown, self._truth(path), place[0])
+        if what:
             wrong.append(f"{path}: {what}")
         stale = sum(self._count_stale(name, lines) for name, lines in told.outlined.items())
         total = sum(map(len, told.outlined.values()))
         return Verdict(wrong, len(told.files.keys() | {path}), total, stale)
 
-    def _read(self, texts: list[str]) -> Told:
+    def _read(self, texts: list[tuple[Role, str]]) -> Told:
         same = 0
         while same < min(len(texts), len(self._texts)) and texts[same] == self._texts[same]:
             same += 1
         del self._texts[same:], self._told[same:]
         told = self._told[-1] if self._told else Told()
-        for text in texts[same:]:
-            told = _with(told, text)
-            self._texts.append(text)
+        for role, text in texts[same:]:
+            told = _answered(told, text) if role is Role.ASSISTANT else _with(told, text)
+            self._texts.append((role, text))
             self._told.append(told)
         return told
 
@@ -104,9 +115,39 @@ class Checker:
         return count
 
 
+def _texts(prompt: Prompt) -> list[tuple[Role, str]]:
+    """What is said without the system text: each of the user's texts, and each answer in one piece."""
+    found: list[tuple[Role, str]] = []
+    for role, turn in groupby((s for s in prompt.segments if s.role is not Role.SYSTEM), lambda s: s.role):
+        texts = [s.text for s in turn]
+        found += [(role, "".join(texts))] if role is Role.ASSISTANT else [(role, text) for text in texts]
+    return found
+
+
+def _answered(told: Told, text: str) -> Told:
+    """What is told after an answer that was begun and ended: it stands in place of lines told before."""
+    said, _, fence = text.rpartition("\n")
+    if not said.startswith(fence) or not fence.startswith("```"):
+        raise ValueError(f"an answer ends in {fence[:80]!r}")
+    path, place, shown = _tail(told.asked, said, told.path)
+    if place is None or place[1] is None:
+        raise ValueError(f"{told.asked[:80]!r} does not say what it stands in place of")
+    return _typed(told, path, place[0], place[1], shown[: said.count("\n")])
+
+
+def _typed(told: Told, path: str, start: int, removed: int, lines: tuple[str, ...]) -> Told:
+    """What is told once these lines stand in place of so many."""
+    old = list(told.files.get(path, ()))
+    old += [None] * (start + removed - len(old))
+    old[start : start + removed] = lines
+    return Told({**told.files, path: tuple(old)}, told.outlined, "", path)
+
+
 def _with(told: Told, text: str) -> Told:
     """What is told after one more piece of text. Raises ValueError where it says nothing that we can read."""
     lines = text.split("\n")
+    if _TAIL.match(lines[0]):
+        return replace(told, asked=text)
     if lines and not lines[-1]:
         lines.pop()
     files, outlined = dict(told.files), dict(told.outlined)
@@ -140,24 +181,29 @@ def _with(told: Told, text: str) -> Told:
             outlined[path] = (*outlined.get(path, ()), *lines[start:at])
         else:
             raise ValueError(f"{head[:80]!r} stands where a header should")
-    return Told(files, outlined)
+    return Told(files, outlined, "", told.path)
 
 
-def _tail(instruction: str, window: str) -> tuple[str, int | None, tuple[str, ...]]:
-    """The tail's file, the number of its first line (from 0) if it is said, and its lines."""
-    lines = instruction.split("\n")
-    found = _TAIL.match(lines[0])
-    above: list[str] = []
-    if len(lines) > 1 and lines[1].startswith("```"):  # lines above the window stand first
-        end = lines.index(lines[1], 2)
-        above, lines = lines[2:end], [lines[0], *lines[end + 1 :]]
-    fence = lines[2] if len(lines) > 2 else ""
-    if found is None or not fence.startswith("```") or lines[1] != "The code after the gap:":
+def _tail(
+    asked: str, window: str, last: str
+) -> tuple[str, tuple[int, int | None] | None, tuple[str, ...]]:
+    """A place's file, the number of its first line (from 0) and of lines that it replaces, and its lines.
+
+    Of the numbers those that are said; `last` is the file of the place before.
+    """
+    lines = asked.split("\n")
+    found, named = _PLACE.match(lines[0]), _TAIL.match(lines[0])
+    if lines[1] == "The code after the gap:":
+        del lines[1]
+    fence = lines[1] if len(lines) > 1 else ""
+    if named is None or not fence.startswith("```"):
         raise ValueError(f"{lines[0][:80]!r} is no tail")
-    after = lines[3 : lines.index(fence, 3)]
+    after = lines[2 : lines.index(fence, 2)]
     before = window.split("\n")[1:]
-    joined = (*above, *before[:-1], (before[-1] if before else "") + (after[0] if after else ""), *after[1:])
-    return found[1], int(found[2]) - 1 if found[2] else None, joined
+    joined = (*before[:-1], (before[-1] if before else "") + (after[0] if after else ""), *after[1:])
+    if found is None:
+        return named[1], None, joined
+    return found[1] or last, (int(found[2]) - 1, int(found[3]) if found[3] else None), joined
 
 
 def _wrong_line(lines: Lines, truth: Sequence[str], offset: int = 0) -> str:

@@ -7,6 +7,7 @@ its line, repetitions that could be tried again and again are bounded or possess
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
@@ -52,6 +53,11 @@ class Lexicon:
     """Code inside of strings in backticks."""
 
     @property
+    def split(self) -> Callable[[bytes], list[bytes]]:
+        """Parts a text: what is code, then a string or comment and what the groups of `inert` hold, and so on."""
+        return _split(self.inert.pattern)
+
+    @property
     def tokens(self) -> re.Pattern[bytes]:
         """Dotted names and numbers, each with what follows it. The set in front makes it fast; one group less
         than needed makes no tuples."""
@@ -60,6 +66,11 @@ class Lexicon:
 
 JOINT = b"\1\1"
 """Stands for what joins names besides the dot."""
+
+
+@cache
+def _split(inert: bytes) -> Callable[[bytes], list[bytes]]:
+    return re.compile(b"(" + inert + b")", re.DOTALL | re.MULTILINE).split
 
 
 @cache
@@ -179,7 +190,7 @@ _JAVA = Lexicon(
 _C_TYPE = rf"{_NO_TYPE}{_MODIFIERS}[A-Za-z_][\w:<>\x01]{{0,100}}[\s*&]{{1,10}}"
 _C = Lexicon(
     inert=_compiled(
-        r"""["'/](?:(?<=R")([^()\\ \n]{0,16})\(.*?(?:\)\1"|\Z)|"""
+        r"""["'/](?:(?<=R")(?P<mark>[^()\\ \n]{0,16})\(.*?(?:\)(?P=mark)"|\Z)|"""
         rf"{_QUOTED}|{_CHARACTER}|(?<=/)(?:{_LINE}|{_BLOCK}))"
     ),
     keywords=_words(

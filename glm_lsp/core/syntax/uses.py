@@ -52,7 +52,7 @@ def uses(
         text[span.start : span.end] = b" " * len(span)
     for symbol in symbols:
         text[symbol.name_span.start : symbol.name_span.end] = b" " * len(symbol.name_span)
-    scan = _Scan(bytes(text), known)
+    scan = _Scan(bytes(text), known, _KNOWN.setdefault(lexicon, {}))
     for scope in _scopes(symbols, len(data)):
         if halt is not None and halt():
             raise Halted
@@ -97,25 +97,32 @@ def _scopes(symbols: Sequence[Symbol], size: int) -> list[_Scope]:
 
 
 class _Parts(NamedTuple):
-    """A token taken apart, which is done once for each in a file."""
+    """A token taken apart; many occur in file after file."""
 
     text: bytes
     """Without what follows."""
     head: bytes
     """The name that it begins with; empty where that is none to be bound."""
-    uses: tuple[tuple[int, int], ...]
-    """Name and qualifier as one number, and where in the token the name stands; first that of `head`."""
+    uses: tuple[tuple[str, str, int], ...]
+    """Name, qualifier, and where in the token the name stands; first that of `head`."""
+
+
+_KNOWN: dict[str, dict[bytes, _Parts | None]] = {}
+"""By lexicon, tokens of earlier files. Begun anew when there are `MOST_KNOWN`."""
+MOST_KNOWN = 10_000
 
 
 class _Scan:
     """Names as columns: position in the text, in the table of names, of qualifiers."""
 
-    def __init__(self, text: bytes, lexicon: Lexicon) -> None:
+    def __init__(self, text: bytes, lexicon: Lexicon, known: dict[bytes, _Parts | None]) -> None:
         self._text = text
         self._lexicon = lexicon
         self._find = lexicon.tokens.findall
         self._table: dict[str, int] = {"": 0}
-        self._parts: dict[bytes, _Parts | None] = {}
+        self._known = known
+        self._numbered: dict[bytes, tuple[bytes, bytes, list[tuple[int, int]]] | None] = {}
+        """The tokens of this file: text, head, and names and qualifiers as one number each, with places."""
         self.found: list[tuple[int, int]] = []
 
     def references(self) -> References:
@@ -127,7 +134,7 @@ class _Scan:
 
     def read(self, scope: _Scope) -> None:
         """Add what a scope uses."""
-        lexicon, text, known = self._lexicon, self._text, self._parts
+        lexicon, text, numbered = self._lexicon, self._text, self._numbered
         pieces: list[tuple[int, int, dict[bytes, None]]] = []
         for start, end in scope.pieces:
             if end > start:
@@ -143,18 +150,20 @@ class _Scan:
         for start, end, tokens in pieces:
             at = start
             for token in [t for t in tokens if t not in skip]:
-                if token in known:
-                    parts = known[token]
+                if token in numbered:
+                    parts = numbered[token]
                 else:
-                    parts = known[token] = self._taken_apart(token)
-                if parts is None or parts.text in done:
+                    parts = numbered[token] = self._number(token)
+                if parts is None:
                     continue
-                done.add(parts.text)
-                if (place := self._place(parts.text, at, start, end)) < 0:
+                name, head, uses = parts
+                if name in done:
+                    continue
+                done.add(name)
+                if (place := self._place(name, at, start, end)) < 0:
                     continue
                 at = place
-                uses = parts.uses[1:] if parts.head in bound else parts.uses
-                for key, offset in uses:
+                for key, offset in uses[1:] if head in bound else uses:
                     if key not in seen:
                         seen.add(key)
                         found.append((at + offset, key))
@@ -172,51 +181,25 @@ class _Scan:
                 found = text.find(token, found + 1, end)
         return -1
 
-    def _taken_apart(self, token: bytes) -> _Parts | None:
-        """The names of a token, each with what stands before its dot; None where it is no use of any."""
-        lexicon, table = self._lexicon, self._table
-        if token[0] in _NO_NAME:
+    def _number(self, token: bytes) -> tuple[bytes, bytes, list[tuple[int, int]]] | None:
+        """A token with its names in this file's table; None where it is no use of any."""
+        known, table = self._known, self._table
+        if token in known:
+            parts = known[token]
+        else:
+            if len(known) >= MOST_KNOWN:
+                known.clear()
+            parts = _taken_apart(token, self._lexicon)
+            if len(token) <= QUALIFIER_BYTES:
+                known[token] = parts
+        if parts is None:
             return None
-        if token[-1] not in _INSIDE_BYTES:
-            token = token.rstrip(_FOLLOW)
-            if b"." not in token and JOINT not in token:
-                return None
-        try:
-            whole = token.decode()
-        except UnicodeDecodeError:
-            return None
-        if b"." not in token and b"\1" not in token:
-            # One name: most tokens are.
-            if token in lexicon.keywords:
-                return None
-            return _Parts(token, token, ((table.setdefault(whole, len(table)) << SHIFT, 0),))
-        uses: list[tuple[int, int]] = []
-        head, qualifier, last = b"", "", 0
-        for part in _PART.finditer(token):
-            name, joint = part[0], token[last : part.start()]
-            last = part.end()
-            if joint in _RANGES:
-                qualifier, joint = "", b""
-            elif joint and not qualifier:
-                qualifier = OTHER
-            if name[0] in _DIGITS:
-                qualifier = OTHER
-                continue
-            word = name.decode()
-            if joint:
-                used, before = table.setdefault(word, len(table)), table.setdefault(qualifier, len(table))
-                uses.append((used << SHIFT | before, part.start()))
-                long = last > QUALIFIER_BYTES or qualifier == OTHER
-                qualifier = OTHER if long else f"{qualifier}.{word}"
-                continue
-            if name not in lexicon.keywords:
-                if not uses:
-                    head = name
-                uses.append((table.setdefault(word, len(table)) << SHIFT, part.start()))
-            elif name not in lexicon.receivers:
-                return None
-            qualifier = word
-        return _Parts(token, head, tuple(uses)) if uses else None
+        number = table.setdefault
+        uses = [
+            (number(name, len(table)) << SHIFT | number(before, len(table)), place)
+            for name, before, place in parts.uses
+        ]
+        return parts.text, parts.head, uses
 
     def _bound(self, scope: _Scope, pieces: Iterable[tuple[int, int, dict[bytes, None]]]) -> frozenset[bytes]:
         """The names that a function and those around it bind themselves."""
@@ -241,21 +224,71 @@ class _Scan:
         return found | inherited if inherited else found
 
 
+def _taken_apart(token: bytes, lexicon: Lexicon) -> _Parts | None:
+    """The names of a token, each with what stands before its dot; None where it is no use of any."""
+    if token[0] in _NO_NAME:
+        return None
+    if token[-1] not in _INSIDE_BYTES:
+        token = token.rstrip(_FOLLOW)
+        if b"." not in token and JOINT not in token:
+            return None
+    try:
+        whole = token.decode()
+    except UnicodeDecodeError:
+        return None
+    if b"." not in token and b"\1" not in token:
+        # One name: most tokens are.
+        return None if token in lexicon.keywords else _Parts(token, token, ((whole, "", 0),))
+    uses: list[tuple[str, str, int]] = []
+    head, qualifier, last = b"", "", 0
+    for part in _PART.finditer(token):
+        name, joint = part[0], token[last : part.start()]
+        last = part.end()
+        if joint in _RANGES:
+            qualifier, joint = "", b""
+        elif joint and not qualifier:
+            qualifier = OTHER
+        if name[0] in _DIGITS:
+            qualifier = OTHER
+            continue
+        word = name.decode()
+        if joint:
+            uses.append((word, qualifier, part.start()))
+            long = last > QUALIFIER_BYTES or qualifier == OTHER
+            qualifier = OTHER if long else f"{qualifier}.{word}"
+            continue
+        if name not in lexicon.keywords:
+            if not uses:
+                head = name
+            uses.append((word, "", part.start()))
+        elif name not in lexicon.receivers:
+            return None
+        qualifier = word
+    return _Parts(token, head, tuple(uses)) if uses else None
+
+
 def _blanked(data: bytes, lexicon: Lexicon) -> bytes:
     """The text with spaces in place of strings and comments, as long as before."""
-    code_in = lexicon.code_in
-
-    def blank(match: re.Match[bytes]) -> bytes:
-        whole = match[0]
-        first = (
-            whole[:1] if whole[0] != SLASH else b" "
-        )  # a quote tells that what stands before it is no name
-        kept = bytearray(first + b" " * (len(whole) - 1))
-        for code in code_in.finditer(whole) if code_in is not None and whole[0] == BACKTICK else ():
-            kept[code.start(1) : code.end(1)] = code[1]
-        return bytes(kept)
-
-    text = lexicon.inert.sub(blank, data)
+    parts = lexicon.split(data)
+    code_in, more = lexicon.code_in, lexicon.inert.groups + 2
+    for at in range(1, len(parts), more):
+        whole = parts[at]
+        if whole[0] == BACKTICK and code_in is not None:
+            parts[at] = _template(whole, code_in)
+        else:
+            # A quote tells that what stands before it is no name.
+            parts[at] = (b" " if whole[0] == SLASH else whole[:1]) + b" " * (len(whole) - 1)
+    for group in range(2, more):
+        parts[group::more] = [b""] * len(range(group, len(parts), more))
+    text = b"".join(parts)
     for dots in lexicon.dots:
         text = text.replace(dots, JOINT)
     return text
+
+
+def _template(whole: bytes, code_in: re.Pattern[bytes]) -> bytes:
+    """A string in backticks with nothing but the code in it."""
+    kept = bytearray(whole[:1] + b" " * (len(whole) - 1))
+    for code in code_in.finditer(whole):
+        kept[code.start(1) : code.end(1)] = code[1]
+    return bytes(kept)
