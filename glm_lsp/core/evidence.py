@@ -114,5 +114,5 @@ class Ranking:
         return min(1.0, math.log(1 + known) / math.log(2 + files))
 
     def part(self) -> Ranking:
-        """What is the same for many places: all of it, or of those that are found where no more are wanted."""
+        """For what is the same at many places; where no more are wanted, only of those that are found."""
         return Ranking(self.graph, self.weights, only=self.found.keys() if self.closed else None)

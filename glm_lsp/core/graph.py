@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
+from glm_lsp.core.definitions import Definitions, Target
 from glm_lsp.core.imports import Modules, shared
 from glm_lsp.core.lazy import Outlines, differing
 from glm_lsp.core.lookup import Lookup, tables_of
@@ -33,18 +34,6 @@ _BASES = re.compile(
 _NO_BASE = frozenset({"extends", "implements", "public", "private", "protected", "virtual", "metaclass"})
 SELVES = frozenset({"self", "cls", "this", "super", "Self"})
 _T = TypeVar("_T")
-_NO_SYMBOLS: Mapping[str, tuple[Symbol, ...]] = {}
-
-
-class Target(NamedTuple):
-    """What a local name stands for: a definition, or a whole module where `name` is empty (`path` is then a
-    folder with a slash where a package is one).
-
-    A tuple, because a ranking hashes thousands of them.
-    """
-
-    path: str
-    name: str = ""
 
 
 class Uses(NamedTuple):
@@ -76,9 +65,7 @@ class Graph:
 
     def _blank(self, index: RepoIndex, modules: Modules) -> None:
         self.index, self._modules = index, modules
-        self._symbols: dict[str, Mapping[str, tuple[Symbol, ...]]] = {}
-        self._by_name: dict[str, Mapping[str, tuple[Target, ...]]] = {}
-        self._by_parent: dict[str, Mapping[str, tuple[Target, ...]]] = {}
+        self._definitions = Definitions(index.outlines)
         self._bases: dict[Target, tuple[Target, ...]] = {}
         self._bindings: dict[str, Mapping[str, Target]] = {}
         self._central: tuple[str, ...] | None = None
@@ -99,12 +86,7 @@ class Graph:
         graph = Graph.__new__(Graph)
         graph._blank(index, self._modules)
         graph._lookup = self._lookup
-        # Copied first: a thread whose request was given up may still be filling it.
-        for part in ("_symbols", "_by_name", "_by_parent"):
-            kept = dict(getattr(self, part))
-            for path in changed:
-                kept.pop(path, None)
-            setattr(graph, part, kept)
+        graph._definitions = self._definitions.renewed(new, changed)
         if all(path in old and path in new for path in changed):
             graph._folders, graph._stems = self._folders, self._stems
             moved = any(old[p].imports != new[p].imports or old[p].exports != new[p].exports for p in changed)
@@ -150,28 +132,11 @@ class Graph:
     def each_named(self, name: str) -> Iterator[Target]:
         """As `named`, one after the other: of some names there are thousands."""
         for path in self.defining(name):
-            yield from self._of_name(path).get(name, ())
-
-    def _of_name(self, path: str) -> Mapping[str, tuple[Target, ...]]:
-        found = self._by_name.get(path)
-        if found is None:
-            lists: dict[str, list[Target]] = {}
-            for qualified, symbols in self.symbols(path).items():
-                lists.setdefault(symbols[0].name, []).append(Target(path, qualified))
-            found = self._by_name[path] = {name: tuple(items) for name, items in lists.items()}
-        return found
+            yield from self._definitions.named(path, name)
 
     def members(self, owner: Target) -> tuple[Target, ...]:
         """What a class defines itself: its public names and its constructor."""
-        found = self._by_parent.get(owner.path)
-        if found is None:
-            lists: dict[str, list[Target]] = {}
-            for qualified, symbols in self.symbols(owner.path).items():
-                name, parent = symbols[0].name, symbols[0].parent
-                if parent and (not name.startswith(("_", "#")) or name == "__init__"):
-                    lists.setdefault(parent, []).append(Target(owner.path, qualified))
-            found = self._by_parent[owner.path] = {name: tuple(items) for name, items in lists.items()}
-        return found.get(owner.name, ())
+        return self._definitions.members(owner)
 
     def kept(self, what: str, path: str, make: Callable[[], _T]) -> _T:
         """`make()`, once for `what` and `path` as long as the index is this one."""
@@ -201,16 +166,7 @@ class Graph:
 
     def symbols(self, path: str) -> Mapping[str, tuple[Symbol, ...]]:
         """The definitions of a file by qualified name, in the order of the file."""
-        found = self._symbols.get(path)
-        if found is None:
-            outline = self.index.outlines.get(path)
-            if outline is None:
-                return _NO_SYMBOLS
-            lists: dict[str, list[Symbol]] = {}
-            for symbol in outline.symbols:
-                lists.setdefault(symbol.qualified, []).append(symbol)
-            found = self._symbols[path] = {name: tuple(items) for name, items in lists.items()}
-        return found
+        return self._definitions.symbols(path)
 
     def symbol(self, target: Target) -> Symbol | None:
         """The definition that a target names; the first where the file has several of that name."""

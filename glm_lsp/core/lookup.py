@@ -22,6 +22,11 @@ class _Links(NamedTuple):
     imported: frozenset[str] = frozenset()
 
 
+def _differing(one: _Links, other: _Links) -> _Links:
+    """What only one of the two has."""
+    return _Links(one.defined ^ other.defined, one.named ^ other.named, one.imported ^ other.imported)
+
+
 class _File(NamedTuple):
     """A file that differs from the base; `moved` is what only one of the two has."""
 
@@ -70,8 +75,7 @@ class Lookup:
             if outline is not None:
                 defined, named, mentioned = (frozenset(numbers(keys)) for keys in keys_of(outline))
                 now = _Links(defined, named, frozenset(leads(outline)) - {path})
-            moved = _Links(*(a ^ b for a, b in zip(now or _Links(), old, strict=True)))
-            over[path] = _File(now, mentioned, old, moved)
+            over[path] = _File(now, mentioned, old, _differing(now or _Links(), old))
         made._over = over
         return made
 
@@ -86,7 +90,11 @@ class Lookup:
     def _moved(self) -> _Links:
         """What cannot be read from the tables alone."""
         files = [file.moved for file in self._over.values()]
-        return _Links(*(frozenset().union(*parts) for parts in zip(*files, strict=True))) if files else _Links()
+        return _Links(
+            frozenset().union(*(file.defined for file in files)),
+            frozenset().union(*(file.named for file in files)),
+            frozenset().union(*(file.imported for file in files)),
+        )
 
     @property
     def differing(self) -> int:
@@ -116,7 +124,7 @@ class Lookup:
         found = self._base.counts.get(name)
         if found is None:
             found = self._base.counts[name] = self._tables.named.count(self._key(name))
-        key = self._base.keys[name] if name in self._base.keys else self._key(name)
+        key = self._key(name)
         if key in self._moved.named:
             for file in self._over.values():
                 if key in file.moved.named:
