@@ -174,7 +174,7 @@ class Player:
         text.data = data
         text.version += 1
         shown = data.removeprefix(_BOM)
-        self.repository.update(Document(path, shown, digest(shown), language_of(path), text.version))
+        self.repository.update(Document(path, shown, digest(shown), language_of(path, shown), text.version))
 
     def _known(self, path: str) -> _Text:
         """A file that the events have spoken of; one that they have not is opened."""

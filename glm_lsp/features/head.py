@@ -1,22 +1,33 @@
-"""Whole files in an epoch's head: those that are worked on, and those whose definitions are needed most."""
+"""What an epoch's head tells: an outline of signatures, and source.
+
+A large budget's head tells files, for it has to serve wherever somebody goes: those that are worked on, the
+signatures of what the others define, then whole files whose definitions are needed most. A small one's tells
+definitions for the place where the epoch begins.
+"""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from glm_lsp.core import layout, pack
+from glm_lsp.core.graph import Graph
+from glm_lsp.core.pack import Packed
 from glm_lsp.core.rank import Candidate
-from glm_lsp.core.values import Block, BlockKind, Span
+from glm_lsp.core.values import Block, BlockKind, Dropped, Span
 
 if TYPE_CHECKING:
     from glm_lsp.features.visit import Visit
 
 SNAPSHOT_SHARE = 0.5
 """Of a lean budget's head: what files that are worked on may take."""
-FILLING_SHARE = 0.4
-"""Of what these leave: what other files may take as they are."""
+OUTLINE_SHARE = 0.6
+"""Of what these leave: what signatures may take before other files are told as they are."""
+FILLING_SHARE = 0.8
+"""Of what is left then: what such files may take."""
+MOST_BODIES = 12
 MOST_CHARS_A_TOKEN = 8
 """Longer texts need not be counted to be too long."""
 HEADER_TOKENS = 64
@@ -24,6 +35,52 @@ MOST_FILLING = 40
 """Files that are looked at, best first."""
 Told = tuple[Block, tuple[str, ...]]
 """A file's source as a block, and all its lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Outline and source, and the lines of the files that the source is of."""
+
+    outline: tuple[Block, ...]
+    sources: tuple[Block, ...]
+    files: dict[str, tuple[str, ...]]
+    dropped: tuple[Dropped, ...]
+
+
+async def of_files(visit: Visit, graph: Graph, candidates: Sequence[Candidate], room: int) -> Head:
+    """A head for anywhere in the repository."""
+    worked_on = await snapshots(visit, room)
+    room -= sum(block.tokens for block, _ in worked_on)
+    told = {block.path for block, _ in worked_on}
+    others = [c for c in candidates if c.path not in told]
+    outline = await asyncio.to_thread(pack.outline, graph, others, visit.count, int(room * OUTLINE_SHARE))
+    used = await fillings(visit, others, room - outline.tokens)
+    room -= outline.tokens + sum(block.tokens for block, _ in used)
+    told |= {block.path for block, _ in used}
+    outline = replace(outline, blocks=tuple(b for b in outline.blocks if b.path not in told))
+    others = [c for c in others if c.path not in told]
+    bodies, files = await _bodies(visit, others, room)
+    files |= {block.path: lines for block, lines in (*used, *worked_on)}
+    sources = (*bodies.blocks, *(block for block, _ in (*used, *worked_on)))
+    return Head(outline.blocks, sources, files, (*bodies.dropped, *outline.dropped))
+
+
+async def of_definitions(visit: Visit, graph: Graph, candidates: Sequence[Candidate], room: int) -> Head:
+    """A head for this place."""
+    share = visit.snapshot.settings.number("context.body_share")
+    bodies, files = await _bodies(visit, candidates, int(room * share))
+    shown = {(b.path, name) for b in bodies.blocks for name in b.symbols}
+    rest = [c for c in candidates if (c.path, c.symbol.qualified) not in shown]
+    outline = await asyncio.to_thread(pack.outline, graph, rest, visit.count, room - bodies.tokens)
+    return Head(outline.blocks, bodies.blocks, files, (*bodies.dropped, *outline.dropped))
+
+
+async def _bodies(
+    visit: Visit, candidates: Sequence[Candidate], room: int
+) -> tuple[Packed, dict[str, tuple[str, ...]]]:
+    wanted = [c for c in candidates if c.certain and visit.has_body(c)][:MOST_BODIES]
+    files = await visit.files(c.path for c in wanted)
+    return await asyncio.to_thread(pack.bodies, wanted, files, visit.count, room), files
 
 
 async def snapshots(visit: Visit, room: int) -> tuple[Told, ...]:

@@ -29,7 +29,6 @@ MOST_TOLD, MOST_TOLD_RECENT, RECENT = 120, 600, 4
 LINES_TYPED = 12
 """A longer tail is not moved for a definition that came to be needed while somebody types."""
 MOST_REST_BYTES = 4096
-MOST_BODIES = 12
 MOST_NEEDED = 24
 """Definitions, best first, whose signatures a place cannot do without."""
 MOST_URGENT = 4
@@ -131,44 +130,23 @@ class Visit:
         placed = empty if self.lean else self._placed(empty)
         candidates = await asyncio.to_thread(self._ranked, graph, placed)
         room = self.budget - self.fixed - self.log_share - self.tail_room()
-        whole = await self._whole(candidates, room)
-        room -= sum(block.tokens for block, _ in whole)
-        body_share = self.snapshot.settings.number("context.body_share")
-        told = {block.path for block, _ in whole}
-        candidates = tuple(c for c in candidates if c.path not in told)
-        wanted = [c for c in candidates if c.certain and self._has_body(c)][:MOST_BODIES]
-        files = await self.files(c.path for c in wanted)
-        bodies = await asyncio.to_thread(pack.bodies, wanted, files, count, int(room * body_share))
-        files |= {block.path: lines for block, lines in whole}
-        shown = {(b.path, name) for b in bodies.blocks for name in b.symbols}
-        rest = [c for c in candidates if (c.path, c.symbol.qualified) not in shown]
-        outline = await asyncio.to_thread(pack.outline, graph, rest, count, room - bodies.tokens)
-        sources = (*bodies.blocks, *(block for block, _ in whole))
-        outlined = {b.path: self._outline_digest(b.path) for b in outline.blocks}
+        make = head.of_files if self.lean and not self.wanted else head.of_definitions
+        chosen = await make(self, graph, candidates, room)
+        outlined = {b.path: self._outline_digest(b.path) for b in chosen.outline}
         begun = ledgers.begin(
             epoch,
             self.budget,
             self.system,
-            blocks=(*outline.blocks, *sources),
-            files=files,
+            blocks=(*chosen.outline, *chosen.sources),
+            files=chosen.files,
             count=count,
-            dropped=(*self.dropped, *bodies.dropped, *outline.dropped),
+            dropped=(*self.dropped, *chosen.dropped),
         )
         begun = replace(begun, window=placed.window, outlined=outlined, log_most=self.log_share)
         begun = ledgers.follow(begun, self.document.path, self.lines)
         if not self.lean or self.fits is None:
             return begun
         return lean.bound(self._begun(begun, self.fits, None, stands=False))
-
-    async def _whole(self, candidates: Sequence[Candidate], room: int) -> tuple[head.Told, ...]:
-        """Whole files for the head: those that are used most, those that are worked on, this one last."""
-        if not self.lean or self.wanted:
-            return ()
-        worked_on = await head.snapshots(self, room)
-        room -= sum(block.tokens for block, _ in worked_on)
-        told = {block.path for block, _ in worked_on}
-        used = await head.fillings(self, [c for c in candidates if c.path not in told], room)
-        return (*used, *worked_on)
 
     async def take_over(self, told: Told, epoch: int) -> Ledger | None:
         """Another client's epoch, moved on to this place; None where it may not or had better not be.
@@ -301,7 +279,7 @@ class Visit:
         ledger = replace(ledger, outlined={**outlined, **ledger.outlined})
         if (self.lean and not self.wanted) or most < MOST_NEEDED:
             return ledger
-        return await self._with_bodies(ledger, [c for c in missing if self._has_body(c)][:MOST_LATE_BODIES])
+        return await self._with_bodies(ledger, [c for c in missing if self.has_body(c)][:MOST_LATE_BODIES])
 
     async def _with_named(self, ledger: Ledger, before: Window) -> Ledger:
         """While somebody types: the signatures of what the lines just written use, where they cost little."""
@@ -312,7 +290,7 @@ class Visit:
     async def _with_most_needed(self, ledger: Ledger) -> Ledger:
         graph = await self.session.graph(self.snapshot)
         best = self._needed(graph, ledger)[: 2 * MOST_LATE_BODIES]
-        missing = [c for c in best if self._has_body(c) and not ledger.shows(c.path, c.symbol.qualified)]
+        missing = [c for c in best if self.has_body(c) and not ledger.shows(c.path, c.symbol.qualified)]
         return await self._with_bodies(ledger, missing[:MOST_LATE_BODIES])
 
     async def _with_bodies(self, ledger: Ledger, wanted: Sequence[Candidate]) -> Ledger:
@@ -445,7 +423,7 @@ class Visit:
         line = self.cursor_line - first
         return Place(self.document.path, self.offset, near, line, (hidden,), recent, changed)
 
-    def _has_body(self, candidate: Candidate) -> bool:
+    def has_body(self, candidate: Candidate) -> bool:
         """Whether its source says more than its signature, and is not what the tail shows."""
         symbol = candidate.symbol
         around = bool(self.task) or symbol.span.start <= self.offset <= symbol.span.end

@@ -262,7 +262,7 @@ def load(
             raise Unreadable(f"is a link to {contents.path}")
         check_name(contents.path)
     data = as_text(contents.data)
-    document = Document(path, data, text.digest(data), language_of(path))
+    document = Document(path, data, text.digest(data), language_of(path, data))
     return shown(document, allowed) if look else document
 
 

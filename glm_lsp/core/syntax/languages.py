@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -125,11 +126,23 @@ _BY_NAME = {name: row.id for row in ROWS for name in row.names.split()}
 _UNKNOWN = Row("", "")
 
 
-def language_of(path: str) -> str:
-    """The LSP language id of a file by its name alone; empty where unknown."""
+_CPP_HEADER = re.compile(
+    rb"^[ \t]*(?:namespace\b[^;\n]*\{|template\s*<|class\s+\w[^;\n]*[{:]|(?:public|private|protected)\s*:"
+    rb"|using\s+(?:namespace\s+)?\w[\w:]*\s*[;=])",
+    re.MULTILINE,
+)
+HEADER_BYTES = 1 << 16
+
+
+def language_of(path: str, data: bytes = b"") -> str:
+    """The LSP language id of a file by its name; empty where unknown. Headers of C++ are told by their text,
+    `data`, where their name is that of C headers."""
     name = path.rpartition("/")[2]
     stem, dot, end = name.rpartition(".")
-    return _BY_NAME.get(name) or (_BY_SUFFIX.get(dot + end.lower(), "") if stem else "")
+    found = _BY_NAME.get(name) or (_BY_SUFFIX.get(dot + end.lower(), "") if stem else "")
+    if data and end == "h" and found == "c" and _CPP_HEADER.search(data, 0, HEADER_BYTES):
+        return "cpp"
+    return found
 
 
 def row(language: str) -> Row:
