@@ -107,6 +107,8 @@ class _Parts(NamedTuple):
     """Name, qualifier, and where in the token the name stands; first that of `head`."""
 
 
+_Numbered = tuple[bytes, bytes, Sequence[tuple[int, int]]]
+"""Likewise within a file: text, head, and for each use name and qualifier as one number, and its place."""
 _KNOWN: dict[str, dict[bytes, _Parts | None]] = {}
 """By lexicon, tokens of earlier files. Begun anew when there are `MOST_KNOWN`."""
 MOST_KNOWN = 10_000
@@ -121,8 +123,7 @@ class _Scan:
         self._find = lexicon.tokens.findall
         self._table: dict[str, int] = {"": 0}
         self._known = known
-        self._numbered: dict[bytes, tuple[bytes, bytes, list[tuple[int, int]]] | None] = {}
-        """The tokens of this file: text, head, and names and qualifiers as one number each, with places."""
+        self._numbered: dict[bytes, _Numbered | None] = {}
         self.found: list[tuple[int, int]] = []
 
     def references(self) -> References:
@@ -143,13 +144,13 @@ class _Scan:
                     tokens.update(dict.fromkeys(lexicon.also.findall(text, start, end)))
                 pieces.append((start, end, tokens))
         bound = scope.bound = self._bound(scope, pieces)
-        skip = lexicon.keywords | bound
+        keywords = lexicon.keywords
         found = self.found
         seen: set[int] = set()
         done: set[bytes] = set()
         for start, end, tokens in pieces:
             at = start
-            for token in [t for t in tokens if t not in skip]:
+            for token in [t for t in tokens if t not in keywords and t not in bound]:
                 if token in numbered:
                     parts = numbered[token]
                 else:
@@ -181,9 +182,18 @@ class _Scan:
                 found = text.find(token, found + 1, end)
         return -1
 
-    def _number(self, token: bytes) -> tuple[bytes, bytes, list[tuple[int, int]]] | None:
+    def _number(self, token: bytes) -> _Numbered | None:
         """A token with its names in this file's table; None where it is no use of any."""
-        known, table = self._known, self._table
+        table, number = self._table, self._table.setdefault
+        if b"." not in token and b"\1" not in token:
+            # One name, or with something after it that tells that it is no use: most tokens are.
+            if token[0] in _NO_NAME or token[-1] not in _INSIDE_BYTES:
+                return None
+            try:
+                return token, token, ((number(token.decode(), len(table)) << SHIFT, 0),)
+            except UnicodeDecodeError:
+                return None
+        known = self._known
         if token in known:
             parts = known[token]
         else:
@@ -194,7 +204,6 @@ class _Scan:
                 known[token] = parts
         if parts is None:
             return None
-        number = table.setdefault
         uses = [
             (number(name, len(table)) << SHIFT | number(before, len(table)), place)
             for name, before, place in parts.uses
@@ -233,12 +242,9 @@ def _taken_apart(token: bytes, lexicon: Lexicon) -> _Parts | None:
         if b"." not in token and JOINT not in token:
             return None
     try:
-        whole = token.decode()
+        token.decode()
     except UnicodeDecodeError:
         return None
-    if b"." not in token and b"\1" not in token:
-        # One name: most tokens are.
-        return None if token in lexicon.keywords else _Parts(token, token, ((whole, "", 0),))
     uses: list[tuple[str, str, int]] = []
     head, qualifier, last = b"", "", 0
     for part in _PART.finditer(token):
