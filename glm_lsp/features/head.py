@@ -8,7 +8,7 @@ definitions for the place where the epoch begins.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from glm_lsp.core import layout, pack
 from glm_lsp.core.graph import Graph
 from glm_lsp.core.pack import Packed
 from glm_lsp.core.rank import Candidate
-from glm_lsp.core.values import Block, BlockKind, Dropped, Span
+from glm_lsp.core.values import Block, BlockKind, Dropped, Span, SymbolKind
 
 if TYPE_CHECKING:
     from glm_lsp.features.visit import Visit
@@ -31,6 +31,8 @@ MOST_BODIES = 12
 MOST_CHARS_A_TOKEN = 8
 """Longer texts need not be counted to be too long."""
 HEADER_TOKENS = 64
+LEAST_SCORE = -1000.0
+"""Below that of anything that is found for a place."""
 MOST_FILLING = 40
 """Files that are looked at, best first."""
 Told = tuple[Block, tuple[str, ...]]
@@ -53,7 +55,9 @@ async def of_files(visit: Visit, graph: Graph, candidates: Sequence[Candidate], 
     room -= sum(block.tokens for block, _ in worked_on)
     told = {block.path for block, _ in worked_on}
     others = [c for c in candidates if c.path not in told]
-    outline = await asyncio.to_thread(pack.outline, graph, others, visit.count, int(room * OUTLINE_SHARE))
+    most = int(room * OUTLINE_SHARE)
+    others += await asyncio.to_thread(_elsewhere, graph, others, told, most)
+    outline = await asyncio.to_thread(pack.outline, graph, others, visit.count, most)
     used = await fillings(visit, others, room - outline.tokens)
     room -= outline.tokens + sum(block.tokens for block, _ in used)
     told |= {block.path for block, _ in used}
@@ -63,6 +67,27 @@ async def of_files(visit: Visit, graph: Graph, candidates: Sequence[Candidate], 
     files |= {block.path: lines for block, lines in (*used, *worked_on)}
     sources = (*bodies.blocks, *(block for block, _ in (*used, *worked_on)))
     return Head(outline.blocks, sources, files, (*bodies.dropped, *outline.dropped))
+
+
+def _elsewhere(
+    graph: Graph, known: Sequence[Candidate], told: Collection[str], room: int
+) -> list[Candidate]:
+    """What is defined in other files, those that are imported most first, as far as there may be room for it.
+
+    None of it is wanted here, but somebody goes elsewhere before the next epoch.
+    """
+    seen = {(c.path, c.symbol.qualified) for c in known}
+    chars = sum(len(c.symbol.signature) for c in known)
+    found: list[Candidate] = []
+    for path in dict.fromkeys((*graph.central(), *sorted(graph.index.outlines))):
+        if chars > room * MOST_CHARS_A_TOKEN:
+            break
+        for symbols in () if path in told else graph.symbols(path).values():
+            symbol = symbols[0]
+            if (path, symbol.qualified) not in seen and symbol.kind is not SymbolKind.VARIABLE:
+                found.append(Candidate(path, symbol, LEAST_SCORE - len(found), "defined elsewhere"))
+                chars += len(symbol.signature)
+    return found
 
 
 async def of_definitions(visit: Visit, graph: Graph, candidates: Sequence[Candidate], room: int) -> Head:

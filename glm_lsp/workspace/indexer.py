@@ -22,12 +22,15 @@ from glm_lsp.core.errors import GlmError
 from glm_lsp.workspace.discovery import Skipped
 from glm_lsp.workspace.encoding import Facts, facts
 from glm_lsp.workspace.outliner import MAX_FRAME_BYTES, Batch, Found, Job, Left, Ready, Same, frame, too_slow
+from glm_lsp.workspace.vigil import Vigil
 
 SLICE_S = 0.002
 BATCH_FILES = 32
 START_S = 60.0
 STALL_S = 120.0
-"""A process that answers nothing for so long, stuck in the file system perhaps, is ended."""
+"""A process that gets no further for so long, stuck in the file system perhaps, is ended. See `Vigil`."""
+STARTS = 3
+"""What a process dies of before it has a file comes from outside, and may be over: it is tried so often."""
 COMMAND = (sys.executable, "-P", "-m", "glm_lsp.workspace.outliner")
 """`-P` and a root directory of `/`: nothing is imported from where the user happens to be."""
 
@@ -41,7 +44,26 @@ _FAULTS = frozenset(
 @dataclass(slots=True)
 class _Worker:
     process: Process
+    vigil: Vigil
     pending: deque[str]
+
+    async def end(self) -> None:
+        """End the process and wait for it: nothing is left behind, not even when we are cancelled."""
+        self.vigil.end()
+        process = self.process
+        if process.stdin is not None:
+            process.stdin.close()
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        await asyncio.shield(process.wait())
+
+    def how(self) -> str:
+        """How it ended, for a sentence."""
+        ended = self.process.returncode or 0
+        return self.vigil.why or (
+            f"was ended by {signal.Signals(-ended).name}" if ended < 0 else f"ended with status {ended}"
+        )
 
 
 _decode = msgspec.msgpack.Decoder(Found | Same | Left | Ready).decode
@@ -111,32 +133,44 @@ class Indexer:
                 worker.pending.extend(batch.paths)
                 try:
                     await self._feed(worker, batch)
-                except (OSError, EOFError, TimeoutError, msgspec.MsgspecError) as error:
-                    await self._mourn(worker, batch, error)
+                except (OSError, EOFError, msgspec.MsgspecError):
+                    await self._mourn(worker, batch)
                     worker = None
         finally:
             if worker is not None:
-                await _end(worker.process)
+                await worker.end()
 
     async def _start(self) -> _Worker:
-        process = await asyncio.create_subprocess_exec(
-            *self._command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, cwd="/", start_new_session=True
+        why = ""
+        for _ in range(STARTS):
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *self._command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, cwd="/", start_new_session=True
+                )
+            except OSError as error:
+                why = f"cannot be made ({error.strerror or error})"
+                continue
+            worker = _Worker(process, Vigil(process, START_S), deque())
+            try:
+                if process.stdin is not None:
+                    process.stdin.write(frame(self._job))
+                try:
+                    async for _ in self._answers(worker, 1):
+                        worker.vigil.patience_s = self._stall_s
+                        return worker
+                except asyncio.IncompleteReadError:
+                    await process.wait()  # it is about to end: we want to know how
+                await worker.end()
+            except (OSError, EOFError, msgspec.MsgspecError):
+                await worker.end()
+            except BaseException:
+                await worker.end()
+                raise
+            why = worker.how()
+        raise GlmError(
+            f"The process that indexes files does not start: it {why}, {STARTS} times; "
+            f"run `{' '.join(self._command)} </dev/null` to see why."
         )
-        try:
-            if process.stdin is not None:
-                process.stdin.write(frame(self._job))
-            async for _ in self._answers(process, 1, START_S):
-                return _Worker(process, deque())
-            raise EOFError
-        except (OSError, EOFError, TimeoutError, msgspec.MsgspecError):
-            await _end(process)
-            raise GlmError(
-                "The process that indexes files does not start; "
-                f"run `{' '.join(self._command)} </dev/null` to see why."
-            ) from None
-        except BaseException:
-            await _end(process)
-            raise
 
     async def _feed(self, worker: _Worker, batch: Batch) -> None:
         """Send one batch and take its answers."""
@@ -146,7 +180,7 @@ class Indexer:
         process.stdin.write(frame(batch))
         await process.stdin.drain()
         again: list[str] = []
-        async for message in self._answers(process, len(batch.paths), self._stall_s):
+        async for message in self._answers(worker, len(batch.paths)):
             if isinstance(message, Ready) or message.path != worker.pending[0]:
                 raise EOFError
             worker.pending.popleft()
@@ -168,31 +202,30 @@ class Indexer:
         elif again:
             self._queue.append(Batch(again, [""] * len(again), fresh=True))
 
-    async def _answers(
-        self, process: Process, count: int, stall_s: float
-    ) -> AsyncIterator[Found | Same | Left | Ready]:
+    async def _answers(self, worker: _Worker, count: int) -> AsyncIterator[Found | Same | Left | Ready]:
         loop = asyncio.get_running_loop()
-        if process.stdout is None:
+        stdout = worker.process.stdout
+        if stdout is None:
             raise EOFError
         until = loop.time() + SLICE_S
         for _ in range(count):
-            async with asyncio.timeout(stall_s):
-                size = int.from_bytes(await process.stdout.readexactly(4), "big")
-                if size > MAX_FRAME_BYTES:
-                    raise EOFError
-                body = await process.stdout.readexactly(size)
+            size = int.from_bytes(await stdout.readexactly(4), "big")
+            if size > MAX_FRAME_BYTES:
+                raise EOFError
+            body = await stdout.readexactly(size)
+            worker.vigil.signs += 1
             yield _decode(body)
             if loop.time() >= until:
                 # Frames that are in the buffer already are handed out without waiting: let others run.
                 await asyncio.sleep(0)
                 until = loop.time() + SLICE_S
 
-    async def _mourn(self, worker: _Worker, batch: Batch, error: Exception) -> None:
+    async def _mourn(self, worker: _Worker, batch: Batch) -> None:
         """Leave out the file that the process died of, and put the rest of its batch back.
 
         What the file itself is to blame for goes to another process first, which remembers it.
         """
-        await _end(worker.process)
+        await worker.end()
         if not worker.pending:
             return
         culprit = worker.pending.popleft()
@@ -200,8 +233,8 @@ class Indexer:
         if worker.pending:
             rest = batch.digests[-len(worker.pending) :]
             self._queue.appendleft(Batch(list(worker.pending), rest, batch.fresh))
-        if isinstance(error, TimeoutError):
-            reason = f"took the parser more than {self._stall_s:g} s"
+        if worker.vigil.why:
+            reason = f"held up the parser, which {worker.vigil.why}"
         elif ended == -signal.SIGVTALRM:
             reason = too_slow(self._job)
         else:
@@ -210,13 +243,3 @@ class Indexer:
             self._queue.appendleft(Batch([culprit], [""], blame=reason))
         else:
             self._results.skipped(Skipped(culprit, reason))
-
-
-async def _end(process: Process) -> None:
-    """End a process and wait for it: nothing is left behind, not even when we are cancelled."""
-    if process.stdin is not None:
-        process.stdin.close()
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-    await asyncio.shield(process.wait())

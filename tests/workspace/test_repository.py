@@ -344,7 +344,7 @@ async def test_a_process_that_hangs_or_dies_costs_one_file(tmp_path: Path, worke
     assert taken.left == {
         "crash1.py": "crashed the parser",
         "crash2.py": "crashed the parser",
-        "hang1.py": "took the parser more than 10 s",
+        "hang1.py": "held up the parser, which made no progress for 10 s",
         "spin1.py": "took the parser more than 5 s of processor time",
     }
 

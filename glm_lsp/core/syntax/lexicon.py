@@ -54,7 +54,7 @@ class Lexicon:
 
     @property
     def split(self) -> Callable[[bytes], list[bytes]]:
-        """Parts a text: what is code, then a string or comment and what the groups of `inert` hold, and so on."""
+        """Parts a text: code, then a string or comment and what the groups of `inert` hold, and so on."""
         return _split(self.inert.pattern)
 
     @property

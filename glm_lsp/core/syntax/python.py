@@ -8,6 +8,7 @@ linear, stops when asked, lets other threads run, and is no slower.
 from __future__ import annotations
 
 import re
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -24,6 +25,7 @@ DOTTED = re.compile(rb"[\w\x80-\xff]+(?:\.[\w\x80-\xff]+)+")
 QUALIFIER_BYTES = 80
 """A longer expression before the dot, or one that is no dotted name, is written as `OTHER`."""
 OTHER = "…"
+OTHER_BYTES = OTHER.encode()
 NOT_TEXT = re.compile(rb"[^\"'uUrR]")
 
 
@@ -38,8 +40,9 @@ class _Scope:
     symbol: Symbol | None
     parent: _Scope | None
     end: int
-    bound: set[str] = field(default_factory=set[str])
-    seen: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])
+    bound: set[bytes] = field(default_factory=set[bytes])
+    uses: dict[tuple[bytes, bytes], int] = field(default_factory=dict[tuple[bytes, bytes], int])
+    """Name and qualifier, and where they stand first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,11 +121,11 @@ class _Walk:
         self.symbols: list[Symbol] = []
         self.imports: list[Import] = []
         self._scope = _Scope(None, None, len(data) + 1)
+        self._scopes = [self._scope]
         self._decorated: dict[int, Node] = {}
         self._bound: set[int] = set()
         self._names: set[int] = set()
         """Places of identifiers that are no uses: definitions, labels, names after a dot."""
-        self._uses: list[tuple[int, int, str, _Scope]] = []
 
     def run(self, tree: Tree, halt: Callable[[], bool] | None, handlers: Handlers | None = None) -> None:
         """Visit every node. `handlers` has what to do with the few kinds that matter, all by default."""
@@ -169,6 +172,7 @@ class _Walk:
         symbol = _symbol(self.data, node, name, outer, scope.symbol)
         self.symbols.append(symbol)
         self._scope = _Scope(symbol, scope, outer.end_byte)
+        self._scopes.append(self._scope)
         return True
 
     def decorated(self, node: Node) -> bool:
@@ -205,12 +209,12 @@ class _Walk:
 
     def identifier(self, node: Node) -> bool:
         """A name, unless what stands around it has said that it is none."""
-        start, end = node.start_byte, node.end_byte
-        scope = self._owner(start)
+        start = node.start_byte
+        scope, name = self._owner(start), self.data[start : node.end_byte]
         if start in self._bound:
-            scope.bound.add(self.data[start:end].decode("utf-8", "replace"))
-        elif start not in self._names:
-            self._uses.append((start, end, "", scope))
+            scope.bound.add(name)
+        elif start not in self._names and (name, b"") not in scope.uses:
+            scope.uses[name, b""] = start
         return False
 
     def attribute(self, node: Node) -> bool:
@@ -222,42 +226,55 @@ class _Walk:
         name = node.child_by_field_name("attribute")
         if name is None:
             return True
-        start, end = name.start_byte, name.end_byte
-        if start < end:
-            self._names.add(start)
-            self._uses.append((start, end, OTHER, self._owner(node.start_byte)))
+        at, end = name.start_byte, name.end_byte
+        if at < end:
+            self._names.add(at)
+            # What stands before the dot may use the same name, and is visited later.
+            uses, use = self._owner(start).uses, (self.data[at:end], OTHER_BYTES)
+            uses[use] = min(at, uses.get(use, at))
         return True
 
     def _dotted(self, dotted: bytes, start: int) -> None:
         """The uses in `a.b.c`, without a look at the nodes below it."""
-        scope, add = self._owner(start), self._uses.append
-        dot = dotted.index(b".")
+        scope = self._owner(start)
+        uses, dot = scope.uses, dotted.index(b".")
         if start in self._bound:
-            scope.bound.add(dotted[:dot].decode("utf-8", "replace"))
-        elif start not in self._names:
-            add((start, start + dot, "", scope))
+            scope.bound.add(dotted[:dot])
+        elif start not in self._names and (dotted[:dot], b"") not in uses:
+            uses[dotted[:dot], b""] = start
         while dot >= 0:
             after = dotted.find(b".", dot + 1)
-            end = after if after >= 0 else len(dotted)
-            add((start + dot + 1, start + end, dotted[:dot].decode("utf-8", "replace"), scope))
+            use = dotted[dot + 1 : after if after >= 0 else None], dotted[:dot]
+            if use not in uses:
+                uses[use] = start + dot + 1
             dot = after
 
     def references(self) -> References:
         """Uses of names, after the walk: only then is it known what each function binds."""
-        table: dict[str, int] = {"": 0}
-        columns: list[tuple[int, int, int]] = []
-        for start, end, qualifier, scope in sorted(self._uses, key=lambda use: use[0]):
-            try:
-                name = self.data[start:end].decode()
-            except UnicodeDecodeError:
-                continue
-            if (name, qualifier) in scope.seen or (not qualifier and _local(name, scope)):
-                continue
-            scope.seen.add((name, qualifier))
-            used, before = table.setdefault(name, len(table)), table.setdefault(qualifier, len(table))
-            columns.append((used, before, start))
-        names, qualifiers, starts = zip(*columns, strict=True) if columns else ((), (), ())
-        return References(tuple(table), names, qualifiers, starts)
+        found = [
+            (start, name, qualifier)
+            for scope in self._scopes
+            for (name, qualifier), start in scope.uses.items()
+            if (qualifier or not _local(name, scope)) and _is_text(name)
+        ]
+        found.sort()
+        table: dict[bytes, int] = {b"": 0}
+        names, qualifiers = array("I"), array("I")
+        for _, name, qualifier in found:
+            names.append(table.setdefault(name, len(table)))
+            qualifiers.append(table.setdefault(qualifier, len(table)))
+        texts = [name.decode("utf-8", "replace") for name in table]
+        return References(texts, names, qualifiers, [start for start, _, _ in found])
+
+
+def _is_text(name: bytes) -> bool:
+    """Whether a name is UTF-8: of a broken one the length would not be known."""
+    if name.isascii():
+        return True
+    try:
+        return bool(name.decode())
+    except UnicodeDecodeError:
+        return False
 
 
 def _visit(walk: _Walk, node: Node) -> bool:
@@ -398,7 +415,7 @@ def _imports(data: bytes, node: Node) -> Iterator[Import]:
         yield Import(module, "*", "", level)
 
 
-def _local(name: str, scope: _Scope | None) -> bool:
+def _local(name: bytes, scope: _Scope | None) -> bool:
     """Whether a function around the place binds the name itself."""
     while scope is not None and scope.symbol is not None:
         if name in scope.bound and scope.symbol.kind is not SymbolKind.CLASS:

@@ -33,7 +33,7 @@ def _field(node: Node, name: str, *types: str) -> Node | None:
 
 
 def fields(settings: Settings, captures: Captures, data: bytes) -> Iterator[Match]:
-    """`(#set! take "name body value?")`: captures that are fields of `@node`; without `?` it must be there."""
+    """`(#set! take "name body value?")`: fields of `@node`; without `?` there must be one."""
     node = captures["node"][0]
     found = dict(captures)
     for name, may_miss in _taken(settings["take"] or ""):
