@@ -23,7 +23,9 @@ NEAR, FAR = 2_500, 9_000
 Blocks are looked for further away."""
 SMALL_BYTES = 4 * NEAR
 REMEMBERED = 24
-_EDGE = b"-----"
+LONGEST_WORD = 80
+"""Bytes of the longest word of a rule, and more."""
+_BLOCK = b"-----BEGIN "
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +95,13 @@ def _stepped(path: str, old: Veiled, new: bytes, *, open_: bool) -> Veiled:
         _across(p.span, first, last - moved) for p in old.places
     ):
         return _veiled(new, found, old.allowed)
-    line = new.count(b"\n", 0, first) if known else 0
     part = new[first:last]
-    here = tuple(_moved(p, -first, -line) for p in known if first <= p.span.start < last)
+    inside = [p for p in known if first <= p.span.start < last]
+    line = inside[0].line - new.count(b"\n", first, inside[0].span.start) if inside else 0
+    here = tuple(_moved(p, -first, -line) for p in inside)
     here = repeated(part, here, values)
+    if here and not inside:
+        line = new.count(b"\n", 0, first)
     places = (
         *(p for p in old.places if p.span.end <= first),
         *(_moved(p, first, line) for p in here),
@@ -117,11 +122,13 @@ def _followed(path: str, old: bytes, known: Found, new: bytes, *, open_: bool) -
     moved = len(new) - len(old)
     end = len(new) - tail
     first, last = _whole_lines(new, start - FAR, end + FAR)
-    some = new[first:last].lower(), old[first : last - moved].lower()
+    # What stands outside of the change is the same in both.
+    gone = _whole_lines(old, start - LONGEST_WORD, end - moved + LONGEST_WORD)
+    some = new[first:last].lower(), old[slice(*gone)].lower()
     if not any(word in text for word in rules().far_words for text in some):
         first, last = _whole_lines(new, start - NEAR, end + NEAR)
     far = _whole_lines(new, first - MOST_BLOCK_BYTES, last + MOST_BLOCK_BYTES)
-    if new.find(_EDGE, *far) >= 0 or old.find(_EDGE, far[0], far[1] - moved) >= 0:
+    if new.find(_BLOCK, far[0], last) >= 0 or old.find(_BLOCK, *gone) >= 0:
         first, last = far
     if any(_across(p.span, first, last - moved) for p in known.places):
         return find(path, new, open_=open_), None

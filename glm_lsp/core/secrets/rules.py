@@ -45,7 +45,12 @@ class Rule:
     assigned: bool = False
     password: bool = False
     own: bool = False
+    is_prefix: bool = field(default=False, init=False)
+    """Whether it is ours, and its words begin the very token."""
     _pattern: re.Pattern[bytes] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        self.is_prefix = self.own and not (self.before or self.group or self.assigned or self.password)
 
     @property
     def pattern(self) -> re.Pattern[bytes]:

@@ -7,7 +7,7 @@ within a bounded window. A text that would take more comparisons than its size a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from glm_lsp.core.secrets import looks
@@ -101,7 +101,7 @@ def find(path: str, data: bytes, *, open_: bool = False) -> Found:
     hits = known.search.find_matches_as_indexes(data.lower(), overlapping=True)
     scan = _Scan(data, known, plain=_plain(path), open_=open_)
     try:
-        spans = [found for hit in hits for found in scan.at(*hit)]
+        spans = scan.announced(hits)
         spans += scan.literals()
     except _TooDenseError:
         return Found(whole=TOO_DENSE)
@@ -127,40 +127,49 @@ class _Scan:
         self._past: dict[str, int] = {}
         self._block_end = 0
 
-    def at(self, word: int, start: int, end: int) -> Iterator[tuple[int, int, str]]:
-        """What the word at `start` announces: start, end and kind of secrets."""
-        if word == self._rules.block:
-            self._look(BLOCK_LOOKS)
-            if start >= self._block_end and (block := self._block(start)):
-                self._block_end = block[1]
-                yield block
-            return
-        for rule in self._rules.by_word[word]:
-            self._look(SHAPE_LOOKS)
-            if start >= self._past.get(rule.id, 0) and (found := self._shape(rule, start)):
-                self._past[rule.id] = found[1]
-                yield found
-            elif rule.own and (pieces := self._in_pieces(rule, start)):
-                yield from pieces
-            elif self._open and rule.own and (found := self._unfinished(rule, start)):
-                yield found
-        if word in self._rules.assignments:
-            self._look()
-            yield from self._assigned(start)
+    def announced(self, hits: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, str]]:
+        """What the words at these places announce: start, end and kind of secrets. A hit is word, start, end.
+
+        One loop without calls: there is a hit in every few hundred bytes, and nearly all announce nothing.
+        """
+        data, known, past, found = self._data, self._rules, self._past, list[tuple[int, int, str]]()
+        for word, start, _ in hits:
+            if word == known.block:
+                self._look(BLOCK_LOOKS)
+                if start >= self._block_end and (block := self._block(start)):
+                    self._block_end = block[1]
+                    found.append(block)
+                continue
+            for rule in known.by_word[word]:
+                self._looks -= SHAPE_LOOKS
+                if self._looks < 0:
+                    raise _TooDenseError
+                if start >= past.get(rule.id, 0):
+                    limit = start + rule.after + 16
+                    if rule.before:
+                        match = rule.pattern.search(data, max(0, start - rule.before), limit)
+                    else:
+                        match = rule.pattern.match(data, start, limit)
+                    if match is not None and (shape := self._shape(rule, match, limit)):
+                        past[rule.id] = shape[1]
+                        found.append(shape)
+                        continue
+                if rule.is_prefix:
+                    found += self._in_pieces(rule, start) or (
+                        self._unfinished(rule, start) if self._open else []
+                    )
+            if word in known.assignments:
+                self._look()
+                found += self._assigned(start)
+        return found
 
     def _look(self, count: int = 1) -> None:
         self._looks -= count
         if self._looks < 0:
             raise _TooDenseError
 
-    def _shape(self, rule: Rule, start: int) -> tuple[int, int, str] | None:
-        data, limit = self._data, min(start + rule.after + 16, len(self._data))
-        if rule.before:
-            match = rule.pattern.search(data, max(0, start - rule.before), limit)
-        else:
-            match = rule.pattern.match(data, start, limit)
-        if match is None:
-            return None
+    def _shape(self, rule: Rule, match: re.Match[bytes], limit: int) -> tuple[int, int, str] | None:
+        data = self._data
         group = (match.lastindex or 0) if rule.group < 0 else rule.group
         first, last = match.span(group)
         if first < 0:
@@ -176,23 +185,19 @@ class _Scan:
             good = not looks.is_stand_in(value) and looks.entropy(value) >= LEAST_ENTROPY
         return (first, last, rule.what) if good else None
 
-    def _unfinished(self, rule: Rule, start: int) -> tuple[int, int, str] | None:
+    def _unfinished(self, rule: Rule, start: int) -> list[tuple[int, int, str]]:
         """A token that begins as `rule` says and is not whole yet, or no more."""
-        if rule.before or rule.group or rule.assigned or rule.password:
-            return None
         run = _RUN.match(self._data, start, start + rule.after)
         if run is None or self._data[max(0, start - 1) : start].isalnum():
-            return None
+            return []
         value = run[0]
         digits = sum(48 <= byte <= 57 for byte in value)
         if len(value) < UNFINISHED_BYTES or not digits or looks.is_stand_in(value):
-            return None
-        return start, run.end(), rule.what
+            return []
+        return [(start, run.end(), rule.what)]
 
     def _in_pieces(self, rule: Rule, start: int) -> list[tuple[int, int, str]]:
         """A token that begins as `rule` says, in strings which the language joins."""
-        if rule.before or rule.group or rule.assigned or rule.password:
-            return []
         run = _TAIL.match(self._data, start, start + rule.after)
         pieces = self._pieces(start, run.end()) if run else []
         joined = b"".join(self._data[a:b] for a, b in pieces)
