@@ -1,13 +1,14 @@
 """Short tails, for budgets that tell files: the trunk shows the code, so the tail shows the place.
 
 A tail that begins anew is evaluated anew, so it begins at the cursor's line or right above it; where the
-trunk does not show the code around the cursor, at the definition, and after `MOVES_UNSEEN` more moves there
-the trunk is told. What was typed is said as the beginning of an answer, and where somebody goes on elsewhere
-that answer stays in the log (`ledger.left`): nothing of it is told, or evaluated, a second time.
+trunk does not show the code there, some lines above. What was typed is said as the beginning of an answer,
+and where somebody goes on elsewhere that answer stays in the log (`ledger.left`): nothing of it is told, or
+evaluated, a second time.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -15,26 +16,40 @@ from glm_lsp.core import layout
 from glm_lsp.core.ledger import Ledger, Window, moved_line
 from glm_lsp.core.shown import covers
 
-SEEN_BEFORE, SEEN_AFTER = 8, 0
-"""Lines around the cursor that the trunk must tell, so that the tail need not."""
+SEEN_BEFORE = 8
+"""Lines above the cursor's that the trunk must tell, so that the tail need not."""
 LINES_SEEN = 1
 """Lines before the cursor's where the trunk shows more of them."""
 LEAST_UNSEEN, MOST_UNSEEN = 3, 5
 """Lines before the cursor where it does not."""
 SUFFIX_LINES, MOST_SUFFIX_LINES = 1, 2
-"""Lines of the suffix that are not blank, and lines in all."""
-MOVES_UNSEEN = 3
+"""Lines of the suffix that say something, the rest of the cursor's among them, and lines besides that."""
+_WORD = re.compile(r"\w")
+MOST_REST_CHARS = 160
+"""Of the cursor's line after the cursor; where it has more, nothing is shown after them."""
 NEAR_LINES = 8
 """So many lines below the one where somebody typed last, or fewer, a tail shows none before the cursor's."""
 
 
 def suffix_of(after: Sequence[str]) -> tuple[str, ...]:
-    """The rest of the cursor's line and the next lines, up to the second that is not blank."""
-    wanted, number = SUFFIX_LINES, 0
+    """The rest of the cursor's line and the next lines, as many as a tail shows."""
+    if len(after[0]) > MOST_REST_CHARS:
+        return (after[0][:MOST_REST_CHARS],)
+    wanted, number = SUFFIX_LINES - bool(_WORD.search(after[0])), 0
     while wanted and number < min(MOST_SUFFIX_LINES, len(after) - 1):
         number += 1
         wanted -= bool(after[number].strip())
     return tuple(after[: number + 1])
+
+
+def seen(ledger: Ledger, path: str, lines: tuple[str, ...], cursor_line: int) -> bool:
+    """Whether the trunk shows the lines above the cursor's."""
+    line = told_line(ledger, path, lines, cursor_line)
+    if line is None or not ledger.tracked[path]:
+        return False
+    line = min(line, len(ledger.tracked[path]) - 1)
+    first = max(0, line - SEEN_BEFORE)
+    return covers(ledger.shown.get(path, ()), first, max(first, line - 1))
 
 
 def told_line(ledger: Ledger, path: str, lines: tuple[str, ...], line: int) -> int | None:
@@ -43,23 +58,6 @@ def told_line(ledger: Ledger, path: str, lines: tuple[str, ...], line: int) -> i
     if told is None or told is lines:
         return None if told is None else line
     return moved_line(line, lines, told)
-
-
-def around(ledger: Ledger, path: str, lines: tuple[str, ...], cursor_line: int) -> tuple[int, int] | None:
-    """First and last line, as told, of what the trunk should show around the cursor."""
-    line = told_line(ledger, path, lines, cursor_line)
-    if line is None:
-        return None
-    told = ledger.tracked[path]
-    most = len(told) - (2 if len(told) > 1 and not told[-1] else 1)
-    line = min(line, most)
-    return max(0, line - SEEN_BEFORE), min(most, line + SEEN_AFTER)
-
-
-def seen(ledger: Ledger, path: str, lines: tuple[str, ...], cursor_line: int) -> bool:
-    """Whether the trunk shows the code around the cursor."""
-    place = around(ledger, path, lines, cursor_line)
-    return place is not None and covers(ledger.shown.get(path, ()), *place)
 
 
 def stays(ledger: Ledger, path: str, lines: tuple[str, ...], cursor_line: int, after: tuple[str, ...]) -> bool:
@@ -99,19 +97,15 @@ def place(
     definition around a line; the other arguments are those of `ledger.place_window`. What else has changed
     is to be told next, and then `bound` says what the window stands for.
     """
-    start, moves = begins(ledger, path, lines, starts, cursor_line), 0
+    start = begins(ledger, path, lines, starts, cursor_line)
     name = "" if seen(ledger, path, lines, cursor_line) else inside(start)
-    if old is not None and old.path == path:
-        was = old.start_line if old.lines == lines else moved_line(old.start_line, old.lines, lines)
-        if abs(was - start) <= MOST_UNSEEN:
-            moves = old.moves + 1
-        if stands and old.start_line <= cursor_line <= old.cursor_line + NEAR_LINES:
-            start, name = cursor_line, ""
+    again = stands and old is not None and old.path == path
+    if again and old and old.start_line <= cursor_line <= old.cursor_line + NEAR_LINES:
+        start, name = cursor_line, ""
     while not fits(start) and start < cursor_line:
         start += max(1, (cursor_line - start) // 2)
-    again = stands and old is not None and old.path == path
     at = layout.place_of("" if again else path, start)
-    window = Window(path, start, cursor_line, lines, after, moves, at, before, 0, language, name, again, turn)
+    window = Window(path, start, cursor_line, lines, after, at, before, 0, language, name, again, turn)
     return replace(ledger, window=window)
 
 

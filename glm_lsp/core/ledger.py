@@ -64,8 +64,6 @@ class Window:
     lines: tuple[str, ...]
     after: tuple[str, ...] = ()
     """The suffix: the rest of the cursor's line, then so many lines."""
-    moves: int = 0
-    """How often the tail was evaluated anew while somebody worked about here."""
     at: str = ""
     """The tail's title, where that is more than the path."""
     before: str = ""

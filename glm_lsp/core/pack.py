@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 from glm_lsp.core import layout
 from glm_lsp.core.generation import Prompt, Thinking
@@ -157,12 +158,19 @@ def prompt_tokens(
     """Tokens of the whole prompt as the engine will see it, the template's own included."""
     tokens = 0
     for piece in render(prompt, thinking, template):
-        rest = piece.text
-        for special in SPECIAL_TOKENS if piece.special else ():
-            tokens += rest.count(special)
-            rest = rest.replace(special, "")
-        tokens += count(rest) if rest else 0
+        special, rest = _taken_apart(piece.text) if piece.special else (0, piece.text)
+        tokens += special + (count(rest) if rest else 0)
     return tokens
+
+
+@lru_cache(maxsize=256)
+def _taken_apart(text: str) -> tuple[int, str]:
+    """How many special tokens a text of the template has, and what is left of it."""
+    tokens = 0
+    for special in SPECIAL_TOKENS:
+        tokens += text.count(special)
+        text = text.replace(special, "")
+    return tokens, text
 
 
 def most_that_fits(most: int, fits: Callable[[int], bool]) -> int:

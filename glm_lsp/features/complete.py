@@ -188,6 +188,8 @@ class _Cursor:
         self.fim = wanted == Form.FIM and facts.fim and thinking is Thinking.OFF
         self.prefill = facts.prefill and thinking is Thinking.OFF
         self.thinking = thinking
+        self.shown = self.after
+        """What may be shown of it."""
         self.place = ""
         """The tail's title, where that is more than the path."""
         self.stop = self._tail(len(self.before) - 1, 0).stop
@@ -211,7 +213,7 @@ class _Cursor:
             turns=self.prefill and not self.fim,
             idle=idle,
         )
-        self.place = trunk.place
+        self.place, self.shown = trunk.place, trunk.after or self.after
         start, suffix_lines = self._fitted(trunk)
         if self.place and start != trunk.window_start:
             self.place = layout.place_of(self.document.path, start)
@@ -238,7 +240,7 @@ class _Cursor:
 
     def _texts(self, start: int, suffix_lines: int) -> tuple[str, str]:
         """The window from line `start` on, and the suffix."""
-        suffix = "\n".join(self.after[: suffix_lines + 1]) if suffix_lines else ""
+        suffix = "\n".join(self.shown[: suffix_lines + 1]) if suffix_lines else ""
         return "\n".join(self.before[start:]), suffix
 
     def _tail(self, start: int, suffix_lines: int) -> CompletionTail:

@@ -14,7 +14,7 @@ from glm_lsp.core.generation import Segment
 from glm_lsp.core.graph import Graph
 from glm_lsp.core.ledger import Ledger, Window
 from glm_lsp.core.rank import Candidate, Place, needed, rank, rank_for_task
-from glm_lsp.core.shown import covers, missing
+from glm_lsp.core.shown import covers
 from glm_lsp.core.snapshot import Snapshot
 from glm_lsp.core.told import Told
 from glm_lsp.core.values import Block, BlockKind, Document, Dropped, Refusal, RefusalKind, Span, SymbolKind
@@ -61,6 +61,8 @@ class Trunk:
     """The first line that a completion's tail shows."""
     suffix_lines: int = layout.SUFFIX_LINES
     """Lines after the cursor's that it shows."""
+    after: tuple[str, ...] = ()
+    """The suffix that it shows, where that is not all that the lines have."""
     place: str = ""
     """Its title, where that is more than the path."""
 
@@ -216,7 +218,7 @@ class Visit:
         stood = ledgers.left(ledger, self.count)
         if self.fits is not None:
             stands = len(stood.log) > len(ledger.log)
-            stood = self._settled(stood, self.fits, old, stands=stands)
+            stood = self._begun(stood, self.fits, old, stands=stands)
         told = await self._told(stood)
         if told is None:
             return None
@@ -267,6 +269,8 @@ class Visit:
         share = self.log_share
         graph = await self.session.graph(self.snapshot)
         wanted = [c for c in self._needed(graph, ledger) if not self._in_window(c, ledger)]
+        if self.lean and self.fits is not None:
+            wanted = [c for c in wanted if c.path != self.document.path or c.symbol.name in self._near()]
         missing = [c for c in wanted[:most] if not self._told_of(c, ledger)]
         room = int(ledger.log_room - EDITS_SHARE * share)
         room = min(room, MOST_LATE_TOKENS) if self.lean and self.fits is not None else room
@@ -339,6 +343,7 @@ class Visit:
             epoch=ledger.epoch,
             window_start=window.start_line if window else 0,
             suffix_lines=max(1, len(window.after) - 1) if window and window.after else layout.SUFFIX_LINES,
+            after=window.after if window else (),
             place=window.at if window else "",
         )
 
@@ -347,22 +352,6 @@ class Visit:
         left = self.budget - self.fixed - self.log_share
         share = self.snapshot.settings.number("context.tail_share")
         return min(int(self.budget * share) if share else ledgers.tail_share(self.budget), left)
-
-    def _settled(self, ledger: Ledger, fits: Fits, old: Window | None, *, stands: bool) -> Ledger:
-        """The window for this place; where somebody goes to and fro, the trunk is told what is around it."""
-        placed, path = self._begun(ledger, fits, old, stands=stands), self.document.path
-        if placed.window is None or placed.window.moves < lean.MOVES_UNSEEN:
-            return placed
-        place = lean.around(ledger, path, self.lines, self.cursor_line)
-        stretch = missing(ledger.shown.get(path, ()), *place) if place else None
-        if stretch is None:
-            return placed
-        block = replace(
-            head.told(self, path, ledger.tracked[path], stretch[0], stretch[1] + 1), kind=BlockKind.LOG
-        )
-        if block.tokens > LATE_BODY_SHARE * self.log_share:
-            return placed
-        return self._begun(ledgers.with_log(ledger, [block], self.count), fits, old, stands=stands)
 
     def _begun(self, ledger: Ledger, fits: Fits, old: Window | None, *, stands: bool) -> Ledger:
         room = self.tail_room()
@@ -414,7 +403,7 @@ class Visit:
 
     def _place(self, ledger: Ledger) -> Place:
         first = max(0, self.cursor_line - NEAR_BEFORE)
-        near = "\n".join(self.lines[first : self.cursor_line + NEAR_AFTER])
+        near = self._near()
         window = ledger.window if ledger.window and ledger.window.path == self.document.path else None
         start = pack.line_offset(self.document.data, window.start_line if window else self.cursor_line)
         hidden = Span(min(start, self.offset), self.offset)
@@ -422,6 +411,10 @@ class Visit:
         changed = self.snapshot.history.partners(self.document.path)
         line = self.cursor_line - first
         return Place(self.document.path, self.offset, near, line, (hidden,), recent, changed)
+
+    def _near(self) -> str:
+        """The text around the cursor."""
+        return "\n".join(self.lines[max(0, self.cursor_line - NEAR_BEFORE) : self.cursor_line + NEAR_AFTER])
 
     def has_body(self, candidate: Candidate) -> bool:
         """Whether its source says more than its signature, and is not what the tail shows."""

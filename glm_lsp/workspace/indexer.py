@@ -151,21 +151,20 @@ class Indexer:
                 why = f"cannot be made ({error.strerror or error})"
                 continue
             worker = _Worker(process, Vigil(process, START_S), deque())
+            ready = False
             try:
                 if process.stdin is not None:
                     process.stdin.write(frame(self._job))
-                try:
-                    async for _ in self._answers(worker, 1):
-                        worker.vigil.patience_s = self._stall_s
-                        return worker
-                except asyncio.IncompleteReadError:
-                    await process.wait()  # it is about to end: we want to know how
-                await worker.end()
+                async for _ in self._answers(worker, 1):
+                    worker.vigil.patience_s, ready = self._stall_s, True
+                    return worker
+            except asyncio.IncompleteReadError:
+                await process.wait()  # how it ends is to be told, and the vigil sees to it that it does
             except (OSError, EOFError, msgspec.MsgspecError):
-                await worker.end()
-            except BaseException:
-                await worker.end()
-                raise
+                pass
+            finally:
+                if not ready:
+                    await worker.end()
             why = worker.how()
         raise GlmError(
             f"The process that indexes files does not start: it {why}, {STARTS} times; "

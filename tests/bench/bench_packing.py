@@ -16,11 +16,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from glm_lsp.core.lazy import Outlines
 from glm_lsp.core.settings import Settings
 from glm_lsp.core.snapshot import Snapshot
 from glm_lsp.core.syntax import language_of, outline
 from glm_lsp.core.text import digest
-from glm_lsp.core.values import Document, FileOutline, Refusal, RefusalKind, RepoIndex
+from glm_lsp.core.values import Document, Refusal, RefusalKind, RepoIndex
 from glm_lsp.engines.scripted import FACTS, ScriptedEngine
 from glm_lsp.engines.tokenizers import GgufTokenizer
 from glm_lsp.features.complete import pack_context
@@ -56,7 +57,7 @@ class Desk:
     """A repository in memory where somebody types. Implements `Sources`."""
 
     files: Mapping[str, bytes]
-    outlines: dict[str, FileOutline]
+    outlines: Outlines
     opened: dict[str, Document] = field(default_factory=dict[str, Document])
     revision: int = 0
 
@@ -70,7 +71,7 @@ class Desk:
     def edit(self, path: str, data: bytes) -> Snapshot:
         """The snapshot in which the editor has this text."""
         self.opened = {**self.opened, path: self._document(path, data)}
-        self.outlines = {**self.outlines, path: outline(path, data, language_of(path))}
+        self.outlines = self.outlines.changed({path: outline(path, data, language_of(path))})
         self.revision += 1
         index = RepoIndex(self.outlines, self.revision)
         return Snapshot("/repository", self.revision, self.opened, index, Settings({}))
@@ -107,7 +108,7 @@ async def type_into(desk: Desk, session: Session, held: Held, words: int) -> tup
 
 def measure(files: Mapping[str, bytes], places: Sequence[Held], tokenizer: GgufTokenizer, words: int) -> str:
     """The table."""
-    desk = Desk(files, dict(index_of(files).outlines))
+    desk = Desk(files, Outlines(index_of(files).outlines))
     engine = ScriptedEngine("", facts=replace(FACTS, context_tokens=4 * BUDGET_TOKENS))
     session = Session(desk, engine, tokenizer, PROFILE)
 

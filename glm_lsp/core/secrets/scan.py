@@ -33,13 +33,33 @@ _PIECE = re.compile(
 """A string that goes on in another one, which the language joins."""
 _MOST_PIECES_BYTES = 1_200
 _PLAIN = re.compile(
-    rb"[\w-]{0,40}+[\"']?[ \t]{0,20}+[:=][ \t]{0,20}+([^\s\"'`;,<>{}()\[\]$|]{8,512})(?=[\s;,\"'`]|$)"
+    rb"[\w-]{0,40}+[\"'*_]{0,3}+[ \t]{0,20}+[:=][*_]{0,2}+[ \t]{0,20}+"
+    rb"([^\s\"'`;,<>{}()\[\]$|]{8,512})(?=[\s;,\"'`]|$)"
 )
 _ARGUMENT = re.compile(
     rb"[\w-]{0,40}+[ \t]{1,4}([^\s\"'`;,<>{}()\[\]$|=-][^\s\"'`;,<>{}()\[\]$|]{7,512})(?=[\s;,\"'`]|$)"
 )
 _BEFORE_ARGUMENT = re.compile(rb"(?:\s--[\w-]{0,40}|\bENV[ \t]+\w{0,40})$")
-_ELEMENT = re.compile(rb"[\w-]{0,40}+>([^<>\s]{8,512})</")
+_ELEMENT = re.compile(
+    rb"[\w-]{0,40}+(?:</\w{1,10}>\s{0,40}+(?:<\w{1,10}>\s{0,20}+){0,2}<\w{1,10})?>([^<>\s]{8,512})</"
+)
+_NAMED = re.compile(
+    rb"[\w-]{0,40}+\\?[\"']?[ \t]{0,9}+,?\s{0,80}+\\?[\"']?value\\?[\"']?\s{0,4}+[:=]\s{0,4}+\\?([\"'])?"
+    rb"((?(1)[^\s\"'\\]|[^\s\"',;<>{}()\[\]$|]){8,512}+)",
+    re.IGNORECASE,
+)
+"""A value that stands beside a name: `name: X`, `value: Y`."""
+_CELL = re.compile(
+    rb"[\w -]{0,40}+[*_`]{0,3}[ \t]{0,40}+\|[ \t]{0,40}+[*_`]{0,3}([^\s|`]{8,512})`?[*_]{0,3}[ \t]{0,200}+\|"
+)
+_ROW = re.compile(rb"[ \t]{0,8}+\|([^\n]{0,1000}+)")
+_RULER = re.compile(rb"[ \t]{0,8}+\|[ \t:|-]{3,300}+\r?")
+MOST_TABLE_BYTES = 2_000
+"""Rows of a table further away are not looked at."""
+_SAID = re.compile(
+    rb"[\w-]{0,40}+[ \t]{1,4}+(?:(?:is|was|to)[ \t]{1,4})?([^\s\"'`,;<>{}()\[\]$|]{8,512})(?=[\s;,\"'`)]|$)"
+)
+_SPECIAL = re.compile(rb"[#!@^&~?+=%]")
 _PASSWORD = re.compile(rb"pass(?:w|phrase|\W)|pwd|secret|credential")
 _BEGINS = re.compile(
     rb"(" + b"|".join(map(re.escape, ASSIGNMENTS)) + rb")" + _NAME_END + rb"(?:=>|:=|=|:)[ \t]{0,20}+"
@@ -217,6 +237,7 @@ class _Scan:
         """A value that looks random, given to something whose name is that of a secret."""
         data = self._data
         pieces: list[tuple[int, int]] = []
+        said = False
         if match := _QUOTED.match(data, start, start + 800):
             pieces = self._pieces(*match.span(2))
         elif (
@@ -228,12 +249,42 @@ class _Scan:
             )
         ):
             pieces = [match.span(1)]
+        elif (match := _NAMED.match(data, start, start + 800)) and (match[1] or self._plain):
+            pieces = [match.span(2)]
+        elif self._plain and (match := _CELL.match(data, start, start + 900)):
+            pieces = [match.span(1)]
+        elif self._plain and (match := _SAID.match(data, start, start + 600)):
+            pieces, said = [match.span(1)], True
         value = b"".join(data[a:b] for a, b in pieces)
         if looks.is_random(value):
             return [(a, b, "random value") for a, b in pieces]
-        if pieces and _PASSWORD.match(data[start : start + 12].lower()) and looks.is_password(value):
+        passes = _PASSWORD.match(data[start : start + 12].lower()) is not None
+        if pieces and passes and looks.is_password(value) and (not said or _SPECIAL.search(value)):
             return [(a, b, "password") for a, b in pieces]
-        return []
+        return self._column(start, passwords=passes) if self._plain else []
+
+    def _column(self, start: int, *, passwords: bool) -> list[tuple[int, int, str]]:
+        """The values below the name at `start`, where that is the head of a column of a table with bars."""
+        data = self._data
+        first = data.rfind(b"\n", max(0, start - 1000), start) + 1
+        end = data.find(b"\n", start, start + 1000)
+        if end < 0 or not (head := _ROW.fullmatch(data, first, end)):
+            return []
+        after = data.find(b"\n", end + 1, end + 300)
+        if after < 0 or not _RULER.fullmatch(data, end + 1, after):
+            return []
+        column, found, at = data.count(b"|", head.start(1), start), list[tuple[int, int, str]](), after + 1
+        while at < start + MOST_TABLE_BYTES and (row := _ROW.match(data, at)):
+            self._look()
+            cells = row[1].split(b"|")
+            at = row.end() + 1
+            if column < len(cells):
+                value = cells[column].strip(b" \t`*_\r")
+                place = row.start(1) + sum(len(c) + 1 for c in cells[:column]) + cells[column].find(value)
+                if looks.is_random(value) or (passwords and looks.is_password(value)):
+                    kind = "random value" if looks.is_random(value) else "password"
+                    found.append((place, place + len(value), kind))
+        return found
 
     def literals(self) -> Iterator[tuple[int, int, str]]:
         """Strings that look random by themselves, whatever they are given to."""
