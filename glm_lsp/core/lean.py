@@ -20,8 +20,10 @@ SEEN_BEFORE = 8
 """Lines above the cursor's that the trunk must tell, so that the tail need not."""
 LINES_SEEN = 1
 """Lines before the cursor's where the trunk shows more of them."""
-LEAST_UNSEEN, MOST_UNSEEN = 3, 5
-"""Lines before the cursor where it does not."""
+LEAST_UNSEEN, MOST_UNSEEN = 2, 8
+"""Lines before the cursor's where it does not, that say something."""
+UNSEEN_CHARS = 110
+"""So many characters or fewer these have, where they are more than the least."""
 SUFFIX_LINES, MOST_SUFFIX_LINES = 1, 2
 """Lines of the suffix that say something, the rest of the cursor's among them, and lines besides that."""
 _WORD = re.compile(r"\w")
@@ -127,8 +129,14 @@ def begins(
     if seen(ledger, path, lines, cursor_line):
         start = max(0, cursor_line - LINES_SEEN)
     else:
-        near = [s for s in starts if cursor_line - MOST_UNSEEN <= s <= cursor_line - LEAST_UNSEEN]
-        start = near[-1] if near else max(0, cursor_line - MOST_UNSEEN)
+        start, number, chars = cursor_line, 0, 0
+        while start and number < MOST_UNSEEN:
+            chars += len(lines[start - 1].strip())
+            if number >= LEAST_UNSEEN and chars > UNSEEN_CHARS:
+                break
+            start, number = start - 1, number + bool(lines[start - 1].strip())
+            if start in starts and number >= LEAST_UNSEEN:
+                break
     while start < cursor_line and not lines[start].strip():
         start += 1
     return start

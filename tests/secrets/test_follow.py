@@ -42,6 +42,42 @@ def test_one_edit(seed: int, at: int, removed: int, new: bytes, blocks: bool) ->
     assert followed("a.py", old, find("a.py", old), edited, open_=False) == find("a.py", edited)
 
 
+PIECES = (
+    b"x = 1\n" * 300,
+    b"# " + b"-" * 70 + b"\n",
+    b"-----BEGIN PRIVATE KEY-----\n",
+    b"-----END PRIVATE KEY-----\n",
+    b"MIIEvQIBADANBgkqhkiG9w0BAQEFAASCMIIEvQIBADAN\n" * 200,
+    b"| name | password |\n|---|---|\n",
+    b"| bob | k9#mQ2!vL7pX |\n" * 30,
+    b"a basic token\n",
+    b"token = '9f86d0Kx1e4fWq7bZ2Lp'\n",
+    b"# 9f86d0Kx1e4fWq7bZ2Lp again\n",
+    b"curl -u bob:k9#mQ2!vL7pX http://x\n",
+)
+
+
+@given(
+    st.lists(st.sampled_from(PIECES), min_size=12, max_size=40),
+    st.lists(
+        st.tuples(st.integers(0, 10**6), st.integers(0, 60), st.sampled_from((*PIECES, b"", b"-", b"B"))),
+        max_size=6,
+    ),
+)
+@settings(deadline=None, max_examples=40)
+def test_edits_among_half_blocks_rulers_and_tables(
+    parts: list[bytes], edits: list[tuple[int, int, bytes]]
+) -> None:
+    """An edit may make a block, far away, of what was none, or end one."""
+    now, follower = b"".join(parts), Follower()
+    follower.veiled("a.md", now, open_=True)
+    for at, removed, new in edits:
+        at %= len(now) + 1
+        now = now[:at] + new + now[at + removed :]
+        veiled, alone = follower.veiled("a.md", now, open_=True), Follower().veiled("a.md", now, open_=True)
+        assert (veiled.found, veiled.places, veiled.shown) == (alone.found, alone.places, alone.shown)
+
+
 @pytest.mark.parametrize("inserted", [b"\n" * 5, SECRETS[0], b"'" + SECRETS[3] + b"'", BLOCK, b"-----END "])
 def test_many_edits_one_after_the_other(inserted: bytes) -> None:
     follower, now = Follower(), text(7, 3 * SMALL_BYTES, blocks=True)
