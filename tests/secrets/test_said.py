@@ -1,4 +1,4 @@
-"""Passwords in command lines, tables, pairs of name and value, and sentences; and what only looks like them."""
+"""Passwords in command lines, tables, pairs of name and value, and sentences; and what looks like them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_password_that_stands_without_quotes_or_assignment(name: str) -> None:
     assert PASSWORD.encode() not in shown
     assert RANDOM.encode() not in shown
     assert len(shown) == len(data)
-    assert data.split()[0] == shown.split()[0]
+    assert data[:3] == shown[:3]
 
 
 LEFT = {
