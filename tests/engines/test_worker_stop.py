@@ -104,14 +104,14 @@ listener = Listener(place(MAIN), writing, Scheduler())
 listener.start()
 print("open", flush=True)
 listener.wanted()
-if sys.argv[1] == "loading":
-    time.sleep(600)
-time.sleep(0.5)
-listener.pulse.beat()
-listener.loaded(Ready(4096, 8192, 0.0, 1))
+if sys.argv[1] == "ready":
+    time.sleep(0.5)
+    listener.pulse.beat()
+    listener.loaded(Ready(4096, 8192, 0.0, 1))
 time.sleep(600)
+sys.exit(9)
 """
-"""A worker whose call does not come back: the one that loads the model, or the next, which begins soon after."""
+"""A worker whose call does not come back: the one that loads the model, or the next, begun soon after."""
 
 
 @pytest.mark.parametrize(("state", "status"), [("loading", 0), ("ready", 1)])

@@ -1,4 +1,4 @@
-"""A process that indexes files may be slow, starved or stopped for a while; only one that stands still is ended."""
+"""A process that indexes files may be slow, starved or stopped for a while: only a standstill ends it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def slowly(seconds):
         busy = time.process_time() + 0.03
         while time.process_time() < busy:
             pass
-        time.sleep(0.2)
+        time.sleep(0.3)
 """
 SERVE = """
 import sys
@@ -78,8 +78,8 @@ async def indexed(root: Path, *code: str, stall_s: float = 60.0) -> Taken:
 async def test_a_start_that_takes_long_but_gets_on_is_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(indexer, "START_S", 1.5)
-    taken = await indexed(tmp_path, SLOWLY, "slowly(4)", SERVE)
+    monkeypatch.setattr(indexer, "START_S", 2.5)
+    taken = await indexed(tmp_path, SLOWLY, "slowly(5)", SERVE)
     assert taken.found == list(FILES)
 
 
@@ -93,13 +93,13 @@ import asyncio, sys
 from pathlib import Path
 from glm_lsp.workspace import indexer
 from tests.workspace.test_vigil import indexed
-indexer.START_S = 2.0
+indexer.START_S = 3.0
 WAITS = '''
 import time
 from pathlib import Path
 Path("{0}/begun").touch()
 while not Path("{0}/go").exists():
-    time.sleep(0.01)
+    time.sleep(0.001)
 '''
 SERVE = "import sys\\nfrom glm_lsp.workspace import outliner\\nsys.exit(outliner.main())\\n"
 print(*asyncio.run(indexed(Path(sys.argv[1]), WAITS.format(sys.argv[1]), SERVE)).found)
@@ -121,7 +121,7 @@ def test_a_machine_that_stands_still_for_a_while_costs_nothing(tmp_path: Path) -
     for pid in all_of_them:
         os.kill(pid, signal.SIGSTOP)
     (tmp_path / "go").touch()
-    time.sleep(4)
+    time.sleep(5)
     for pid in all_of_them:
         os.kill(pid, signal.SIGCONT)
     out, err = process.communicate()
