@@ -9,15 +9,17 @@ from __future__ import annotations
 import re
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 from zlib import crc32
 
 from glm_lsp.core.references import References
 from glm_lsp.core.values import FileOutline
 
-SHARES = 16
-"""Pairs are sorted in so many parts, so that neither memory nor the interpreter's lock is taken for long."""
+SHARES = 32
+SHARE_BYTES = 1 << 20
+"""Keys are sorted in as many parts as have about so many bytes each, so that little memory is taken."""
 
 
 def key_of(name: str) -> int:
@@ -96,35 +98,27 @@ class Postings:
 
 def postings(files: Iterable[bytes]) -> Postings:
     """`files` gives the sorted keys of each file, as unsigned 32-bit numbers."""
-    shares: list[list[tuple[int, array[int]]]] = [[] for _ in range(SHARES)]
-    for number, data in enumerate(files):
-        found, low = numbers(data), 0
-        for share in range(SHARES):
-            high = bisect_left(found, (share + 1) << 28, low) if share < SHARES - 1 else len(found)
-            if high > low:
-                shares[share].append((number, found[low:high]))
-            low = high
+    listed = list(files)
+    shares = min(SHARES, 1 + sum(map(len, listed)) // SHARE_BYTES)
     keys, starts, out = array("I"), array("I", (0,)), array("I")
-    for share in shares:
-        last = -1
-        for pair in sorted(_pairs(share)):
-            key = pair >> 32
-            if key != last:
-                if last >= 0:
-                    starts.append(len(out))
-                keys.append(key)
-                last = key
-            out.append(pair & 0xFFFFFFFF)
-        if last >= 0:
+    for share in range(shares):
+        found: defaultdict[int, list[int]] = defaultdict(list)
+        for number, data in enumerate(listed):
+            for key in _share(numbers(data), share, shares):
+                found[key].append(number)
+        for key in sorted(found):
+            keys.append(key)
+            out.extend(found[key])
             starts.append(len(out))
-        share.clear()
     return Postings(keys, starts, out)
 
 
-def _pairs(share: Iterable[tuple[int, array[int]]]) -> Iterator[int]:
-    for number, keys in share:
-        for key in keys:
-            yield key << 32 | number
+def _share(keys: array[int], share: int, shares: int) -> array[int]:
+    """One of several parts of all numbers."""
+    if shares == 1:
+        return keys
+    low = bisect_left(keys, (share << 32) // shares)
+    return keys[low : bisect_left(keys, (share + 1 << 32) // shares, low)]
 
 
 class Tables(NamedTuple):
