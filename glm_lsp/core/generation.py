@@ -21,7 +21,7 @@ class Role(StrEnum):
     SYSTEM = "system"
     USER = "user"
     ASSISTANT = "assistant"
-    """What the model says: earlier answers, and at the end the start of this one, written for it (prefill)."""
+    """What the model says: earlier answers, and at the end the start of this one, written for it."""
 
 
 @dataclass(frozen=True, slots=True)

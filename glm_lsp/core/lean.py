@@ -27,8 +27,10 @@ UNSEEN_CHARS = 110
 SUFFIX_LINES, MOST_SUFFIX_LINES = 1, 2
 """Lines of the suffix that say something, the rest of the cursor's among them, and lines besides that."""
 _WORD = re.compile(r"\w")
-MOST_REST_CHARS = 160
-"""Of the cursor's line after the cursor; where it has more, nothing is shown after them."""
+MOST_REST_CHARS, MOST_BEFORE_CHARS, CLIPPED_CHARS = 160, 400, 120
+"""Of the cursor's line after the cursor and before it; where it has more before, the last ones are shown."""
+CLIPPED = "…"
+"""Stands where a line goes on that is not shown whole."""
 NEAR_LINES = 8
 """So many lines below the one where somebody typed last, or fewer, a tail shows none before the cursor's."""
 
@@ -36,7 +38,7 @@ NEAR_LINES = 8
 def suffix_of(after: Sequence[str]) -> tuple[str, ...]:
     """The rest of the cursor's line and the next lines, as many as a tail shows."""
     if len(after[0]) > MOST_REST_CHARS:
-        return (after[0][:MOST_REST_CHARS],)
+        return (after[0][:MOST_REST_CHARS] + CLIPPED,)
     wanted, number = SUFFIX_LINES - bool(_WORD.search(after[0])), 0
     while wanted and number < min(MOST_SUFFIX_LINES, len(after) - 1):
         number += 1
@@ -62,10 +64,17 @@ def told_line(ledger: Ledger, path: str, lines: tuple[str, ...], line: int) -> i
     return moved_line(line, lines, told)
 
 
-def stays(ledger: Ledger, path: str, lines: tuple[str, ...], cursor_line: int, after: tuple[str, ...]) -> bool:
-    """Whether the tail that an engine has read goes on: nothing has changed but what it shows before the gap."""
+def stays(
+    ledger: Ledger, path: str, lines: tuple[str, ...], cursor_line: int, after: tuple[str, ...]
+) -> bool:
+    """Whether the tail that an engine has read goes on: only what it shows before the gap has changed."""
     window, told = ledger.window, ledger.tracked.get(path)
     if window is None or told is None or window.path != path or window.after != after:
+        return False
+    if window.clip and (
+        cursor_line != window.cursor_line
+        or lines[cursor_line][: window.clip] != window.lines[cursor_line][: window.clip]
+    ):
         return False
     start, below = window.start_line, len(lines) - cursor_line - 1
     return (
@@ -104,11 +113,20 @@ def place(
     again = stands and old is not None and old.path == path
     if again and old and old.start_line <= cursor_line <= old.cursor_line + NEAR_LINES:
         start, name = cursor_line, ""
+    clip = len(before) - CLIPPED_CHARS if len(before) > MOST_BEFORE_CHARS else 0
+    if clip:
+        start = cursor_line
     while not fits(start) and start < cursor_line:
         start += max(1, (cursor_line - start) // 2)
     at = layout.place_of("" if again else path, start)
-    window = Window(path, start, cursor_line, lines, after, at, before, 0, language, name, again, turn)
-    return replace(ledger, window=window)
+    window = Window(path, start, cursor_line, lines, after, at, "", clip, 0, language, name, again, turn)
+    return replace(ledger, window=typed(window, before, lines, cursor_line))
+
+
+def typed(window: Window, before: str, lines: tuple[str, ...], cursor_line: int) -> Window:
+    """The window that goes on with `before` on the cursor's line."""
+    said = CLIPPED + before[window.clip :] if window.clip else before
+    return replace(window, before=said, lines=lines, cursor_line=cursor_line)
 
 
 def bound(ledger: Ledger) -> Ledger:

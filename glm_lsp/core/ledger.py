@@ -67,7 +67,9 @@ class Window:
     at: str = ""
     """The tail's title, where that is more than the path."""
     before: str = ""
-    """The cursor's line up to the cursor."""
+    """The cursor's line up to the cursor, as the tail shows it."""
+    clip: int = 0
+    """So many characters of it the tail leaves out, the first ones."""
     replaced: int = 0
     """So many lines as told, from the first one on, are those that the tail shows up to the cursor's."""
     language: str = ""

@@ -190,6 +190,8 @@ class _Cursor:
         self.thinking = thinking
         self.shown = self.after
         """What may be shown of it."""
+        self.clipped = ""
+        """What is shown of a line before the cursor that is too long to be shown whole."""
         self.place = ""
         """The tail's title, where that is more than the path."""
         self.stop = self._tail(len(self.before) - 1, 0).stop
@@ -213,7 +215,7 @@ class _Cursor:
             turns=self.prefill and not self.fim,
             idle=idle,
         )
-        self.place, self.shown = trunk.place, trunk.after or self.after
+        self.place, self.shown, self.clipped = trunk.place, trunk.after or self.after, trunk.before
         start, suffix_lines = self._fitted(trunk)
         if self.place and start != trunk.window_start:
             self.place = layout.place_of(self.document.path, start)
@@ -241,7 +243,8 @@ class _Cursor:
     def _texts(self, start: int, suffix_lines: int) -> tuple[str, str]:
         """The window from line `start` on, and the suffix."""
         suffix = "\n".join(self.shown[: suffix_lines + 1]) if suffix_lines else ""
-        return "\n".join(self.before[start:]), suffix
+        last = (self.clipped,) if self.clipped else self.before[self.line :]
+        return "\n".join((*self.before[start : self.line], *last)), suffix
 
     def _tail(self, start: int, suffix_lines: int) -> CompletionTail:
         window, suffix = self._texts(start, suffix_lines)

@@ -61,6 +61,8 @@ class Trunk:
     """The first line that a completion's tail shows."""
     suffix_lines: int = layout.SUFFIX_LINES
     """Lines after the cursor's that it shows."""
+    before: str = ""
+    """Where that is not all that the line has: what it shows of the cursor's line before the cursor."""
     after: tuple[str, ...] = ()
     """The suffix that it shows, where that is not all that the lines have."""
     place: str = ""
@@ -208,7 +210,7 @@ class Visit:
         path, old = self.document.path, ledger.window
         ledger = ledgers.follow(ledger, path, self.lines)
         if self.fits is not None and old is not None and self._goes_on(ledger, old, self.fits):
-            window = replace(old, cursor_line=self.cursor_line, lines=self.lines, before=self.before)
+            window = lean.typed(old, self.before, self.lines, self.cursor_line)
             same = replace(ledger, window=window)
             told = await self._told(same)
             if told is None:
@@ -343,6 +345,7 @@ class Visit:
             epoch=ledger.epoch,
             window_start=window.start_line if window else 0,
             suffix_lines=max(1, len(window.after) - 1) if window and window.after else layout.SUFFIX_LINES,
+            before=window.before if window and window.clip else "",
             after=window.after if window else (),
             place=window.at if window else "",
         )

@@ -20,6 +20,8 @@ _PLACE = re.compile(r"# Complete (?:(.+) )?line (\d+)(?: -(\d+))?(?: in .*)?(?:,
 _TAIL = re.compile(r"# Complete (.+)\Z")
 _TITLE = re.compile(r"# (?:Outline of the repository|Source|Edits since then)\Z")
 HELD = "[held back"
+CLIPPED = "…"
+"""Where a line begins or ends with it, the rest of it is not told."""
 
 Lines = tuple[str | None, ...]
 Truth = Callable[[str], Sequence[str]]
@@ -135,7 +137,7 @@ def _answered(told: Told, text: str) -> Told:
     return _typed(told, path, place[0], place[1], shown[: said.count("\n")])
 
 
-def _typed(told: Told, path: str, start: int, removed: int, lines: tuple[str, ...]) -> Told:
+def _typed(told: Told, path: str, start: int, removed: int, lines: Lines) -> Told:
     """What is told once these lines stand in place of so many."""
     old = list(told.files.get(path, ()))
     old += [None] * (start + removed - len(old))
@@ -186,7 +188,7 @@ def _with(told: Told, text: str) -> Told:
 
 def _tail(
     asked: str, window: str, last: str
-) -> tuple[str, tuple[int, int | None] | None, tuple[str, ...]]:
+) -> tuple[str, tuple[int, int | None] | None, Lines]:
     """A place's file, the number of its first line (from 0) and of lines that it replaces, and its lines.
 
     Of the numbers those that are said; `last` is the file of the place before.
@@ -200,7 +202,8 @@ def _tail(
         raise ValueError(f"{lines[0][:80]!r} is no tail")
     after = lines[2 : lines.index(fence, 2)]
     before = window.split("\n")[1:]
-    joined = (*before[:-1], (before[-1] if before else "") + (after[0] if after else ""), *after[1:])
+    here = (before[-1] if before else "") + (after[0] if after else "")
+    joined = (*before[:-1], None if CLIPPED in (here[:1], here[-1:]) else here, *after[1:])
     if found is None:
         return named[1], None, joined
     return found[1] or last, (int(found[2]) - 1, int(found[3]) if found[3] else None), joined
@@ -217,7 +220,7 @@ def _wrong_line(lines: Lines, truth: Sequence[str], offset: int = 0) -> str:
     return ""
 
 
-def _fits(told: Lines, first: int | None, shown: tuple[str, ...], truth: tuple[str, ...]) -> str:
+def _fits(told: Lines, first: int | None, shown: Lines, truth: tuple[str, ...]) -> str:
     """Why told lines with the tail in its place do not give the file; empty where they do.
 
     The tail replaces what is told from its first line on: as far as a line whose text is its last one's, as
