@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -271,15 +270,22 @@ class Indexing:
 
 
 class _Eta:
-    """Says how far it is, and how long the rest takes at the pace so far."""
+    """Says how far it is, and how long the rest takes."""
 
     def __init__(self, report: Report) -> None:
+        from glm_lsp.workspace.run import Pace  # noqa: PLC0415 (after `initialize`)
+
         self._report = report
-        self._start_s = time.monotonic()
+        self._pace = Pace()
 
     def advance(self, done: int, total: int) -> None:
         if not total:
             return
-        elapsed_s = time.monotonic() - self._start_s
-        left = f", {elapsed_s / done * (total - done):.0f} s left" if done and elapsed_s > 1 else ""
-        self._report.say(f"{done:,} of {total:,} files{left}", min(100, 100 * done // total))
+        left_s = self._pace.left_s(done, total)
+        self._report.say(f"{done:,} of {total:,} files{_left(left_s)}", min(100, 100 * done // total))
+
+
+def _left(left_s: float | None) -> str:
+    if left_s is None:
+        return ""
+    return f", {left_s:.0f} s left" if left_s < 100 else f", {left_s / 60:.0f} min left"

@@ -7,6 +7,8 @@ the other one has saved, and does nothing twice.
 from __future__ import annotations
 
 import asyncio
+import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,6 +23,8 @@ from glm_lsp.workspace.outliner import Job
 FEW = 64
 """Files up to this number are outlined without waiting for other processes."""
 WAIT_S = 0.05
+PACE_S, PACE_STEP_S = 20.0, 0.5
+"""So long is looked back to tell the pace, and so often it is noted."""
 Progress = Callable[[int, int], None]
 
 
@@ -35,6 +39,32 @@ class IndexReport:
     seconds: float
     skipped: tuple[Skipped, ...]
     held_back: tuple[Held, ...] = ()
+
+
+class Pace:
+    """How long the rest of a run takes, by how fast it went lately.
+
+    What was known already is passed in one step at the beginning and says nothing about it, and neither does
+    the time that another process was waited for.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def left_s(self, done: int, total: int) -> float | None:
+        """Seconds; None as long as nobody can say."""
+        now, seen = self._clock(), self._seen
+        if done <= 0 or (seen and done < seen[-1][1]):
+            seen.clear()
+        if done <= 0:
+            return None
+        if not seen or now - seen[-1][0] >= PACE_STEP_S:
+            seen.append((now, done))
+            while now - seen[0][0] > PACE_S and len(seen) > 2:
+                seen.popleft()
+        elapsed_s, files = now - seen[0][0], done - seen[0][1]
+        return (total - done) * elapsed_s / files if files > 0 and elapsed_s >= PACE_STEP_S else None
 
 
 class Run:
@@ -60,7 +90,7 @@ class Run:
         """Look at `paths`; with `whole` there are no other files. Raises GlmError where nothing starts."""
         self._total = len(paths)
         known = self._known
-        plan = self._plan = await asyncio.to_thread(known.check, paths)
+        plan = self._plan = await asyncio.to_thread(known.check, paths, whole=whole)
         waited = False
         try:
             if len(plan.todo) > FEW:
@@ -70,7 +100,7 @@ class Run:
                     await asyncio.sleep(WAIT_S)
             if waited:
                 await asyncio.to_thread(known.load, again=True)
-                plan = self._plan = await asyncio.to_thread(known.check, paths)
+                plan = self._plan = await asyncio.to_thread(known.check, paths, whole=whole)
             if plan.kept:
                 self._say(len(plan.kept))
             if plan.todo:

@@ -1,0 +1,46 @@
+"""How long the rest of an index run takes, as it is told while it runs."""
+
+from __future__ import annotations
+
+from glm_lsp.workspace.run import Pace
+
+
+def check(calls: list[tuple[float, int, int]], expected: float | None, *, within: float = 0.1) -> None:
+    """After calls of (seconds, done, total) so much time is left."""
+    now = 0.0
+    pace = Pace(lambda: now)
+    said = None
+    for now, done, total in calls:  # noqa: B007 (the clock reads it)
+        said = pace.left_s(done, total)
+    if expected is None:
+        assert said is None
+    else:
+        assert said is not None
+        assert abs(said - expected) <= within * expected
+
+
+def test_a_steady_run_is_told_right_on_a_large_tree() -> None:
+    check([(0.002 * n, n, 200_000) for n in range(1, 50_000)], 300)
+
+
+def test_what_was_known_already_is_no_pace() -> None:
+    check([(3.0, 190_000, 200_000), *((3 + 0.01 * n, 190_000 + n, 200_000) for n in range(1, 1000))], 90)
+
+
+def test_waiting_for_another_process_is_no_pace() -> None:
+    waited = [(0.05 * n, 0, 1000) for n in range(1200)]
+    check([*waited, *((60 + 0.01 * n, n, 1000) for n in range(1, 501))], 5)
+
+
+def test_a_run_that_becomes_slower_is_told_by_how_it_goes_lately() -> None:
+    fast = [(0.001 * n, n, 40_000) for n in range(1, 20_000)]
+    check([*fast, *((20 + 0.01 * n, 20_000 + n, 40_000) for n in range(1, 4000))], 160)
+
+
+def test_nothing_is_told_before_anything_is_done() -> None:
+    check([(0.0, 0, 10), (5.0, 0, 10)], None)
+    check([(5.0, 7, 10)], None)
+
+
+def test_a_clock_that_stands_still_divides_by_nothing() -> None:
+    check([(5.0, n, 10) for n in range(10)], None)
