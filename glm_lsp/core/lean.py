@@ -27,7 +27,7 @@ UNSEEN_CHARS = 110
 SUFFIX_LINES, MOST_SUFFIX_LINES = 1, 2
 """Lines of the suffix that say something, the rest of the cursor's among them, and lines besides that."""
 _WORD = re.compile(r"\w")
-MOST_REST_CHARS, MOST_BEFORE_CHARS, CLIPPED_CHARS = 160, 400, 120
+MOST_REST_BYTES, MOST_BEFORE_BYTES, CLIPPED_BYTES = 160, 400, 120
 """Of the cursor's line after the cursor and before it; where it has more before, the last ones are shown."""
 CLIPPED = "…"
 """Stands where a line goes on that is not shown whole."""
@@ -37,8 +37,8 @@ NEAR_LINES = 8
 
 def suffix_of(after: Sequence[str]) -> tuple[str, ...]:
     """The rest of the cursor's line and the next lines, as many as a tail shows."""
-    if len(after[0]) > MOST_REST_CHARS:
-        return (after[0][:MOST_REST_CHARS] + CLIPPED,)
+    if len(rest := after[0].encode()) > MOST_REST_BYTES:
+        return (rest[:MOST_REST_BYTES].decode(errors="ignore") + CLIPPED,)
     wanted, number = SUFFIX_LINES - bool(_WORD.search(after[0])), 0
     while wanted and number < min(MOST_SUFFIX_LINES, len(after) - 1):
         number += 1
@@ -113,9 +113,9 @@ def place(
     again = stands and old is not None and old.path == path
     if again and old and old.start_line <= cursor_line <= old.cursor_line + NEAR_LINES:
         start, name = cursor_line, ""
-    clip = len(before) - CLIPPED_CHARS if len(before) > MOST_BEFORE_CHARS else 0
-    if clip:
-        start = cursor_line
+    clip = 0
+    if len(line := before.encode()) > MOST_BEFORE_BYTES:
+        start, clip = cursor_line, len(before) - len(line[-CLIPPED_BYTES:].decode(errors="ignore"))
     while not fits(start) and start < cursor_line:
         start += max(1, (cursor_line - start) // 2)
     at = layout.place_of("" if again else path, start)

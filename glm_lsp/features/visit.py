@@ -236,7 +236,7 @@ class Visit:
         )
 
     async def _told(self, ledger: Ledger) -> Ledger | None:
-        """The ledger that tells of each followed file what has changed, but in the window where somebody types.
+        """The ledger that tells what has changed in each followed file, but where somebody types.
 
         None where what it shows may no longer be sent.
         """
