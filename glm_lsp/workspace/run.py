@@ -50,21 +50,23 @@ class Pace:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self._first = 0
         self._seen: deque[tuple[float, int]] = deque()
 
     def left_s(self, done: int, total: int) -> float | None:
         """Seconds; None as long as nobody can say."""
         now, seen = self._clock(), self._seen
-        if done <= 0 or (seen and done < seen[-1][1]):
+        if done <= 0 or done < self._first or not self._first:
             seen.clear()
-        if done <= 0:
-            return None
+            self._first = max(done, 0)
+        if done <= self._first:
+            return None  # what was known, and the start of the first process
         if not seen or now - seen[-1][0] >= PACE_STEP_S:
             seen.append((now, done))
             while now - seen[0][0] > PACE_S and len(seen) > 2:
                 seen.popleft()
         elapsed_s, files = now - seen[0][0], done - seen[0][1]
-        return (total - done) * elapsed_s / files if files > 0 and elapsed_s >= PACE_STEP_S else None
+        return (total - done) * elapsed_s / files if files > 1 and elapsed_s >= PACE_STEP_S else None
 
 
 class Run:

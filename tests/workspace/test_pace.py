@@ -27,6 +27,11 @@ def test_what_was_known_already_is_no_pace() -> None:
     check([(3.0, 190_000, 200_000), *((3 + 0.01 * n, 190_000 + n, 200_000) for n in range(1, 1000))], 90)
 
 
+def test_the_start_of_the_first_process_is_no_pace() -> None:
+    check([(1.0, 10_000, 20_000), (4.0, 10_001, 20_000), (4.6, 10_002, 20_000)], None)
+    check([(1.0, 10_000, 20_000), *((4 + 0.001 * n, 10_001 + n, 20_000) for n in range(2000))], 8)
+
+
 def test_waiting_for_another_process_is_no_pace() -> None:
     waited = [(0.05 * n, 0, 1000) for n in range(1200)]
     check([*waited, *((60 + 0.01 * n, n, 1000) for n in range(1, 501))], 5)
