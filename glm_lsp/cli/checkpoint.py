@@ -25,7 +25,10 @@ VERSION = 1
 LONGEST_ANSWER = 1 << 18
 """Characters; a longer answer is not kept."""
 MOST_LANDED = 20_000
-_DEPENDS = ("edits.format", "edits.max_tokens", "thinking.refactor", "thinking.reasoning_tokens")
+_DEPENDS = (
+    *("edits.format", "edits.max_tokens", "thinking.refactor", "thinking.reasoning_tokens"),
+    *("sampling.temperature", "sampling.top_p", "sampling.seed"),
+)
 _END_BYTES = 1 << 20
 
 

@@ -13,7 +13,7 @@ from glm_lsp.cli import door, place, report, shapes
 from glm_lsp.cli.division import Division, Wish, divided, shares
 from glm_lsp.cli.exits import Exit
 from glm_lsp.core.errors import UsageError
-from glm_lsp.core.generation import Thinking, Tokenizer, Work
+from glm_lsp.core.generation import Tokenizer, Work
 from glm_lsp.core.secrets import SETTING, censored
 from glm_lsp.core.values import Block, Dropped, Refusal
 
@@ -119,8 +119,9 @@ async def _at_place(
     await repository.index()
     snapshot = repository.snapshot()
     settings = snapshot.settings
-    limit, reasoning = "completion.max_tokens", _reasoning(settings, "thinking.completion")
-    wish = Wish("completion", settings.integer(limit), limit, reasoning, asked)
+    reply = settings.integer("completion.max_tokens")
+    reasoning = _reasoning(session, settings, Work.TYPING, reply)
+    wish = Wish("completion", reply, "completion.max_tokens", reasoning, asked)
     division = _division(session, settings, wish)
     prompt = await pack_context(session, snapshot, document.path, offset, division.budget_tokens)
     return Found(
@@ -155,7 +156,8 @@ async def _for_task(
     snapshot = repository.snapshot()
     settings = snapshot.settings
     reply = question_of("", session, snapshot).max_tokens
-    wish = Wish("refactor", reply, "edits.max_tokens", _reasoning(settings, "thinking.refactor"), asked)
+    reasoning = _reasoning(session, settings, Work.REFACTOR, reply)
+    wish = Wish("refactor", reply, "edits.max_tokens", reasoning, asked)
     division = _division(session, settings, wish)
     task = censored(said, settings.texts(SETTING))
     budget = division.budget_tokens
@@ -184,9 +186,10 @@ def _division(session: Session, settings: Settings, wish: Wish) -> Division:
     return divided(wish, session.engine.facts.context_tokens, setting, profile)
 
 
-def _reasoning(settings: Settings, mode: str) -> int:
-    off = settings.text(mode) == Thinking.OFF
-    return 0 if off else settings.integer("thinking.reasoning_tokens")
+def _reasoning(session: Session, settings: Settings, work: Work, reply: int) -> int:
+    from glm_lsp.features import manner  # noqa: PLC0415
+
+    return manner.thinking(settings, work, session.engine.facts.context_tokens, reply)[1]
 
 
 def _shape(found: Found, counting: str, held: list[dict[str, Any]]) -> dict[str, Any]:

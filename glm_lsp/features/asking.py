@@ -27,6 +27,7 @@ from glm_lsp.core.rank import Candidate
 from glm_lsp.core.settings import Settings
 from glm_lsp.core.snapshot import Snapshot
 from glm_lsp.core.values import Budget
+from glm_lsp.features import manner
 from glm_lsp.features.session import Session, Trunk
 
 _notices = logging.getLogger(NOTICES)
@@ -84,12 +85,6 @@ class Question:
     before: str = ""
 
 
-def thinking(settings: Settings, work: Work) -> tuple[Thinking, int]:
-    """The mode for a class of work, and its bound in tokens (0 with thinking off)."""
-    mode = Thinking(settings.text("thinking.refactor" if work is Work.REFACTOR else "thinking.action"))
-    return mode, 0 if mode is Thinking.OFF else settings.integer("thinking.reasoning_tokens")
-
-
 async def consult(
     session: Session, snapshot: Snapshot, place: Place, question: Question, on_progress: OnProgress = silent
 ) -> Answer:
@@ -104,25 +99,27 @@ async def consult(
         return await ask(session.engine, prompt, question, settings, on_progress)
     except PromptTooLong as error:
         _notices.warning("The prompt was too long for the engine, and is made smaller: %s", error)
-        session.shrink(prompt, error, question.max_tokens + thinking(settings, question.work)[1])
+        budget = _budget(session, snapshot, question)
+        session.shrink(prompt, error, budget.reply_tokens + budget.reasoning_tokens)
         prompt = await _prompt(session, snapshot, place, question)
         return await ask(session.engine, prompt, question, settings, on_progress)
 
 
 async def _prompt(session: Session, snapshot: Snapshot, place: Place, question: Question) -> Prompt:
     engine, count = session.engine, session.tokenizer.count
-    _, reasoning = thinking(snapshot.settings, question.work)
     budget = _budget(session, snapshot, question)
     trunk = await _trunk(session, snapshot, place, budget)
     tail = count(question.before) + count(question.instruction) + count(question.prefill)
     if tail > trunk.room:
+        remedy = session.raise_what(snapshot, trunk.budget_tokens)
+        remedy = manner.remedy(remedy, manner.mode(snapshot.settings, question.work))
         raise BudgetError(
             f"{place.path}: the question takes {tail:,} tokens, and {trunk.room:,} are left for it. "
-            f"Narrow the selection, or {session.raise_what(snapshot, trunk.budget_tokens)}."
+            f"Narrow the selection, or {remedy}."
         )
     said = [text for text in (question.before, question.instruction) if text]
     segments = [Segment(Role.USER, text, count(text)) for text in said]
-    if question.prefill and engine.facts.prefill and not (question.opening and reasoning):
+    if question.prefill and engine.facts.prefill and not (question.opening and budget.reasoning_tokens):
         segments.append(Segment(Role.ASSISTANT, question.prefill, count(question.prefill)))
     return Prompt(
         (*trunk.segments, *segments),
@@ -147,15 +144,14 @@ async def _trunk(session: Session, snapshot: Snapshot, place: Place, budget: Bud
 
 
 def _budget(session: Session, snapshot: Snapshot, question: Question) -> Budget:
-    _, reasoning = thinking(snapshot.settings, question.work)
-    return Budget(session.engine.facts.context_tokens, question.max_tokens, reasoning)
+    return manner.budget(session, snapshot.settings, question.work, question.max_tokens)
 
 
 async def ask(
     engine: Engine, prompt: Prompt, q: Question, settings: Settings, on_progress: OnProgress = silent
 ) -> Answer:
     """The whole answer. Raises an EngineError; a prompt that is too long for the engine is one."""
-    mode, reasoning = thinking(settings, q.work)
+    mode, reasoning = manner.thinking(settings, q.work, engine.facts.context_tokens, q.max_tokens)
     if prompt.prefill:
         mode, reasoning = Thinking.OFF, 0
     request = GenerateRequest(
@@ -169,6 +165,7 @@ async def ask(
         work=q.work,
         source=q.source,
     )
+    request = manner.drawn(request, settings)
     try:
         return await _collect(engine, request, q.opening, on_progress)
     except EngineDied as error:

@@ -29,6 +29,7 @@ from glm_lsp.core.layout import CompletionTail
 from glm_lsp.core.secrets import MARKER, being_typed
 from glm_lsp.core.snapshot import Snapshot
 from glm_lsp.core.values import Block, BlockKind, Budget, Document, Span, Suggestion
+from glm_lsp.features import manner
 from glm_lsp.features.session import Session, Trunk, check_offset
 
 LARGER_TITLE = 4
@@ -102,7 +103,7 @@ def _asked(
         prefilled=bool(prompt.prefill),
         fence=cursor.stop if prompt.form is Form.CHAT else "",
     )
-    return request, gap
+    return manner.drawn(request, snapshot.settings), gap
 
 
 async def pack_context(
@@ -129,13 +130,12 @@ async def pack_context(
 
 def mode(snapshot: Snapshot) -> Thinking:
     """Whether completions think."""
-    return Thinking(snapshot.settings.text("thinking.completion"))
+    return manner.mode(snapshot.settings, Work.TYPING)
 
 
 def _budget(session: Session, snapshot: Snapshot) -> Budget:
     settings = snapshot.settings
-    reasoning = settings.integer("thinking.reasoning_tokens") if mode(snapshot) is not Thinking.OFF else 0
-    return Budget(session.engine.facts.context_tokens, settings.integer("completion.max_tokens"), reasoning)
+    return manner.budget(session, settings, Work.TYPING, settings.integer("completion.max_tokens"))
 
 
 async def _heard(session: Session, request: GenerateRequest, gap: Gap) -> tuple[str, Usage | None, bool]:
@@ -231,6 +231,7 @@ class _Cursor:
             if shown >= 0:
                 return self.line - shown, suffix_lines
         remedy = self.session.raise_what(self.snapshot, trunk.budget_tokens)
+        remedy = manner.remedy(remedy, self.thinking)
         needed = trunk.tokens + self._tokens(self.line, 0)
         raise BudgetError(
             f"Line {self.line + 1} of {self.document.path} does not fit: with what must stand around it the "
