@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,10 +35,16 @@ class Listing:
     by_git: bool
 
 
-def discover(root: Path, ignore: Ignore, sure: Callable[[], Collection[str]] = tuple) -> Listing:
+def discover(
+    root: Path,
+    ignore: Ignore,
+    sure: Callable[[], Collection[str]] = tuple,
+    stopped: Callable[[], bool] = bool,
+) -> Listing:
     """List the files below `root`. Blocks: call it in a thread.
 
-    `sure` gives files that the rules about names let through before; it is asked after git is.
+    `sure` gives files that the rules about names let through before; it is asked after git is. As soon as
+    `stopped` says so, it ends with what it has.
     """
     listed = git.files(root)
     taken = sure() if listed is not None else ()
@@ -48,6 +56,8 @@ def discover(root: Path, ignore: Ignore, sure: Callable[[], Collection[str]] = t
     names = walk(root, ignore, skipped) if listed is None else iter(listed)
     paths: list[str] = []
     for raw in names:
+        if stopped():
+            break
         if len(paths) >= MAX_FILES:
             skipped.append(Skipped(".", f"has more than {MAX_FILES:,} files; index a smaller directory"))
             break
@@ -57,6 +67,15 @@ def discover(root: Path, ignore: Ignore, sure: Callable[[], Collection[str]] = t
         except Unreadable as unreadable:
             skipped.append(Skipped(raw.decode("utf-8", "backslashreplace"), unreadable.reason))
     return Listing(tuple(sorted(paths)), tuple(sorted(skipped, key=lambda s: s.path)), listed is not None)
+
+
+async def discovered(root: Path, ignore: Ignore, sure: Callable[[], Collection[str]]) -> Listing:
+    """`discover` in a thread. Who is interrupted meanwhile does not wait for the rest of a large tree."""
+    stop = threading.Event()
+    try:
+        return await asyncio.to_thread(discover, root, ignore, sure, stop.is_set)
+    finally:
+        stop.set()
 
 
 def accept(raw: bytes, ignore: Ignore) -> str:

@@ -32,6 +32,7 @@ from glm_lsp.workspace.stamps import Clock, Stat, stat_of
 MOST_READ = 200
 """Files up to this number are compared with what was known by reading them here; more in other processes."""
 LARGE_DELTA = 1000
+ATTRIBUTES = ".gitattributes"
 _PASSING = ("cannot be read", "has an outline that cannot be read")
 """Reasons that the file's own times do not tell the end of."""
 
@@ -125,7 +126,7 @@ class Known:
         self._loaded.wait()
         state, now_ns = self._state, time.time_ns()
         for path in state.stats:
-            if path.endswith(".gitattributes"):
+            if path.endswith(ATTRIBUTES):
                 seen = stat_of(self._root / path, now_ns)
                 if seen is None or not state.stats[path].vouches(seen):
                     return ()
@@ -143,23 +144,30 @@ class Known:
         there = frozenset(paths)
         self._drop([p for p in (*self._state.outlines, *self._state.left) if p not in there])
 
-    def check(self, paths: Iterable[str]) -> Plan:
-        """Compare files with what is known of them: by `stat`, then by their text."""
+    def check(self, paths: Collection[str], *, whole: bool = False) -> Plan:
+        """Compare files with what is known of them: by `stat`, then by their text.
+
+        With `whole` there are no others. Where attributes have changed since, files are looked at again: what
+        one says of itself may count now, or no more.
+        """
         now = Clock.now()
         if self._clock.jumped(now):
             self._trusted = False
         self._clock = now
         plan, doubtful, state = Plan(), list[str](), self._state
-        prefix = f"{self._root}/"
+        prefix, again = f"{self._root}/", self._attributed(paths) if whole else ()
         for path in paths:
             seen = stat_of(prefix + path, time.time_ns())
             if seen is not None:
                 plan.stats[path] = seen
                 before = state.stats.get(path)
-                if before is not None and self._trusted and before.vouches(seen):
+                if path.startswith(again):
+                    if path in state.outlines:
+                        plan.digests[path] = self._digest(path)
+                elif before is not None and self._trusted and before.vouches(seen):
                     plan.kept.append(path)
                     continue
-                if self._digest(path):
+                elif self._digest(path):
                     doubtful.append(path)
                     continue
             plan.todo.append(path)
@@ -173,10 +181,19 @@ class Known:
                     plan.todo.append(path)
         else:
             plan.todo += [path for path in doubtful if path in state.left]
-            plan.digests = {path: self._digest(path) for path in doubtful if path in state.outlines}
-            plan.todo += plan.digests
+            known = {path: self._digest(path) for path in doubtful if path in state.outlines}
+            plan.digests |= known
+            plan.todo += known
         plan.todo.sort()
         return plan
+
+    def _attributed(self, paths: Collection[str]) -> tuple[str, ...]:
+        """How the paths begin to which attributes apply that have changed, come or gone."""
+        now = {path for path in paths if path.endswith(ATTRIBUTES)}
+        known = {path for path in (*self._state.outlines, *self._state.left) if path.endswith(ATTRIBUTES)}
+        changed = now ^ known
+        changed |= {path for path in now & known if self._reads_as(path) != self._digest(path)}
+        return tuple(path.removesuffix(ATTRIBUTES) for path in changed)
 
     def _digest(self, path: str) -> str:
         """Of the text that is known; empty where nothing is."""

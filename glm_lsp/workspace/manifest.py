@@ -117,7 +117,8 @@ class Manifest:
         try:
             private_directory(directory)
         except (OSError, Refused) as error:
-            self._say(f"The index of {root} is not kept in {directory}: {error}.")
+            why = (error.strerror or "system error").lower() if isinstance(error, OSError) else str(error)
+            self._say(f"The index of {root} is not kept in {directory}: {why}.")
             self.directory = None
         self.base_path = directory / f"{home}.base"
         self.delta_path = directory / f"{home}.delta"

@@ -14,7 +14,7 @@ import logging
 import os
 import time
 from collections.abc import Collection, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tree_sitter import Tree
@@ -26,11 +26,11 @@ from glm_lsp.core.secrets import SETTING as ALLOWED
 from glm_lsp.core.secrets import attributed, masked
 from glm_lsp.core.settings import Settings
 from glm_lsp.core.snapshot import Snapshot
-from glm_lsp.core.syntax import Halted, outline, parse, reparse
+from glm_lsp.core.syntax import Halted, Memo, outline, parse, reparse
 from glm_lsp.core.values import Document, FileOutline, Refusal, RefusalKind, RepoIndex
 from glm_lsp.disk.store import default_directory
 from glm_lsp.workspace import git
-from glm_lsp.workspace.discovery import Listing, discover
+from glm_lsp.workspace.discovery import Listing, discovered
 from glm_lsp.workspace.files import Unreadable, check_name, is_relative, load, refusal
 from glm_lsp.workspace.ignore import Ignore
 from glm_lsp.workspace.known import Known
@@ -62,6 +62,7 @@ class _Open:
     document: Document
     parsed: bytes = b""
     tree: Tree | None = None
+    memo: Memo = field(default_factory=Memo)
     busy: bool = False
 
 
@@ -74,6 +75,8 @@ class Repository:
             what = "is not a directory" if root.exists() else "does not exist"
             raise UsageError(f"{root} {what}; name the directory of a project.")
         self.root = root.resolve()
+        if str(self.root).encode("utf-8", "replace").decode() != str(self.root):
+            raise UsageError(f"{self.root} has a name that is not UTF-8; rename the directory.")
         self._settings = settings
         self.allowed = frozenset(settings.texts(ALLOWED))
         """Fingerprints of what is no secret, as the user says."""
@@ -116,7 +119,7 @@ class Repository:
             start = time.monotonic()
             self._ignore.fresh()
             loading = asyncio.create_task(asyncio.to_thread(self._known.load))
-            listing = await asyncio.to_thread(discover, self.root, self._ignore, self._known.sure)
+            listing = await discovered(self.root, self._ignore, self._known.sure)
             await loading
             self._listing, self._listed = listing, frozenset(listing.paths)
             run = Run(self._known, self.job(), self.workers, progress, self._took)
@@ -210,7 +213,7 @@ class Repository:
         state.document = document
         self._changed()
         if len(document.data) <= INLINE_BYTES and not state.busy:
-            self._take(state, document, *_outlined(state.parsed, state.tree, document, INLINE_S))
+            self._take(state, document, *_outlined(state, document, INLINE_S))
         elif not state.busy:
             state.busy = True
             self._spawn(self._follow(state))
@@ -343,7 +346,7 @@ class Repository:
         try:
             while True:
                 document = state.document
-                done = await asyncio.to_thread(_outlined, state.parsed, state.tree, document, THREAD_S)
+                done = await asyncio.to_thread(_outlined, state, document, THREAD_S)
                 self._take(state, document, *done)
                 if state.document is document:
                     return
@@ -405,9 +408,7 @@ def _keep(*, collect: bool = True) -> None:
         gc.freeze()
 
 
-def _outlined(
-    before: bytes, tree: Tree | None, document: Document, limit_s: float
-) -> tuple[Tree | None, FileOutline]:
+def _outlined(state: _Open, document: Document, limit_s: float) -> tuple[Tree | None, FileOutline]:
     """The document's tree, made from an earlier one where there is one, and its outline."""
     until = time.monotonic() + limit_s
 
@@ -415,11 +416,11 @@ def _outlined(
         return time.monotonic() > until
 
     try:
-        if tree is None:
+        if state.tree is None:
             new = parse(document.data, document.language, halt=halt)
         else:
-            new = reparse(tree, before, document.data, document.language, halt)
-        found = outline(document.path, document.data, document.language, tree=new, halt=halt)
+            new = reparse(state.tree, state.parsed, document.data, document.language, halt)
+        found = outline(document.path, document.data, document.language, tree=new, halt=halt, memo=state.memo)
         return new, attributed(found, document)
     except Halted:
         error = f"took the parser more than {limit_s:g} s"
