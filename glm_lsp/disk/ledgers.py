@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import hashlib
+import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -29,6 +31,9 @@ MOST_BYTES = 4 << 20
 MOST_AGE_S = 14 * 86_400.0
 PAUSE_S = 2.0
 """A log that grows is published when it has not grown for so long."""
+BEGIN_S, POLL_S = 10.0, 0.05
+"""So long one who begins an epoch is waited for, looked for so often."""
+BUSY = -2
 FORM = 1
 _T = TypeVar("_T")
 
@@ -96,11 +101,49 @@ class SharedLedgers:
             self._timers[key] = loop.call_later(self._pause_s, self._write_soon, key)
         self._heads[key] = head
 
-    async def close(self) -> None:
-        """Write what waits."""
-        for key in list(self._waiting):
+    @contextlib.asynccontextmanager
+    async def beginning(self, key: str) -> AsyncGenerator[None]:
+        """While one process is in here, others that come wait; what it has published is written at the end.
+
+        Nobody waits longer than `BEGIN_S`: two who begin at once read more than they must, and that is all.
+        """
+        if not self._publishes:
+            yield
+            return
+        waited = 0.0
+        while (handle := await self._run(lambda: self._locked(key))) == BUSY and waited < BEGIN_S:
+            await asyncio.sleep(POLL_S)
+            waited += POLL_S
+        try:
+            yield
+            await self._settled(key)
+        finally:
+            if handle >= 0:
+                os.close(handle)
+
+    def _locked(self, key: str) -> int:
+        """The handle of a lock that is ours until it is closed, `BUSY`, or -1 where nothing can be locked."""
+        self._opened()
+        try:
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            handle = os.open(self._directory / f"begin-{key[:2]}.lock", flags, 0o600)
+        except OSError:
+            return -1
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(handle)
+            return BUSY if isinstance(error, BlockingIOError) else -1
+        return handle
+
+    async def _settled(self, *keys: str) -> None:
+        for key in keys:
             self._write_soon(key)
         await asyncio.gather(*self._writing, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Write what waits."""
+        await self._settled(*self._waiting)
         if self._thread is not None:
             await self._run(self._shut)
             self._thread.shutdown()
@@ -157,11 +200,8 @@ class SharedLedgers:
         if len(data) > MOST_BYTES:
             return
         values = {latest: data}
-        if not told.log:
+        if there is None or there.told.heading != told.heading:
             values[first] = data
-        elif there is None or there.told.heading != told.heading:
-            # Its first state was another client's, and is gone: an old head's must not stay beside it.
-            self._opened().drop([first])
         self._opened().set_many(values)
 
 
@@ -176,6 +216,9 @@ class Offered:
 
     def publish(self, budget_tokens: int, ledger: Ledger) -> None:
         self._ledgers.publish(self._key(budget_tokens), ledger)
+
+    def beginning(self, budget_tokens: int) -> contextlib.AbstractAsyncContextManager[None]:
+        return self._ledgers.beginning(self._key(budget_tokens))
 
     def _key(self, budget_tokens: int) -> str:
         facts = msgspec.json.encode({**self._facts, "budget": budget_tokens}, order="deterministic")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from glm_lsp.core import ledger as ledgers
@@ -56,6 +57,10 @@ class Ledgers(Protocol):
 
     def publish(self, budget_tokens: int, ledger: Ledger) -> None:
         """Others may go on from this state. Returns at once."""
+        ...
+
+    def beginning(self, budget_tokens: int) -> AbstractAsyncContextManager[None]:
+        """While one client begins an epoch, the others wait: at the end they find what was published."""
         ...
 
 
@@ -281,11 +286,22 @@ class Session:
         kept = await turned(visit, old, new, past, self._epochs) if old and new else None
         if kept is None:
             past.clear()
-            return await visit.begin(self._epochs)
+            return await self._begun(visit, old)
         if old is not None and not over:
             past.append(old)
         del past[:-MOST_PAST]
         return kept
+
+    async def _begun(self, visit: Visit, old: Ledger | None) -> Ledger:
+        """A new epoch, unless another client has begun one meanwhile that serves."""
+        if self._shared is None:
+            return await visit.begin(self._epochs)
+        async with self._shared.beginning(visit.budget):
+            begun = await self._taken_over(visit, old)
+            if begun is None:
+                begun = await visit.begin(self._epochs)
+                self._shared.publish(visit.budget, begun)
+        return begun
 
     async def _taken_over(self, visit: Visit, over: Ledger | None) -> Ledger | None:
         """Another client's epoch, moved on to this place; None where none serves, or only the one `over`."""

@@ -148,9 +148,13 @@ class Visit:
         )
         begun = replace(begun, window=placed.window, outlined=outlined, log_most=self.log_share)
         begun = ledgers.follow(begun, self.document.path, self.lines)
-        if not self.lean or self.fits is None:
+        if self.fits is None:
             return begun
-        return lean.bound(self._begun(begun, self.fits, None, stands=False))
+        if self.lean:
+            begun = self._begun(begun, self.fits, None, stands=False)
+        # What whoever takes this epoch over at this place would have to add.
+        begun = await self._with_needed(begun, most=MOST_URGENT) or begun
+        return lean.bound(begun) if self.lean else begun
 
     async def take_over(self, told: Told, epoch: int) -> Ledger | None:
         """Another client's epoch, moved on to this place; None where it may not or had better not be.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import stat
 from collections.abc import Mapping
@@ -118,6 +119,38 @@ async def test_what_a_head_had_no_room_for_is_not_told_by_the_next_window_at_the
     # Elsewhere what is needed most is told besides, after all that was there.
     assert trunk(third)[: len(told)] == told
     assert all(any(f"def {name}(" in text for text in trunk(third)) for name in names[-2:])
+
+
+async def test_windows_that_are_opened_at_once_share_an_epoch(tmp_path: Path) -> None:
+    files: dict[str, str | None] = dict(REPOSITORY)
+    engine = ScriptedEngine("x = 1")
+    windows = [Window(tmp_path / "ledgers", files, engine) for _ in range(3)]
+    done = await asyncio.gather(*(window.ask("a.py") for window in windows))
+    for window in windows:
+        await window.ledgers.close()
+    assert len({each.prompt.segments for each in done}) == 1
+
+
+@pytest.mark.parametrize("budget", [500, 700, 1200, 2000, 9000])
+@pytest.mark.parametrize("path", ["features/visit.py", "core/ledger.py", "disk/ledgers.py"])
+async def test_wherever_somebody_asks_again_nothing_is_evaluated_again(
+    tmp_path: Path, path: str, budget: int
+) -> None:
+    root = Path(__file__).parents[2] / "glm_lsp"
+    files: dict[str, str | None] = {
+        found.relative_to(root).as_posix(): found.read_text()
+        for folder in ("core", "features", "disk")
+        for found in sorted((root / folder).glob("*.py"))
+    }
+    engine = ScriptedEngine("x = 1")
+    for line in (40, 70, 100):
+        directory = tmp_path / f"{line}"
+        done = []
+        for _ in range(2):
+            window = Window(directory, files, engine, budget)
+            done.append(await window.ask(path, line))
+            await window.ledgers.close()
+        assert done[1].prompt.segments == done[0].prompt.segments
 
 
 async def test_in_another_file_what_was_told_stands_and_the_rest_is_evaluated(tmp_path: Path) -> None:
