@@ -232,3 +232,33 @@ def test_looking_for_errors_gives_up_on_such_a_text_and_says_so() -> None:
     assert outline("a.c", bomb, "c").error == TOO_SLOW
     assert checked(b"int a;\n", "c") == ()
     assert checked(b"anything", "") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("#pragma once\nnamespace a {\nclass B;\n}\n", "cpp"),
+        ("template <typename T>\nT least(T a);\n", "cpp"),
+        ("struct A {\n public:\n  int b;\n};\n", "cpp"),
+        ('#ifndef A_H\n#ifdef __cplusplus\nextern "C" {\n#endif\nint a(void);\n', "c"),
+        ("/* class of its own */\nint class_of(int a);\n", "c"),
+        ("", "c"),
+    ],
+)
+def test_a_header_is_of_the_language_of_its_text(text: str, language: str) -> None:
+    assert language_of("a/b.h", text.encode()) == language
+    assert language_of("a/b.c", text.encode()) == "c"
+
+
+def test_no_name_of_a_very_long_list_is_lost() -> None:
+    names = [f"name{n}" for n in range(1000)]
+    text = f"import {{ {', '.join(names)} }} from './a';\nexport {{ {', '.join(names)} }} from './b';\n"
+    found = outline("a.js", text.encode(), "javascript")
+    assert [i.name for i in found.imports] == names
+    assert {e.name for e in found.exports} == set(names)
+
+
+def test_operators_and_what_returns_references_are_functions() -> None:
+    text = b"A& A::operator=(const A& a) { return *this; }\nconst B& b::c::get() { return x; }\n"
+    found = outline("a.cc", text, "cpp")
+    assert [(s.kind, s.qualified) for s in found.symbols] == [("method", "A.operator="), ("method", "c.get")]

@@ -5,6 +5,7 @@ Offsets are UTF-8 bytes. Trees belong to the thread that made them.
 """
 
 from glm_lsp.core.syntax.languages import language_of, recipe, supported
+from glm_lsp.core.syntax.memo import Memo
 from glm_lsp.core.syntax.outline import (
     NO_GRAMMAR,
     block_end,
@@ -19,6 +20,7 @@ from glm_lsp.core.syntax.trees import Halted, chain, checked, edited, errors, pa
 __all__ = [
     "NO_GRAMMAR",
     "Halted",
+    "Memo",
     "block_end",
     "chain",
     "checked",

@@ -10,6 +10,8 @@ from glm_lsp.core import text
 from glm_lsp.core.imports.config import project_facts
 from glm_lsp.core.syntax import python, reader
 from glm_lsp.core.syntax.languages import row
+from glm_lsp.core.syntax.memo import Memo
+from glm_lsp.core.syntax.pysymbols import docstring_node
 from glm_lsp.core.syntax.trees import chain, parse, soon
 from glm_lsp.core.syntax.uses import uses
 from glm_lsp.core.values import FileOutline, Span, Symbol, SymbolKind
@@ -25,11 +27,13 @@ def outline(
     *,
     tree: Tree | None = None,
     halt: Callable[[], bool] | None = None,
+    memo: Memo | None = None,
 ) -> FileOutline:
     """What the index knows about one file. Never raises on any bytes, except `Halted` when `halt` says so.
 
     Without a `halt` a text that takes the parser many times as long as others gets an outline with an error.
-    `tree` must be a tree of exactly `data`. Without a grammar the names that occur are known, besides size
+    `tree` must be a tree of exactly `data`; `memo` is what earlier texts of the same file have left, which
+    makes it quicker and changes nothing. Without a grammar the names that occur are known, besides size
     and number of lines, and what a project's configuration says.
     """
     digest, size, lines = text.digest(data), len(data), _lines(data)
@@ -49,7 +53,10 @@ def outline(
             error=NO_GRAMMAR,
             project=project_facts(data, language),
         )
-    facts = python.read(tree, data, halt) if language == "python" else reader.read(tree, data, language, halt)
+    if language == "python":
+        facts = python.read(tree, data, halt, memo)
+    else:
+        facts = reader.read(tree, data, language, halt, memo)
     return FileOutline(
         path=path,
         digest=digest,
@@ -103,10 +110,10 @@ def docstring_span(data: bytes, language: str, block: Span, *, tree: Tree | None
         return None
     root = tree.root_node
     if block.start == 0 and block.end >= len(data):
-        node = python.docstring_node(data, root)
+        node = docstring_node(data, root)
     else:
         owners = [n for n in chain(tree, block.start) if n.type == "block" and n.start_byte == block.start]
-        node = python.docstring_node(data, owners[0]) if owners else None
+        node = docstring_node(data, owners[0]) if owners else None
     return Span(node.start_byte, node.end_byte) if node else None
 
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -17,16 +18,17 @@ from tree_sitter import Node, Tree
 
 from glm_lsp.core.references import References
 from glm_lsp.core.syntax.languages import grammar
-from glm_lsp.core.syntax.trees import Halted, text_of
+from glm_lsp.core.syntax.memo import Memo
+from glm_lsp.core.syntax.pysymbols import docstring, imports_of, moved, symbol_of
+from glm_lsp.core.syntax.trees import Halted
 from glm_lsp.core.syntax.variables import variables
-from glm_lsp.core.values import Export, Import, Reference, Span, Symbol, SymbolKind
+from glm_lsp.core.values import Export, Import, Reference, Symbol, SymbolKind
 
 DOTTED = re.compile(rb"[\w\x80-\xff]+(?:\.[\w\x80-\xff]+)+")
 QUALIFIER_BYTES = 80
 """A longer expression before the dot, or one that is no dotted name, is written as `OTHER`."""
 OTHER = "…"
 OTHER_BYTES = OTHER.encode()
-NOT_TEXT = re.compile(rb"[^\"'uUrR]")
 
 
 HALT_NODES = 4096
@@ -42,7 +44,8 @@ class _Scope:
     end: int
     bound: set[bytes] = field(default_factory=set[bytes])
     uses: dict[tuple[bytes, bytes], int] = field(default_factory=dict[tuple[bytes, bytes], int])
-    """Name and qualifier, and where they stand first."""
+    """Name and qualifier, and where they stand first, less `moved`."""
+    moved: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +59,15 @@ class Facts:
     exports: tuple[Export, ...] = ()
 
 
-def read(tree: Tree, data: bytes, halt: Callable[[], bool] | None = None) -> Facts:
+def read(tree: Tree, data: bytes, halt: Callable[[], bool] | None = None, memo: Memo | None = None) -> Facts:
     """Everything the outline needs from one tree.
 
     A reference is listed once for each definition that makes it (or once for the module's own code);
     parameters and local variables of functions are not references. Raises `Halted` when `halt` says so.
     """
-    walk = _Walk(data)
+    walk = _Walk(data, memo)
     walk.run(tree, halt)
+    walk.remember()
     symbols = [*walk.symbols, *variables(tree.root_node, data, walk.symbols)]
     symbols.sort(key=lambda s: (s.span.start, -s.span.end))
     return Facts(tuple(symbols), walk.references(), tuple(walk.imports), docstring(data, tree.root_node))
@@ -116,8 +120,13 @@ WITHOUT_DEFINITIONS = IMPORTS | {
 class _Walk:
     """One pass over a tree, parents before children."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes, memo: Memo | None = None) -> None:
         self.data = data
+        self._memo = memo
+        self._read: list[tuple[Hashable, Node, int, int]] = []
+        """Definitions to be remembered: their keys, and which scope and import are their first."""
+        self._imported: list[int] = []
+        """Where the imports stand."""
         self.symbols: list[Symbol] = []
         self.imports: list[Import] = []
         self._scope = _Scope(None, None, len(data) + 1)
@@ -169,11 +178,48 @@ class _Walk:
         self._names.add(name.start_byte)
         outer = self._decorated.pop(node.start_byte, node)
         scope = self._owner(node.start_byte)
-        symbol = _symbol(self.data, node, name, outer, scope.symbol)
+        if self._memo is not None and not node.has_error:
+            kind = scope.symbol.kind if scope.symbol is not None else None
+            key = self.data[node.start_byte : node.end_byte], node.start_point.column, kind
+            if (kept := self._memo.get(key)) is not None:
+                self._again(kept, outer, scope)
+                return False
+            self._read.append((key, node, len(self._scopes), len(self.imports)))
+        symbol = symbol_of(self.data, node, name, outer, scope.symbol)
         self.symbols.append(symbol)
         self._scope = _Scope(symbol, scope, outer.end_byte)
         self._scopes.append(self._scope)
         return True
+
+    def _again(self, kept: tuple[Sequence[_Scope], Sequence[Import]], outer: Node, parent: _Scope) -> None:
+        """A definition that an earlier text had too, where it stands now; `outer` has its decorators."""
+        scopes, imports = kept
+        self.imports += imports
+        self._imported += [outer.start_byte] * len(imports)
+        now: dict[int, _Scope] = {}
+        by = down = 0
+        for scope in scopes:
+            if (symbol := scope.symbol) is None:
+                continue
+            around = now[id(scope.parent)] if now else parent
+            if not now:
+                by, down = outer.end_byte - symbol.span.end, outer.end_point.row - symbol.end_line
+            symbol = moved(symbol, by, down, around.symbol, None if now else outer)
+            mine = _Scope(symbol, around, scope.end + by, scope.bound, scope.uses, scope.moved + by)
+            now[id(scope)] = mine
+            self.symbols.append(symbol)
+            self._scopes.append(mine)
+
+    def remember(self) -> None:
+        """Keep what was read for the next text."""
+        if self._memo is None:
+            return
+        self._memo.begin(len(self.data))
+        starts = [s.symbol.span.start if s.symbol is not None else -1 for s in self._scopes]
+        for key, node, scope, first in self._read:
+            last = bisect_left(starts, node.end_byte, scope)
+            imports = self.imports[first : bisect_left(self._imported, node.end_byte, first)]
+            self._memo.keep(key, (self._scopes[scope:last], imports), node.end_byte - node.start_byte)
 
     def decorated(self, node: Node) -> bool:
         """A definition with decorators: they belong to its span."""
@@ -204,7 +250,8 @@ class _Walk:
 
     def imported(self, node: Node) -> bool:
         """An import statement; the names in it are no uses."""
-        self.imports.extend(_imports(self.data, node))
+        self.imports.extend(imports_of(self.data, node))
+        self._imported += [node.start_byte] * (len(self.imports) - len(self._imported))
         return False
 
     def identifier(self, node: Node) -> bool:
@@ -252,7 +299,7 @@ class _Walk:
     def references(self) -> References:
         """Uses of names, after the walk: only then is it known what each function binds."""
         found = [
-            (start, name, qualifier)
+            (start + scope.moved, name, qualifier)
             for scope in self._scopes
             for (name, qualifier), start in scope.uses.items()
             if (qualifier or not _local(name, scope)) and _is_text(name)
@@ -335,84 +382,6 @@ def _by_number(by_type: Mapping[str, Callable[[_Walk, Node], bool] | None]) -> H
         elif (kind := language.node_kind_for_id(number)) in by_type:
             handlers[number] = by_type[kind or ""]
     return handlers
-
-
-def docstring(data: bytes, block: Node) -> str:
-    """The first line of the string that opens a block or a module; empty where there is none."""
-    node = docstring_node(data, block)
-    if node is None:
-        return ""
-    text = text_of(data, node).lstrip("uUrR").strip("\"'").strip()
-    return text.split("\n", 1)[0].strip()
-
-
-def docstring_node(data: bytes, block: Node) -> Node | None:
-    """The string node that documents a block or a module; f-strings and bytes do not count."""
-    statement = next((c for c in block.named_children if c.type != "comment"), None)
-    if statement is None or statement.type != "expression_statement" or statement.named_child_count != 1:
-        return None
-    node = statement.named_child(0)
-    if node.type != "string" or node.child_count == 0:
-        return None
-    return None if NOT_TEXT.search(data, node.start_byte, node.child(0).end_byte) else node
-
-
-def _symbol(data: bytes, node: Node, name: Node, outer: Node, parent: Symbol | None) -> Symbol:
-    """The class or function of `node`; `outer` holds its decorators too."""
-    if node.type == "class_definition":
-        kind = SymbolKind.CLASS
-    elif parent is not None and parent.kind is SymbolKind.CLASS:
-        kind = SymbolKind.METHOD
-    else:
-        kind = SymbolKind.FUNCTION
-    block = node.child_by_field_name("body")
-    end = outer.end_byte
-    return Symbol(
-        name=text_of(data, name),
-        kind=kind,
-        span=Span(outer.start_byte, end),
-        signature=_signature(data, node, block),
-        parent=parent.qualified if parent else None,
-        docstring=docstring(data, block) if block else "",
-        name_span=Span(name.start_byte, name.end_byte),
-        body=Span(block.start_byte, block.end_byte) if block else Span(end, end),
-        start_line=outer.start_point.row,
-        end_line=outer.end_point.row,
-    )
-
-
-def _signature(data: bytes, node: Node, block: Node | None) -> str:
-    """The lines from `def` or `class` to the colon, with the statement's own indentation taken off."""
-    end = block.start_byte if block else node.end_byte
-    for child in reversed(node.children):
-        if child.type == ":" and child.end_byte <= end:
-            end = child.end_byte
-            break
-    indent = node.start_point.column
-    lines = data[node.start_byte : end].decode("utf-8", "replace").rstrip().split("\n")
-    rest = (line[min(indent, len(line) - len(line.lstrip())) :].rstrip("\r") for line in lines[1:])
-    return "\n".join([lines[0].rstrip("\r"), *rest])
-
-
-def _imports(data: bytes, node: Node) -> Iterator[Import]:
-    module, level = "", 0
-    source = node.child_by_field_name("module_name")
-    if node.type == "future_import_statement":
-        module = "__future__"
-    elif source is not None:
-        text = "".join(text_of(data, source).split())
-        module = text.lstrip(".")
-        level = len(text) - len(module)
-    plain = node.type == "import_statement"
-    for item in node.children_by_field_name("name"):
-        name, alias = item, None
-        if item.type == "aliased_import":
-            name, alias = item.child_by_field_name("name"), item.child_by_field_name("alias")
-        text = "".join(text_of(data, name).split()) if name else ""
-        shown = text_of(data, alias) if alias else ""
-        yield Import(text, "", shown) if plain else Import(module, text, shown, level)
-    if any(child.type == "wildcard_import" for child in node.named_children):
-        yield Import(module, "*", "", level)
 
 
 def _local(name: bytes, scope: _Scope | None) -> bool:

@@ -27,6 +27,7 @@ from tree_sitter import Node, Tree
 from glm_lsp.core.syntax import comments
 from glm_lsp.core.syntax.languages import Row, row
 from glm_lsp.core.syntax.matching import Captures, compiled, matches
+from glm_lsp.core.syntax.memo import Memo
 from glm_lsp.core.syntax.trees import Halted, text_of
 from glm_lsp.core.syntax.unfold import UNFOLDS
 from glm_lsp.core.syntax.uses import uses
@@ -95,13 +96,19 @@ class _Reading:
     """Statements whose names are no uses, besides imports."""
 
 
-def read(tree: Tree, data: bytes, language: str, halt: Callable[[], bool] | None = None) -> Facts:
+def read(
+    tree: Tree,
+    data: bytes,
+    language: str,
+    halt: Callable[[], bool] | None = None,
+    memo: Memo | None = None,
+) -> Facts:
     """Everything that the outline of a supported language needs. Raises `Halted` when `halt` says so."""
     reading = _queried(tree, data, language, halt)
     symbols = tuple(_symbols(reading, halt))
     imports = sorted(reading.imports.items(), key=lambda item: item[0][0])
     references = uses(
-        data, reading.row.lexicon, symbols, [*(span for _, span in imports), *reading.inert], halt
+        data, reading.row.lexicon, symbols, [*(span for _, span in imports), *reading.inert], halt, memo=memo
     )
     return Facts(
         symbols=symbols,

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from glm_lsp.core.references import References
 from glm_lsp.core.syntax.lexicon import IDENT, JOINT, LEXICONS, Lexicon
+from glm_lsp.core.syntax.memo import Memo
 from glm_lsp.core.syntax.trees import Halted
 from glm_lsp.core.values import Span, Symbol, SymbolKind
 
@@ -40,6 +41,8 @@ def uses(
     symbols: Sequence[Symbol] = (),
     imports: Iterable[Span] = (),
     halt: Callable[[], bool] | None = None,
+    *,
+    memo: Memo | None = None,
 ) -> References:
     """The names that are used, once for each definition, or once for the file's own code.
 
@@ -53,10 +56,15 @@ def uses(
     for symbol in symbols:
         text[symbol.name_span.start : symbol.name_span.end] = b" " * len(symbol.name_span)
     scan = _Scan(bytes(text), known, _KNOWN.setdefault(lexicon, {}))
+    if memo is not None:
+        memo.begin(len(data))
     for scope in _scopes(symbols, len(data)):
         if halt is not None and halt():
             raise Halted
-        scan.read(scope)
+        if memo is None or scope.symbol is None:
+            scan.read(scope)
+        else:
+            scan.again(scope, scope.symbol, memo)
         if len(scan.found) > MOST_USES:
             break
     return scan.references()
@@ -168,6 +176,26 @@ class _Scan:
                     if key not in seen:
                         seen.add(key)
                         found.append((at + offset, key))
+
+    def again(self, scope: _Scope, symbol: Symbol, memo: Memo) -> None:
+        """Add what a definition uses, as it is known from an earlier text if that had the same one."""
+        text, base, number = self._text, symbol.span.start, self._table.setdefault
+        inherited = scope.parent.bound if scope.parent is not None else frozenset[bytes]()
+        head = (symbol.body.start if len(symbol.body) else symbol.span.end) - base
+        # With the byte on either side, by which it is told whether a name begins or ends there.
+        pieces = tuple((a - base, text[max(a - 1, 0) : b + 1]) for a, b in scope.pieces if b > a)
+        key = (self._lexicon.follow, symbol.kind in _BOUND, head, text[base : base + head], pieces, inherited)
+        if (kept := memo.get(key)) is not None:
+            scope.bound, uses = kept
+            for place, name, before in uses:
+                used = number(name, len(self._table))
+                self.found.append((base + place, used << SHIFT | number(before, len(self._table))))
+            return
+        first = len(self.found)
+        self.read(scope)
+        names = list(self._table)
+        uses = [(at - base, names[k >> SHIFT], names[k & MASK]) for at, k in self.found[first:]]
+        memo.keep(key, (scope.bound, uses), head + sum(len(piece) for _, piece in pieces))
 
     def _place(self, token: bytes, at: int, start: int, end: int) -> int:
         """Where a token stands first, most often after the one before it; -1 if a piece ends in it."""
