@@ -65,8 +65,10 @@ def reparse(
     """The syntax tree of `new`, the same as `parse` gives, made from the tree of `old` where that is quicker.
 
     Where the text is broken an incremental parse may mend it in another place than a full one: then the file
-    is parsed in full.
+    is parsed in full, and at once where it was broken before, because most often it still is.
     """
+    if tree.root_node.has_error:
+        return parse(new, language, halt=halt)
     found = parse(new, language, edited(tree, old, new), halt)
     return parse(new, language, halt=halt) if found is not None and found.root_node.has_error else found
 
