@@ -140,9 +140,7 @@ def bound(ledger: Ledger) -> Ledger:
     return replace(ledger, window=replace(window, replaced=replaced, at=at))
 
 
-def begins(
-    ledger: Ledger, path: str, lines: tuple[str, ...], starts: Sequence[int], cursor_line: int
-) -> int:
+def begins(ledger: Ledger, path: str, lines: tuple[str, ...], starts: Sequence[int], cursor_line: int) -> int:
     """The first line of a new window."""
     if seen(ledger, path, lines, cursor_line):
         start = max(0, cursor_line - LINES_SEEN)

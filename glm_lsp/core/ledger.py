@@ -356,9 +356,7 @@ def left(ledger: Ledger, count: Count) -> Ledger:
     superseded = count("\n".join(told[first : first + window.replaced]))
     tracked = {**ledger.tracked, window.path: window.lines}
     blocks = [replace(b, reason="typed before") for b in (place, typed)]
-    return replace(
-        with_log(bare, blocks, count), tracked=tracked, superseded=ledger.superseded + superseded
-    )
+    return replace(with_log(bare, blocks, count), tracked=tracked, superseded=ledger.superseded + superseded)
 
 
 def _typed_tokens(text: str, count: Count) -> int:

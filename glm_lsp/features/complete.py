@@ -32,6 +32,8 @@ from glm_lsp.core.values import Block, BlockKind, Budget, Document, Span, Sugges
 from glm_lsp.features import manner
 from glm_lsp.features.session import Session, Trunk, check_offset
 
+FIM_SUFFIX_LINES = 3
+"""There the suffix stands after the code before the cursor, and is evaluated with every request."""
 LARGER_TITLE = 4
 """Tokens by which a title grows where a window begins later."""
 _notices = logging.getLogger(NOTICES)
@@ -215,7 +217,9 @@ class _Cursor:
             turns=self.prefill and not self.fim,
             idle=idle,
         )
-        self.place, self.shown, self.clipped = trunk.place, trunk.after or self.after, trunk.before
+        self.place = trunk.place
+        if not self.fim:
+            self.shown, self.clipped = trunk.after or self.after, trunk.before
         start, suffix_lines = self._fitted(trunk)
         if self.place and start != trunk.window_start:
             self.place = layout.place_of(self.document.path, start)
@@ -224,7 +228,7 @@ class _Cursor:
     def _fitted(self, trunk: Trunk) -> tuple[int, int]:
         """First line of the window and number of suffix lines: the window shrinks first, then the suffix."""
         most = self.line - trunk.window_start
-        wanted = trunk.suffix_lines
+        wanted = FIM_SUFFIX_LINES if self.fim else trunk.suffix_lines
         room = trunk.room - (LARGER_TITLE if self.place else 0)
         for suffix_lines in (wanted, wanted // 3, min(wanted, 1), 0):
             shown = self._most(most, suffix_lines, room)

@@ -69,9 +69,7 @@ async def of_files(visit: Visit, graph: Graph, candidates: Sequence[Candidate], 
     return Head(outline.blocks, sources, files, (*bodies.dropped, *outline.dropped))
 
 
-def _elsewhere(
-    graph: Graph, known: Sequence[Candidate], told: Collection[str], room: int
-) -> list[Candidate]:
+def _elsewhere(graph: Graph, known: Sequence[Candidate], told: Collection[str], room: int) -> list[Candidate]:
     """What is defined in other files, those that are imported most first, as far as there may be room for it.
 
     None of it is wanted here, but somebody goes elsewhere before the next epoch.

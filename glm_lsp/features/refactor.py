@@ -219,19 +219,19 @@ class _Run:
         units: list[Unit] = []
         documents = await self._documents(files)
         for number, document in enumerate(documents):
-            place = Place(document.path, 0, self.task)
+            question = question_of("", self.session, self.snapshot)
+            places = [Place(document.path, offset, self.task) for offset in (0, len(document.data))]
             try:
                 async with self.ration.about(document.digest):
-                    room = await room_for(
-                        self.session, self.snapshot, place, question_of("", self.session, self.snapshot)
-                    )
+                    # From place to place the context tells more, and leaves less.
+                    rooms = [await room_for(self.session, self.snapshot, p, question) for p in places]
             except SpentError as error:
                 self._leave([d.path for d in documents[number:]], error)
                 break
             except (BudgetError, PolicyError, UsageError) as error:
                 self.refusals.append(refused_for(document.path, error))
                 continue
-            made, refused = split(document, self._size, room)
+            made, refused = split(document, self._size, min(rooms))
             units += made
             self.refusals += refused
         await self._work(units)

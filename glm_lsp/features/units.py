@@ -1,7 +1,7 @@
 """Cut a file into the pieces that one request can edit.
 
 A file that fits is one unit. A larger one is cut at its definitions, and each unit also shows the file's
-first lines, where imports stand. An edit may only touch lines that its unit has shown.
+first lines, where imports stand, if both fit. An edit may only touch lines that its unit has shown.
 """
 
 from __future__ import annotations
@@ -114,11 +114,12 @@ def split(
         close()
         if size(_unit(document, header, [symbol])) <= room:
             open_.append(symbol)
+        elif size(alone := _unit(document, (0, 0), [symbol])) <= room:
+            units.append(alone)
         elif may_cut and (inner := _definitions(known.symbols, symbol)):
             waiting += [(s, False) for s in reversed(inner)]
         else:
-            reason = f"{symbol.qualified} is too long for one request ({room:,} tokens fit); cut it first."
-            refusals.append(Refusal(document.path, RefusalKind.BUDGET, reason))
+            refusals.append(_too_long(document, symbol.qualified, size(alone), room))
     close()
     return tuple(units), tuple(refusals)
 
@@ -167,11 +168,19 @@ def around(
         if finer and finer != [part]:
             waiting += reversed(finer)
         else:
-            reason = f"Lines {part[0] + 1} to {part[1]} are too long for one request ({room:,} tokens fit)."
-            refusals.append(Refusal(document.path, RefusalKind.BUDGET, reason))
+            what = f"The text from line {part[0] + 1} to {part[1]}"
+            refusals.append(_too_long(document, what, size(made([part], headed=False)), room))
     if open_:
         units.append(made(open_))
     return tuple(units), tuple(refusals)
+
+
+def _too_long(document: Document, what: str, tokens: int, room: int) -> Refusal:
+    reason = (
+        f"{what} is too long for one request: with a number at each line and the rules for the answer it takes "
+        f"{tokens:,} tokens, and {room:,} fit; cut it first."
+    )
+    return Refusal(document.path, RefusalKind.BUDGET, reason)
 
 
 def _header(document: Document, end: int) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
-from glm_lsp.core.generation import Prompt, Role
+from glm_lsp.core.generation import Prompt, Role, Segment
 
 _SOURCE = re.compile(r"== (.+):(\d+)-(\d+)\Z")
 _EDIT = re.compile(r"== (.+) line (\d+) -(\d+) \+(\d+)\Z")
@@ -63,7 +63,7 @@ class Checker:
 
     def check(self, prompt: Prompt) -> Verdict:
         """Whether the prompt's words alone give each file it shows as it is now."""
-        *trunk, tail, window = _texts(prompt)
+        *trunk, tail, window = _texts(prompt.segments)
         told = self._read(trunk)
         path, place, shown = _tail(tail[1], window[1], told.path)
         if place is not None and place[1] is not None:
@@ -117,10 +117,18 @@ class Checker:
         return count
 
 
-def _texts(prompt: Prompt) -> list[tuple[Role, str]]:
+def told_by(trunk: Sequence[Segment]) -> Told:
+    """What a trunk alone says."""
+    told = Told()
+    for role, text in _texts(trunk):
+        told = _answered(told, text) if role is Role.ASSISTANT else _with(told, text)
+    return told
+
+
+def _texts(segments: Sequence[Segment]) -> list[tuple[Role, str]]:
     """What is said without the system text: each of the user's texts, and each answer in one piece."""
     found: list[tuple[Role, str]] = []
-    for role, turn in groupby((s for s in prompt.segments if s.role is not Role.SYSTEM), lambda s: s.role):
+    for role, turn in groupby((s for s in segments if s.role is not Role.SYSTEM), lambda s: s.role):
         texts = [s.text for s in turn]
         found += [(role, "".join(texts))] if role is Role.ASSISTANT else [(role, text) for text in texts]
     return found
@@ -186,9 +194,7 @@ def _with(told: Told, text: str) -> Told:
     return Told(files, outlined, "", told.path)
 
 
-def _tail(
-    asked: str, window: str, last: str
-) -> tuple[str, tuple[int, int | None] | None, Lines]:
+def _tail(asked: str, window: str, last: str) -> tuple[str, tuple[int, int | None] | None, Lines]:
     """A place's file, the number of its first line (from 0) and of lines that it replaces, and its lines.
 
     Of the numbers those that are said; `last` is the file of the place before.

@@ -95,16 +95,34 @@ def test_the_completions_tail() -> None:
     assert tail.prefill == "```python\ndef f():\n    retu" and tail.stop == "```"
 
 
-def test_lines_above_stand_before_the_gap_and_stay_there_when_it_moves() -> None:
-    tail = layout.completion_tail("a.py line 3 in f", "python", "    retu", "\nx = 1", above="def f():\n")
-    assert tail.instruction == (
-        "# Complete a.py line 3 in f\n```\ndef f():\n```\nThe code after the gap:\n```\n\nx = 1\n```\n"
-    )
+def test_a_places_title_says_what_the_answer_stands_in_place_of() -> None:
+    title = layout.place_of("a.py", 2, 1, "f")
+    tail = layout.completion_tail(title, "python", "    retu", "\nx = 1", placed=True)
+    assert tail.instruction == "# Complete a.py line 3 -1 in f, before:\n```\n\nx = 1\n```\n"
     assert tail.prefill == "```python\n    retu"
-    bare = layout.completion_tail("a.py line 1", "python", "x", "", above="")
-    assert bare.instruction == "# Complete a.py line 1\nThe code after the gap:\n```\n```\n"
-    fenced = layout.completion_tail("a.md line 1", "markdown", "x", "", above="```\n")
+    assert layout.place_of("", 2, 0) == "line 3 -0" and layout.place_of("a.py", 2) == "a.py line 3"
+    fenced = layout.completion_tail("a.md line 1 -1", "markdown", "x", "```\n", placed=True)
     assert fenced.stop == "````"
+    assert layout.typed_parts(layout.typed_block(tail)) == (tail.prefill, "\n```")
+    assert layout.typed_parts(layout.typed_block(fenced)) == (fenced.prefill, "\n````")
+
+
+def test_earlier_answers_stand_between_the_turns() -> None:
+    turns = [(Role.USER, "a"), (Role.ASSISTANT, "b"), (Role.ASSISTANT, "c"), (Role.USER, "d")]
+    segments = tuple(Segment(role, text) for role, text in [(Role.SYSTEM, "s"), *turns])
+    prompt = Prompt((*segments, Segment(Role.ASSISTANT, "e")), 0, trunk_segments=4)
+    assert prompt.prefill == "e" and Prompt(segments, 0).prefill == ""
+    for template, mark in (
+        ("glm-5.2", "<|assistant|><think></think>"),
+        ("glm-4.7", "<|assistant|></think>"),
+    ):
+        pieces = render(prompt, Thinking.OFF, template)
+        said = f"[gMASK]<sop><|system|>s<|user|>a{mark}bc<|user|>d{mark}e"
+        assert "".join(piece.text for piece in pieces) == said
+        shared = pieces[: trunk_pieces(prompt, Thinking.OFF, template)]
+        assert "".join(piece.text for piece in shared) == f"[gMASK]<sop><|system|>s<|user|>a{mark}bc<|user|>"
+    thought = "".join(p.text for p in render(Prompt(segments, 0), Thinking.MAX, "glm-4.7"))
+    assert thought == "[gMASK]<sop><|system|>s<|user|>a<|assistant|></think>bc<|user|>d<|assistant|><think>"
 
 
 def test_the_docstrings_tail() -> None:

@@ -9,7 +9,7 @@ import pytest
 from glm_lsp.core import layout, lean
 from glm_lsp.core import ledger as ledgers
 from glm_lsp.core.hunks import hunks
-from glm_lsp.core.ledger import Ledger
+from glm_lsp.core.ledger import Ledger, Window
 from glm_lsp.core.shown import covers, missing, with_blocks
 from glm_lsp.core.values import Block, BlockKind, Span
 
@@ -48,10 +48,13 @@ def test_what_is_missing_of_a_stretch() -> None:
     assert missing(((0, 9),), 1, 6) is None
 
 
-def test_the_suffix_is_the_rest_of_the_line_and_two_lines_that_say_something() -> None:
-    assert lean.suffix_of((")", "", "b", "c", "d")) == (")", "", "b", "c")
-    assert lean.suffix_of((")", "a", "b", "c")) == (")", "a", "b")
+def test_the_suffix_is_what_follows_up_to_a_line_that_says_something() -> None:
+    assert lean.suffix_of((")", "", "b", "c", "d")) == (")", "", "b")
+    assert lean.suffix_of((")", "a", "b", "c")) == (")", "a")
+    assert lean.suffix_of(("b)", "", "c")) == ("b)",)
+    assert lean.suffix_of(("", "", "", "", "c")) == ("", "", "")
     assert lean.suffix_of(("",)) == ("",)
+    assert lean.suffix_of(("é" * 200, "b")) == ("é" * (lean.MOST_REST_BYTES // 2) + lean.CLIPPED,)
 
 
 def begun(shown: tuple[int, int] | None = None) -> Ledger:
@@ -65,39 +68,97 @@ def begun(shown: tuple[int, int] | None = None) -> Ledger:
     return ledgers.follow(start, "a.py", LONG)
 
 
-def place(ledger: Ledger, lines: tuple[str, ...], cursor: int) -> Ledger:
-    after = lean.suffix_of(("", *lines[cursor + 1 :]))
+def place(
+    ledger: Ledger, lines: tuple[str, ...], cursor: int, before: str = "", old: Window | None = None
+) -> Ledger:
+    """A tail at the end of a line, or after `before` on it."""
+    before = before or lines[cursor]
+    after = lean.suffix_of((lines[cursor][len(before) :], *lines[cursor + 1 :]))
     placed = lean.place(
         ledger,
         "a.py",
         lines,
         after=after,
+        before=before,
+        language="python",
+        old=old,
+        stands=old is not None,
         starts=(),
         cursor_line=cursor,
-        most_lines=120,
         fits=lambda start: True,
         inside=lambda line: "here",
+        turn=True,
     )
+    placed = lean.bound(ledgers.with_edits(placed, "a.py", lines, count, typing=True))
     assert placed.window is not None and placed.window.after == after
     return placed
 
 
-def test_a_window_is_short_where_the_trunk_shows_the_rest() -> None:
-    window = place(begun((0, 200)), LONG, 100).window
-    assert window and window.start_line == 100 - lean.LINES_SEEN and window.at == " line 99"
-    window = place(begun((0, 50)), LONG, 100).window
-    assert (
-        window
-        and window.start_line == 100 - lean.MOST_UNSEEN
-        and window.at == f" line {101 - lean.MOST_UNSEEN} in here"
-    )
+@pytest.mark.parametrize(
+    ("shown", "lines_before", "title"),
+    [((0, 200), 1, "a.py line 100 -2"), ((0, 50), 8, "a.py line 93 -9 in here")],
+)
+def test_a_tail_is_short_where_the_trunk_shows_the_rest(
+    shown: tuple[int, int], lines_before: int, title: str
+) -> None:
+    window = place(begun(shown), LONG, 100).window
+    assert window and window.start_line == 100 - lines_before and window.at == title
 
 
-def test_what_stands_above_stays_for_a_gap_close_below_and_not_for_one_above_or_far_below() -> None:
+def typed_at(ledger: Ledger, cursor: int, text: str) -> tuple[Ledger, tuple[str, ...]]:
+    """Text put in place of a line, and asked at its end."""
+    lines = (*LONG[:cursor], *text.split("\n"), *LONG[cursor + 1 :])
+    return place(ledger, lines, cursor + text.count("\n")), lines
+
+
+@pytest.mark.parametrize("text", ["new", "two\nlines", "", "```"])
+def test_what_was_typed_is_left_in_the_log_as_it_was_read(text: str) -> None:
+    ledger, lines = typed_at(begun((0, 200)), 100, text)
+    assert ledger.window and ledger.log == ()
+    tail, stood = ledger.window.tail, ledgers.left(ledger, count)
+    texts = [segment.text for segment in stood.log]
+    assert texts == [tail.instruction, tail.prefill, f"\n{tail.stop}"] and stood.window is None
+    assert stood.tracked["a.py"] == lines and stood.shown["a.py"] == ((0, 200 + text.count("\n")),)
+    assert ledgers.evaluated(stood, ledger) == 0
+    near = place(stood, lines, 104, old=ledger.window).window
+    far = place(stood, lines, 140, old=ledger.window).window
+    assert near and near.start_line == 104 and near.at == "line 105 -1"
+    assert far and far.start_line == 139 and far.at == "line 140 -2"
+
+
+def test_a_place_that_was_only_looked_at_leaves_nothing() -> None:
+    assert ledgers.left(place(begun((0, 200)), LONG, 100), count).log == ()
+
+
+@pytest.mark.parametrize(
+    ("lines", "cursor", "goes_on"),
+    [
+        ((*LONG[:100], "line 100 and more", *LONG[101:]), 100, True),
+        ((*LONG[:101], "new", *LONG[101:]), 101, True),
+        ((*LONG[:50], "new", *LONG[50:]), 101, False),
+        ((*LONG[:150], "new", *LONG[150:]), 100, False),
+        (LONG, 101, False),
+        (LONG, 98, False),
+    ],
+)
+def test_a_tail_goes_on_where_only_what_it_shows_has_changed(
+    lines: tuple[str, ...], cursor: int, goes_on: bool
+) -> None:
     ledger = place(begun((0, 200)), LONG, 100)
-    for cursor, stays in ((100, True), (104, True), (99, False), (140, False)):
-        window = place(ledger, LONG, cursor).window
-        assert window and (window.at == " line 99") is stays, cursor
+    after = lean.suffix_of(("", *lines[cursor + 1 :]))
+    assert lean.stays(ledger, "a.py", lines, cursor, after) is goes_on
+
+
+def test_a_very_long_line_is_shown_in_part_and_told_when_it_is_left() -> None:
+    line = "x" * 1000
+    lines = (*LONG[:100], line, *LONG[101:])
+    ledger = place(begun((0, 200)), lines, 100, before=line[:700])
+    window = ledger.window
+    assert window and window.tail.prefill == f"```python\n{lean.CLIPPED}{line[: lean.CLIPPED_BYTES]}"
+    assert window.tail.instruction.endswith(f"```\n{line[: lean.MOST_REST_BYTES]}{lean.CLIPPED}\n```\n")
+    assert ledgers.left(ledger, count).log == ()
+    told = place(ledgers.left(ledger, count), lines, 150)
+    assert told.log[-1].text == f"== a.py line 101 -1 +1\n{line}\n"
 
 
 def test_a_file_that_changed_in_many_places_is_outdated_and_told_no_more() -> None:

@@ -13,19 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glm_lsp.core import ledger as ledgers
-from glm_lsp.core.generation import Prompt, Role
+from glm_lsp.core.generation import Prompt, Role, Segment
 from glm_lsp.core.pack import prompt_tokens
 from glm_lsp.core.values import Budget
 from glm_lsp.engines.scripted import ScriptedEngine
 from glm_lsp.features.complete import pack_context
+from tests.bench.replay_checker import Checker, told_by
 from tests.features.stage import PROFILE, Files, Words, snapshot
 from tests.features.test_complete_ledger import (
     REPOSITORY,
     Recorded,
     check_grown,
-    check_told,
-    replay,
-    trunk_of,
 )
 
 LONG = "".join(f"def part_{n}(x):\n    y = two(x) + {n}\n    return y\n\n\n" for n in range(12))
@@ -48,7 +46,6 @@ STEPS = st.tuples(
     st.integers(0, 4),
     st.sampled_from(ADDED),
 )
-_TITLE = re.compile(r"# Complete (.+?) line (\d+)(?: in (.+))?\n")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -63,32 +60,15 @@ def lines_of(text: str) -> list[str]:
 
 
 def check_rebuilds(prompt: Prompt, files: dict[str, str], path: str) -> None:
-    """The trunk tells other files as they are, and this one with the tail's lines in place of its own."""
-    trunk = trunk_of(prompt)
-    told = replay(trunk)
-    for other in told.keys() - {path}:
-        lines = lines_of(files.get(other, ""))
-        assert all(line is None or line == lines[n] for n, line in enumerate(told[other])), other
-    *_, instruction = (s.text for s in prompt.segments if s.role is Role.USER)
-    title = _TITLE.match(instruction)
-    assert title and title[1] == path
-    fence = instruction.split("The code after the gap:\n")[1].split("\n")[0]
-    above = instruction.split("\n")[1:]
-    above = above[1 : above.index(fence, 1)] if above[0] == fence else []
-    rest = instruction.split(f"gap:\n{fence}\n")[1]
-    suffix = [""] if rest.startswith(f"{fence}\n") else rest.split(f"\n{fence}\n")[0].split("\n")
-    window = prompt.prefill.split("\n")[1:]
-    first = int(title[2]) - 1
-    shown = [*above, *window[:-1], window[-1] + suffix[0], *suffix[1:]]
-    lines = lines_of(files[path])
-    assert lines[first : first + len(shown)] == shown
-    known, rest = told.get(path, []), lines[first + len(shown) :]
-    assert all(line is None or line == lines[n] for n, line in enumerate(known[:first]))
-    fits = (
-        all(line is None or line == other for line, other in zip(known[end:], rest, strict=False))
-        for end in range(min(first, len(known)), len(known) + 1)
-    )
-    assert any(fits)
+    """Trunk and tail tell every file that they show as it is, to a reader who knows the prompt alone."""
+    assert f"# Complete {path} line " in prompt.text(Role.USER)
+    assert Checker(lambda name: lines_of(files.get(name, ""))).check(prompt).wrong == []
+
+
+def check_trunk(segments: tuple[Segment, ...], files: dict[str, str]) -> None:
+    for path, told in told_by(segments).files.items():
+        lines = lines_of(files.get(path, ""))
+        assert all(line is None or line == lines[n] for n, line in enumerate(told)), path
 
 
 @dataclass
@@ -118,7 +98,7 @@ class Desk:
         before = self.session.trunks[-1] if self.session.trunks else None
         if kind == "act":
             trunk = await self.session.gather(shown, path, offset, Budget(32_768, 100))
-            check_told(trunk.segments, {**dict.fromkeys(replay(trunk.segments), ""), **self.files}, None)
+            check_trunk(trunk.segments, self.files)
             assert trunk.tokens <= self.budget
         else:
             prompt = await pack_context(self.session, shown, path, offset)
