@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glm_lsp.workspace import git
-from glm_lsp.workspace.files import Unreadable, check_name, is_relative, kind_of, open_directory
+from glm_lsp.workspace.files import Unreadable, check_name, is_relative, kind_of, masked_name, open_directory
 from glm_lsp.workspace.ignore import Ignore
 
 ATTRIBUTES = b".gitattributes"
@@ -65,7 +65,8 @@ def discover(
             path = raw.decode("utf-8", "replace")
             paths.append(path if path in taken else accept(raw, ignore))
         except Unreadable as unreadable:
-            skipped.append(Skipped(raw.decode("utf-8", "backslashreplace"), unreadable.reason))
+            name = masked_name(raw.decode("utf-8", "backslashreplace"))
+            skipped.append(Skipped(name, unreadable.reason))
     return Listing(tuple(sorted(paths)), tuple(sorted(skipped, key=lambda s: s.path)), listed is not None)
 
 

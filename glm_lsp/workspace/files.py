@@ -7,13 +7,14 @@ what is read, whatever is swapped in between. A link is followed by hand, as far
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from glm_lsp.core import text
-from glm_lsp.core.secrets import masked
+from glm_lsp.core.secrets import censored, masked
 from glm_lsp.core.syntax.languages import language_of
 from glm_lsp.core.values import Document, Refusal, RefusalKind
 from glm_lsp.workspace.secrets import named_secret
@@ -29,6 +30,9 @@ _BINARY = """
 .safetensors .so .sqlite .tar .tgz .tiff .ttf .wasm .wav .webm .webp .whl .woff .woff2 .xz .zip .zst
 """
 BINARY_SUFFIXES = frozenset(_BINARY.split())
+
+_LONG_WORD = re.compile(r"\b(?=[A-Za-z_.=+-]{0,80}\d)[A-Za-z0-9_.=+-]{16}")
+"""What is shorter, or without a digit, is no token."""
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -235,8 +239,15 @@ def check_name(path: str) -> None:
     """Raises Unreadable for a path whose file must not be read, by its name alone."""
     if what := named_secret(path):
         raise Unreadable(f"is left out: it is named like {what}", RefusalKind.POLICY)
+    if _LONG_WORD.search(path) and masked_name(path) != path:
+        raise Unreadable("is left out: its name holds a secret", RefusalKind.POLICY)
     if os.path.splitext(path)[1].lower() in BINARY_SUFFIXES:  # noqa: PTH122 (each file of a large tree asks)
         raise Unreadable("is binary, by its name")
+
+
+def masked_name(path: str) -> str:
+    """A path as it may be told: a token in it is not."""
+    return censored(path) if _LONG_WORD.search(path) else path
 
 
 def load(
@@ -276,4 +287,4 @@ def shown(document: Document, allowed: Collection[str] = ()) -> Document:
 
 def refusal(path: str, unreadable: Unreadable) -> Refusal:
     """The value for an `Unreadable`."""
-    return Refusal(path, unreadable.kind, f"{path} {unreadable.reason}.")
+    return Refusal(path, unreadable.kind, f"{masked_name(path)} {unreadable.reason}.")
