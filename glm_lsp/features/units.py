@@ -177,8 +177,8 @@ def around(
 
 def _too_long(document: Document, what: str, tokens: int, room: int) -> Refusal:
     reason = (
-        f"{what} is too long for one request: with a number at each line and the rules for the answer it takes "
-        f"{tokens:,} tokens, and {room:,} fit; cut it first."
+        f"{what} is too long for one request: with a number at each line and the rules for the answer it "
+        f"takes {tokens:,} tokens, and {room:,} fit; cut it first."
     )
     return Refusal(document.path, RefusalKind.BUDGET, reason)
 
