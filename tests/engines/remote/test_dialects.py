@@ -16,7 +16,17 @@ from remote_kit import KEY, KINDS, ask, collect, connect, prompt, remote_setting
 
 from glm_lsp.core import profiles
 from glm_lsp.core.errors import EngineUnavailable
-from glm_lsp.core.generation import Finish, Form, GenerateRequest, Prefill, Thinking, Usage
+from glm_lsp.core.generation import (
+    Finish,
+    Form,
+    GenerateRequest,
+    Prefill,
+    Prompt,
+    Role,
+    Segment,
+    Thinking,
+    Usage,
+)
 from glm_lsp.engines.bounds import ApproximateTokenizer
 from glm_lsp.engines.remote import RemoteEngine, RemoteTokenizer
 from glm_lsp.engines.remote.engine import TEMPLATE_TOKENS, dialect
@@ -192,6 +202,21 @@ async def test_the_prefill_continues_where_the_provider_lets_us_begin(
             assert body["continue_final_message"] is True
         # A newline that the model has to write again must not end its answer.
         assert body["stop"] == (["END"] if kind == "vllm" else ["\n", "END"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_earlier_answers_are_turns_of_their_own(kind: str) -> None:
+    roles = (Role.SYSTEM, Role.USER, Role.ASSISTANT, Role.ASSISTANT, Role.USER, Role.USER)
+    said = [Segment(role, f"{n}\n") for n, role in enumerate(roles)]
+    request = replace(ask(), prompt=Prompt(tuple(said), 0, trunk_segments=4))
+    fake, _ = await exchange(kind, request)
+    body = fake.asked[0]
+    if kind == "llama-server":
+        answered = "<|assistant|><think></think>2\n3\n<|user|>4\n5\n<|assistant|>"
+        assert answered in body["prompt"]
+    else:
+        turns = [(message["role"], message["content"]) for message in body["messages"]]
+        assert turns[1:] == [("user", "1\n"), ("assistant", "2\n3\n"), ("user", "4\n5\n")]
 
 
 @pytest.mark.parametrize("kind", ["zai", "openai"])
