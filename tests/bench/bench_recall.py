@@ -11,22 +11,24 @@ weights were fitted on are not reported. Intervals: 95 %, packages drawn anew 1,
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from glm_lsp.core import pack, signals
 from glm_lsp.core.rank import rank
 from glm_lsp.engines.tokenizers import GgufTokenizer
-from tests.bench import corpora, recall_peers, recall_releases
+from tests.bench import corpora, recall_peers, recall_releases, recall_truth
 from tests.bench.bench_server import table
 from tests.bench.edits import cache
 from tests.bench.llama_bench import Missing
-from tests.bench.recall_corpora import REPORTED, TUNED_ON, Aider, Loaded, Package, load
+from tests.bench.recall_corpora import REPORTED, TUNED_ON, Aider, Loaded, Package, aider_python, load
 from tests.bench.recall_peers import Chunks, Count, Shown
 from tests.bench.recall_places import BARE, COLD, WARM, Case, case, recall, shown_by
 from tests.bench.recall_releases import Change
@@ -228,6 +230,28 @@ def recorded(text: str, section: str, heading: str = HEADING, command: str = COM
     return f"{before.rstrip()}\n\n{heading}\n\n`{command}`\n\n{section.rstrip()}\n{rest}"
 
 
+def one(package: Package, args: argparse.Namespace, saved: Path) -> Found | None:
+    """One package's figures, in a process of its own; None where it cannot be had."""
+    start = time.monotonic()
+    count = GgufTokenizer(corpora.vocabulary()).count
+    try:
+        found = load(package, args.places, count)
+    except Missing as missing:
+        sys.stderr.write(f"{package.key} is left out: {missing}\n")
+        return None
+    aider = None if args.without_aider else Aider(found, saved)
+    result = measure(found, count, aider)
+    ablate(found, result, count, args.ablated)
+    if aider is not None:
+        aider.close()
+    sys.stderr.write(f"{package.key}: {len(found.held)} places, {time.monotonic() - start:.0f} s\n")
+    return result
+
+
+def _releases() -> list[Change]:
+    return recall_releases.changes(GgufTokenizer(corpora.vocabulary()).count)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bench_recall", description=__doc__)
     parser.add_argument("--record", action="store_true", help="write the section of RESULTS.md")
@@ -235,27 +259,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--places", type=int, default=24, help="held-out bodies of each package (24)")
     parser.add_argument("--ablated", type=int, default=8, help="of them, those with each signal off (8)")
     parser.add_argument("--without-aider", action="store_true")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="packages at once (one a processor)")
     args = parser.parse_args(arguments)
     tokenizer = GgufTokenizer(corpora.vocabulary())
     saved = cache() / "vocabulary.json"
     tokenizer._bpe.save(str(saved))  # for aider's own process
     chosen = [p for p in (*REPORTED, *TUNED_ON) if p.name in args.packages] or list(REPORTED)
-    results: list[Found] = []
-    for package in chosen:
-        start = time.monotonic()
-        try:
-            found = load(package, args.places, tokenizer.count)
-        except Missing as missing:
-            sys.stderr.write(f"{package.key} is left out: {missing}\n")
-            continue
-        aider = None if args.without_aider else Aider(found, saved)
-        result = measure(found, tokenizer.count, aider)
-        ablate(found, result, tokenizer.count, args.ablated)
-        if aider is not None:
-            aider.close()
-        results.append(result)
-        sys.stderr.write(f"{package.key}: {len(found.held)} places, {time.monotonic() - start:.0f} s\n")
-    released = recall_releases.changes(tokenizer.count) if args.ablated else []
+    recall_truth.ensure_jedi()
+    recall_truth.typescript()
+    if not args.without_aider:
+        aider_python()
+    with ProcessPoolExecutor(args.jobs) as pool:
+        history = pool.submit(_releases) if args.ablated else None
+        # The large ones first, so that no process waits long for another at the end.
+        jobs = [(p, pool.submit(one, p, args, saved)) for p in reversed(chosen)]
+        found = {package: job.result() for package, job in jobs}
+        released = history.result() if history else []
+    results = [result for package in chosen if (result := found[package]) is not None]
     section = f"{report(results, released)}\n{circumstances(False)}\n"
     print(section)
     if args.record:

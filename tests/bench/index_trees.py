@@ -76,7 +76,7 @@ def made(sources: Iterable[Source] = SOURCES, say: Callable[[str], None] = print
     files = 0
     for source in sources:
         try:
-            home = _fetched(source)
+            home = fetched(source)
         except Missing as error:
             missing.append(f"{source.package}: {str(error)[:160]}")
             say(f"left out: {missing[-1]}")
@@ -103,7 +103,7 @@ def _files(folder: Path, language: str) -> Iterator[Path]:
             yield path
 
 
-def _fetched(source: Source) -> Path:
+def fetched(source: Source) -> Path:
     """The unpacked package. Raises Missing."""
     if source.registry not in (DEBIAN, WHEEL):
         return corpora.fetch(source.registry, source.package, source.version)

@@ -13,8 +13,9 @@ from typing import IO, Any
 from glm_lsp.core import pack
 from glm_lsp.core.graph import Graph
 from glm_lsp.core.syntax import language_of
-from tests.bench.corpora import NPM, PYPI, fetch
+from tests.bench.corpora import NPM, PYPI
 from tests.bench.edits import cache
+from tests.bench.index_trees import DEBIAN, Source, fetched
 from tests.bench.recall_peers import Count
 from tests.bench.recall_places import index_of, overloads
 from tests.bench.recall_truth import Held, places
@@ -49,12 +50,20 @@ class Package:
     registry: str
     name: str
     version: str
+    below: str = ""
+    """The folder that is taken of it."""
 
     @property
     def key(self) -> str:
-        return f"{self.name} {self.version}"
+        return f"{self.name} {self.version}".rstrip()
+
+    def root(self) -> Path:
+        """Its files on disk. Raises Missing."""
+        source = Source(self.language, self.registry, self.name, self.version)
+        return fetched(source) / self.below
 
 
+GOCODE = "usr/share/gocode/src/github.com"
 TUNED_ON = (
     Package("python", PYPI, "starlette", "0.46.2"),
     Package("python", PYPI, "tomlkit", "0.13.2"),
@@ -65,6 +74,7 @@ TUNED_ON = (
     Package("typescript", NPM, "effect", "3.11.9"),
     Package("typescript", NPM, "mobx", "6.13.1"),
     Package("javascript", NPM, "preact", "10.25.3"),
+    Package("go", DEBIAN, "golang-github-spf13-cobra-dev", "", f"{GOCODE}/spf13/cobra"),
 )
 """What the weights were fitted on; none of them is reported."""
 REPORTED = (
@@ -75,6 +85,8 @@ REPORTED = (
     Package("typescript", NPM, "@reduxjs/toolkit", "2.5.1"),
     Package("typescript", NPM, "@tanstack/query-core", "5.62.7"),
     Package("javascript", NPM, "fastify", "5.2.1"),
+    Package("go", DEBIAN, "golang-github-gin-gonic-gin-dev", "", f"{GOCODE}/gin-gonic/gin"),
+    Package("go", DEBIAN, "golang-github-hashicorp-hcl-v2-dev", "", f"{GOCODE}/hashicorp/hcl/v2"),
     Package("python", PYPI, "django", "5.1.4"),
     Package("python", PYPI, "sympy", "1.13.3"),
     Package("typescript", NPM, "viem", "2.21.57"),
@@ -100,8 +112,7 @@ class Loaded:
 
 def load(package: Package, most: int, count: Count, among: Collection[str] = ()) -> Loaded:
     """Fetch, read, index, and find places. Raises Missing where the package cannot be had."""
-    root = fetch(package.registry, package.name, package.version)
-    return loaded(package, root, most, count, among)
+    return loaded(package, package.root(), most, count, among)
 
 
 def loaded(package: Package, root: Path, most: int, count: Count, among: Collection[str] = ()) -> Loaded:
@@ -174,7 +185,7 @@ class Aider:
     def _start(self) -> subprocess.Popen[str]:
         script = Path(__file__).with_name("recall_aider.py")
         process = subprocess.Popen(
-            [str(_aider_python()), str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [str(aider_python()), str(script)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         files = [p for p in self._found.files if language_of(p) in _LANGUAGES]
         first = {"root": str(self._found.root), "tokenizer": str(self._tokenizer), "files": files}
@@ -193,7 +204,8 @@ def _pipes(process: subprocess.Popen[str]) -> tuple[IO[str], IO[str]]:
     return pipes
 
 
-def _aider_python() -> Path:
+def aider_python() -> Path:
+    """The interpreter that has aider's map, made where it is missing."""
     home = cache() / "aider-venv"
     python = home / "bin" / "python"
     if not (home / "ready").exists():

@@ -2,7 +2,8 @@
 
 Neither knows anything of our index, so our resolver cannot flatter itself. For Go, where no such tool can be
 had from a package registry, the language's own rule does: `package.Name`, with the package's import path
-and one exported definition of that name in its folder (`_go`).
+and one exported definition of that name in its folder; and what other files of the package define, where
+the body calls it or makes one, and nothing in the function has that name (`_go`).
 A truth is worked out once for a release and kept in the bench's cache, for it never changes.
 """
 
@@ -28,6 +29,7 @@ JEDI = "jedi==0.19.2"
 LEAST_BODY_LINES = 3
 VERSION = 5
 """Of the rules below: a truth made by other rules is not used."""
+GO_VERSION = 6
 _T = TypeVar("_T")
 
 
@@ -66,7 +68,8 @@ def places(
     in the files `among`, if any are named.
     """
     among = frozenset(among) or frozenset(files)
-    text = f"{VERSION} {key} {most} {tries} {sorted(among) if len(among) < len(files) else ''}"
+    version = GO_VERSION if language == "go" else VERSION
+    text = f"{version} {key} {most} {tries} {sorted(among) if len(among) < len(files) else ''}"
     kept = cache() / "truth" / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.json"
     if kept.exists():
         rows = json.loads(kept.read_text())
@@ -177,11 +180,7 @@ def _typescript(
     tries: int,
     among: Collection[str],
 ) -> Iterator[Row]:
-    home = cache() / "node"
-    if not (home / "node_modules/typescript/package.json").exists():
-        home.mkdir(parents=True, exist_ok=True)
-        (home / "package.json").write_text("{}")
-        subprocess.run(["npm", "install", "--silent", "--prefix", str(home), TYPESCRIPT], check=True)
+    home = typescript()
     script = Path(__file__).with_name("recall_truth.cjs")
     ends = (".ts", ".tsx", ".js", ".jsx", ".mjs", ".cjs", ".mts", ".cts")
     paths = [p for p in sorted(files) if p.endswith(ends)]
@@ -198,7 +197,8 @@ def _typescript(
 
 
 _GO_IMPORT = re.compile(r'^\s*(?:import\s+)?(?:([\w.]+)\s+)?"([^"]+)"', re.MULTILINE)
-_GO_TOP = re.compile(r"^(?:func|type|var|const)\s+([A-Z]\w*)", re.MULTILINE)
+_GO_TOP = re.compile(r"^(?:func|type|var|const)\s+(\w+)", re.MULTILINE)
+_GO_LOCAL = re.compile(r"(?:\bvar\s+|\bfunc\s+|[(,]\s*)(\w+)|(\w+(?:\s*,\s*\w+)*)\s*:=")
 _GO_FUNC = re.compile(r"^func\s+(?:\([^)]*\)\s*)?(\w+)[^\n]*\{\n(.*?)^\}", re.MULTILINE | re.DOTALL)
 
 
@@ -237,12 +237,27 @@ def _go(
             for head, name in set(re.findall(r"(?<![\w.\"])(\w+)\.([A-Z]\w*)", m[2])):
                 at = defined.get((folders.get(head, "?"), name), [])
                 needs |= {(*at[0], name)} if len(at) == 1 else set()
+            declared = {name for found in _GO_LOCAL.findall(m[0]) for name in re.findall(r"\w+", found[1])}
+            declared |= {name for name, _ in _GO_LOCAL.findall(m[0].partition("{\n")[0])}
+            for name in set(re.findall(r"(?<![\w.\"])(\w+)(?=[({])", m[2])) - declared:
+                at = defined.get((posixpath.dirname(path), name), [])
+                needs |= {(*at[0], name)} if len(at) == 1 and at[0][0] != path else set()
             if needs:
                 start = len(text[: m.start(2)].encode())
                 rows.append((path, m[1], start, start + len(m[2].encode()), sorted(needs)))
     rows = [row for row in rows if row[0] in among]
     chance.shuffle(rows)
     yield from _few_tests(rows, lambda row: row[0], most)
+
+
+def typescript() -> Path:
+    """The folder that holds the TypeScript compiler, fetched where it is missing."""
+    home = cache() / "node"
+    if not (home / "node_modules/typescript/package.json").exists():
+        home.mkdir(parents=True, exist_ok=True)
+        (home / "package.json").write_text("{}")
+        subprocess.run(["npm", "install", "--silent", "--prefix", str(home), TYPESCRIPT], check=True)
+    return home
 
 
 def ensure_jedi() -> None:
