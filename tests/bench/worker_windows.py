@@ -12,7 +12,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from glm_lsp.core.generation import Usage, Work
@@ -20,7 +20,15 @@ from glm_lsp.core.settings import Settings
 from tests.bench.rows import Options, Row
 from tests.lsp.wire import ROOT
 
-FIRST, ELSEWHERE = "glm_lsp/core/pack.py", "glm_lsp/disk/store.py"
+PLACES = (
+    "glm_lsp/core/pack.py",
+    "glm_lsp/core/rank.py",
+    "glm_lsp/disk/store.py",
+    "glm_lsp/features/complete.py",
+    "glm_lsp/engines/embedded.py",
+    "glm_lsp/workspace/apply.py",
+)
+ELSEWHERE = "glm_lsp/cli/refactor.py"
 
 
 @dataclass(frozen=True)
@@ -33,33 +41,48 @@ class _Asked:
 
 
 async def windows(options: Options) -> AsyncIterator[Row]:
-    """Goal: nothing that the first window had read above its tail is read again by another.
+    """Goal: nothing that one window has had read above its tail is read again for another.
 
     At the same place that leaves a tail at most. In another file what is needed there and was not told so far
     is told first, and evaluated with the tail.
     """
     with _window() as first, _window() as second, _window() as third:
         options.progress("all windows have read the repository")
-        cold = await asyncio.to_thread(_ask, first, FIRST)
+        both = await asyncio.gather(*(asyncio.to_thread(_ask, w, PLACES[0]) for w in (first, second)))
+        cold, warm = max(both, key=lambda a: a.evaluated), min(both, key=lambda a: a.evaluated)
         yield Row(
-            "first window, first request",
+            "two windows ask at once, both for the first time: the one that is read first",
             f"{cold.evaluated:,} of {cold.prompt:,} tokens evaluated",
             f"trunk of {cold.trunk:,} tokens, {cold.seconds:.2f} s",
         )
-        for where, window, path in (
-            ("second window, first request, at the same place", second, FIRST),
-            ("third window, first request, in another file", third, ELSEWHERE),
-        ):
-            warm = await asyncio.to_thread(_ask, window, path)
-            tail, told = warm.prompt - warm.trunk, warm.trunk - cold.trunk
-            most = tail + (told if path != FIRST else 0)
-            yield Row(
-                where,
-                f"{warm.evaluated:,} of {warm.prompt:,} tokens evaluated",
-                f"a tail of {tail:,}, {told:,} told besides, {warm.seconds:.2f} s",
-                f"{warm.evaluated:,} evaluated, at most {most:,}",
-                0 < warm.evaluated <= most,
-            )
+        yield _same("the other one, at the same place", [(cold, warm)])
+        asked: list[tuple[_Asked, _Asked]] = []
+        for path in PLACES[1:]:
+            cold = await asyncio.to_thread(_ask, first, path)
+            asked.append((cold, await asyncio.to_thread(_ask, second, path)))
+        yield _same(f"one window goes to {len(asked)} other files, the other one follows", asked)
+        warm = await asyncio.to_thread(_ask, third, ELSEWHERE)
+        tail, told = warm.prompt - warm.trunk, warm.trunk - cold.trunk
+        yield Row(
+            "a third window, first request, in another file",
+            f"{warm.evaluated:,} of {warm.prompt:,} tokens evaluated",
+            f"a tail of {tail:,}, {told:,} told besides, {warm.seconds:.2f} s",
+            f"{warm.evaluated:,} evaluated, at most {tail + told:,}",
+            0 < warm.evaluated <= tail + told,
+        )
+
+
+def _same(what: str, asked: Sequence[tuple[_Asked, _Asked]]) -> Row:
+    """Two windows at the same places, the second after the first."""
+    evaluated = [again.evaluated for _, again in asked]
+    tails = [again.prompt - again.trunk for _, again in asked]
+    return Row(
+        what,
+        f"{', '.join(map(str, evaluated))} of {', '.join(f'{again.prompt:,}' for _, again in asked)}",
+        f"the one before: {', '.join(f'{before.evaluated:,}' for before, _ in asked)}",
+        f"{sum(evaluated):,} evaluated, at most {sum(tails):,}, the tails",
+        all(0 < n <= tail for n, tail in zip(evaluated, tails, strict=True)),
+    )
 
 
 def _ask(window: subprocess.Popen[str], path: str) -> _Asked:
