@@ -126,14 +126,15 @@ from glm_lsp.workspace.files import Unreadable, load, shown
 gc.disable()
 spent = {}
 for path in map(Path, json.loads(sys.stdin.read())):
-    language = language_of(path.name)
     start = time.process_time()
     try:
         document = shown(load(path.parent, path.name, 10**6, look=False))
     except Unreadable:
         continue
+    language = document.language
     tree = parse(document.data, language)
     pack(attributed(outline("", document.data, language, tree=tree, halt=lambda: False), document))
+    language = language_of(path.name)
     one = spent.setdefault("typescript" if language == "typescriptreact" else language, [0, 0.0])
     one[0] += document.data.count(b"\\n")
     one[1] += time.process_time() - start
@@ -163,7 +164,7 @@ def ctags(root: Path) -> Ran | None:
     if program is None:
         return None
     with tempfile.TemporaryDirectory() as scratch:
-        return measured((program, "-R", "-f", str(Path(scratch) / "tags"), str(root)))
+        return measured((program, "--quiet=yes", "-R", "-f", str(Path(scratch) / "tags"), str(root)))
 
 
 def rows(tree: index_trees.Tree, rounds: int = ROUNDS) -> list[Row]:

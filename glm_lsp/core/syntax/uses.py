@@ -270,9 +270,11 @@ def _taken_apart(token: bytes, lexicon: Lexicon) -> _Parts | None:
         if b"." not in token and JOINT not in token:
             return None
     try:
-        token.decode()
+        whole = token.decode()
     except UnicodeDecodeError:
         return None
+    if len(whole) == len(token) and b"\1" not in token and b".." not in token:
+        return _at_dots(token, whole, lexicon)
     uses: list[tuple[str, str, int]] = []
     head, qualifier, last = b"", "", 0
     for part in _PART.finditer(token):
@@ -298,6 +300,29 @@ def _taken_apart(token: bytes, lexicon: Lexicon) -> _Parts | None:
         elif name not in lexicon.receivers:
             return None
         qualifier = word
+    return _Parts(token, head, tuple(uses)) if uses else None
+
+
+def _at_dots(token: bytes, whole: str, lexicon: Lexicon) -> _Parts | None:
+    """The same for names in ASCII with single dots, which most are: in a third of the time."""
+    uses: list[tuple[str, str, int]] = []
+    head, qualifier, at = b"", "", 0
+    for word in whole.split("."):
+        end = at + len(word)
+        if not word or word[0].isdigit():
+            qualifier = OTHER
+        elif at:
+            qualifier = qualifier or OTHER
+            uses.append((word, qualifier, at))
+            qualifier = OTHER if end > QUALIFIER_BYTES or qualifier == OTHER else f"{qualifier}.{word}"
+        elif (first := token[:end]) not in lexicon.keywords:
+            head, qualifier = first, word
+            uses.append((word, "", 0))
+        elif first in lexicon.receivers:
+            qualifier = word
+        else:
+            return None
+        at = end + 1
     return _Parts(token, head, tuple(uses)) if uses else None
 
 
