@@ -39,6 +39,7 @@ MUCH_TOLD = 300
 """Tokens that one request adds to the log: then an earlier state of it may be nearer to how things are."""
 MOST_PAST = 6
 """Such states that are kept."""
+MOST_LEFT = 6
 MOST_KNOWN = 100
 MOST_AHEAD = 24
 """Imported files that are read before anybody needs them."""
@@ -95,6 +96,8 @@ class Session:
         self._ledgers: dict[int, Ledger] = {}
         self._past: dict[int, list[Ledger]] = {}
         """Earlier states of ledgers: how things were before many changed at once."""
+        self._left: dict[int, list[Told]] = {}
+        """By budget: epochs that were left for others, the latest first."""
         self._known: dict[str, Known] = {}
         """Digest and lines of files as they were last read."""
         self._recent: dict[str, None] = {}
@@ -282,11 +285,14 @@ class Session:
         past = self._past.setdefault(visit.budget, [])
         if over and (taken := await self._taken_over(visit, old)):
             past.clear()
+            self._leave(visit, old)
             return taken
         kept = await turned(visit, old, new, past, self._epochs) if old and new else None
         if kept is None:
             past.clear()
-            return await self._begun(visit, old)
+            begun = await self._begun(visit, old)
+            self._leave(visit, old)
+            return begun
         if old is not None and not over:
             past.append(old)
         del past[:-MOST_PAST]
@@ -303,11 +309,19 @@ class Session:
                 self._shared.publish(visit.budget, begun)
         return begun
 
+    def _leave(self, visit: Visit, old: Ledger | None) -> None:
+        """Remember an epoch of a small budget, whose head serves one place: somebody may come back to it."""
+        if old is not None and not visit.lean:
+            left = self._left.setdefault(visit.budget, [])
+            left[:] = [Told.of(old), *left][:MOST_LEFT]
+
     async def _taken_over(self, visit: Visit, over: Ledger | None) -> Ledger | None:
-        """Another client's epoch, moved on to this place; None where none serves, or only the one `over`."""
-        if self._shared is None:
-            return None
-        for told in await self._shared.latest(visit.budget):
+        """Another epoch, moved on to this place; None where none serves, or only the one `over`.
+
+        Another client's, or one that was left before: an engine may still hold what it has read of these.
+        """
+        shared = await self._shared.latest(visit.budget) if self._shared else ()
+        for told in (*shared, *self._left.get(visit.budget, ())):
             if over is None or told.heading != tuple(block.text for block in over.head_blocks):
                 new = await visit.take_over(told, self._epochs)
                 if new is not None:

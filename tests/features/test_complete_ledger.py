@@ -150,3 +150,17 @@ async def test_the_trunk_grows_and_tells_the_truth(
         else:
             continue
         check_grown(before, kept.trunks[-1])
+
+
+async def test_who_comes_back_to_a_place_finds_the_trunk_that_was_left() -> None:
+    files: dict[str, str | None] = {}
+    for name in ("one", "two", "three"):
+        files[f"{name}.py"] = "".join(f"def {name}_{n}(x):\n    return x + {n}\n\n\n" for n in range(9))
+        uses = "".join(f"    {name}_{n}(x)\n" for n in range(9))
+        files[f"use_{name}.py"] = f"from {name} import *\n\n\ndef use(x):\n{uses}"
+    kept = Session(Files(files), ScriptedEngine("x = 1"), Words(), replace(PROFILE, prompt_tokens=700))
+    trunks: list[tuple[Segment, ...]] = []
+    for path in ("use_one.py", "use_three.py", "use_one.py", "use_three.py"):
+        done = await suggest(kept, snapshot(files), path, len(files[path] or ""))
+        trunks.append(done.prompt.segments[: done.prompt.trunk_segments])
+    assert trunks[0] != trunks[1] and trunks[2:] == trunks[:2]
