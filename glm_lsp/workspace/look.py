@@ -42,7 +42,7 @@ class Look:
                 gone.update(known_here)
                 found = self._below(path)
                 if found or not self._ignore.ignored(f"{path}/x"):
-                    self.directories.update(self._within(path))
+                    self.directories.update(within(root, ignore, path))
                 there.update(found)
                 gone.update(set(known.below(path)).difference(found))
                 continue
@@ -68,20 +68,6 @@ class Look:
         except (OSError, ValueError):
             return 0
         return mode
-
-    def _within(self, directory: str) -> list[str]:
-        """A new directory and those in it, as far as they are not ignored."""
-        found, at = [directory], 0
-        while at < len(found) < MOST_DIRECTORIES:
-            try:
-                with os.scandir(self._root / found[at]) as entries:
-                    names = [e.name for e in entries if e.is_dir(follow_symlinks=False)]
-            except OSError:
-                names = []
-            inside = (f"{found[at]}/{name}" for name in names if is_relative(name))
-            found += [path for path in inside if not self._ignore.prunes(path)]
-            at += 1
-        return found
 
     def _below(self, directory: str) -> list[str]:
         """The files of a directory that are to be read."""
@@ -112,3 +98,18 @@ class Look:
             except Unreadable:
                 continue
         return found
+
+
+def within(root: Path, ignore: Ignore, directory: str) -> list[str]:
+    """A directory and those in it, as far as files may come into the index there."""
+    found, at = [directory], 0
+    while at < len(found) < MOST_DIRECTORIES:
+        try:
+            with os.scandir(root / found[at]) as entries:
+                names = [e.name for e in entries if e.is_dir(follow_symlinks=False)]
+        except OSError:
+            names = []
+        inside = (f"{found[at]}/{name}" if found[at] else name for name in names if is_relative(name))
+        found += [d for d in inside if not ignore.prunes(d) and ignore.rules.by_name(f"{d}/x") is None]
+        at += 1
+    return found

@@ -34,7 +34,7 @@ from glm_lsp.workspace.discovery import Listing, discovered
 from glm_lsp.workspace.files import Unreadable, check_name, is_relative, load, refusal
 from glm_lsp.workspace.ignore import Ignore
 from glm_lsp.workspace.known import Known
-from glm_lsp.workspace.look import RULES, Look
+from glm_lsp.workspace.look import RULES, Look, within
 from glm_lsp.workspace.outliner import Job
 from glm_lsp.workspace.run import IndexReport, Progress, Run, report
 from glm_lsp.workspace.search import holding
@@ -80,8 +80,10 @@ class Repository:
         self._settings = settings
         self.allowed = frozenset(settings.texts(ALLOWED))
         """Fingerprints of what is no secret, as the user says."""
-        self._ignore = Ignore(self.root, settings.texts("index.exclude"), settings.texts("index.include"))
+        self._ignore = self._new_ignore()
         self._listing: Listing | None = None
+        self._walked: Listing | None = None
+        """The one at which all directories were looked for."""
         self._listed: frozenset[str] = frozenset()
         self._empty: set[str] = set()
         """Directories in which files of the index may appear."""
@@ -147,9 +149,16 @@ class Repository:
                 return len(look.there) + len(look.gone)
         return (await self.index(progress)).files
 
+    def _new_ignore(self) -> Ignore:
+        texts = self._settings.texts
+        return Ignore(self.root, texts("index.exclude"), texts("index.include"))
+
     def directories(self) -> frozenset[str]:
-        """Directories that hold files of the index, or new ones that may; the root is the empty string."""
+        """Directories that hold files of the index, or may; the root is the empty string. Blocks."""
         found = {""}
+        if self._walked is not self._listing:
+            self._walked = self._listing
+            self._empty.update(within(self.root, self._new_ignore(), ""))
         for path in self._listed:
             while (path := path.rpartition("/")[0]) and path not in found:
                 found.add(path)

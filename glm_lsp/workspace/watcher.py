@@ -17,6 +17,8 @@ from typing import Any
 DEBOUNCE_MS = 1500
 """Changes that follow each other closely are told together, at most this long after the first."""
 STEP_MS = 200
+LINGER_S = 2 * (DEBOUNCE_MS + STEP_MS) / 1000
+"""So long those who watched until now go on, until all that they have seen is told."""
 POLL_S = 10.0
 POLL_SHARE = 50
 """Looking at everything takes at most one part in so many of the time."""
@@ -77,46 +79,43 @@ class Watcher:
         notify = self._notify or await asyncio.to_thread(_rust_notify)
         loop, prefix = asyncio.get_running_loop(), f"{self._root}/"
         watched: frozenset[str] = frozenset()
-        feed: _Feed | None = None
+        inbox, feeds = _Inbox(), list[_Feed]()
         try:
             while True:
                 wanted = frozenset(await asyncio.to_thread(self._directories))
-                if feed is None or wanted != watched:
-                    new = await asyncio.to_thread(_Feed, notify, self._root, wanted, loop)
-                    old, feed = feed, new
-                    if old is not None:
-                        old.stop()
-                        # What appeared in a directory before it was watched, nobody has told.
-                        if more := wanted - watched:
-                            await self._changed(more)
+                if not feeds or wanted != watched:
+                    for old in feeds:
+                        # What it has seen and not told yet, nobody else tells.
+                        loop.call_later(LINGER_S, old.stop)
+                    feeds.append(await asyncio.to_thread(_Feed, notify, self._root, wanted, loop, inbox))
+                    feeds = [feed for feed in feeds if not feed.stopped]
+                    # What changed while nobody watched: while all was looked at for the first time, and in
+                    # directories that are new.
+                    if more := wanted - watched if watched else {""}:
+                        await self._changed(more)
                     watched = wanted
                     self.watching.set()
-                paths = await feed.changes()
+                paths = await inbox.changes()
                 found = {p.removeprefix(prefix) for p in paths if p.startswith(prefix)}
                 if len(found) > MOST_TOLD:
                     found = {""}
                 if found:
                     await self._changed(found)
         finally:
-            if feed is not None:
+            for feed in feeds:
                 feed.stop()
 
 
-class _Feed:
-    """One set of watched directories, and a thread that waits for changes there. Raises OSError."""
+class _Inbox:
+    """Paths that have changed, whoever tells of them."""
 
-    def __init__(
-        self, notify: Notify, root: Path, directories: Collection[str], loop: asyncio.AbstractEventLoop
-    ) -> None:
-        paths = [str(root / directory) for directory in sorted(directories)]
-        # Not told to overlook missing permissions: it then overlooks that there are no more watches, too.
-        there = [p for p in paths if Path(p).is_dir() and os.access(p, os.R_OK | os.X_OK)]
-        self._rust = notify(there, False, False, 0, False, False)
-        self._loop = loop
-        self._stop = threading.Event()
+    def __init__(self) -> None:
         self._paths: set[str] = set()
         self._arrived = asyncio.Event()
-        threading.Thread(target=self._wait, name="watcher", daemon=True).start()
+
+    def arrive(self, paths: Collection[str]) -> None:
+        self._paths.update(paths)
+        self._arrived.set()
 
     async def changes(self) -> set[str]:
         """The paths that have changed since the last call; waits for one."""
@@ -124,6 +123,30 @@ class _Feed:
         self._arrived.clear()
         paths, self._paths = self._paths, set()
         return paths
+
+
+class _Feed:
+    """One set of watched directories, and a thread that waits for changes there. Raises OSError."""
+
+    def __init__(
+        self,
+        notify: Notify,
+        root: Path,
+        directories: Collection[str],
+        loop: asyncio.AbstractEventLoop,
+        inbox: _Inbox,
+    ) -> None:
+        paths = [str(root / directory) for directory in sorted(directories)]
+        # Not told to overlook missing permissions: it then overlooks that there are no more watches, too.
+        there = [p for p in paths if Path(p).is_dir() and os.access(p, os.R_OK | os.X_OK)]
+        self._rust = notify(there, False, False, 0, False, False)
+        self._loop, self._inbox = loop, inbox
+        self._stop = threading.Event()
+        threading.Thread(target=self._wait, name="watcher", daemon=True).start()
+
+    @property
+    def stopped(self) -> bool:
+        return self._stop.is_set()
 
     def stop(self) -> None:
         """The thread ends soon."""
@@ -138,13 +161,9 @@ class _Feed:
                 continue
             paths = {path for _, path in found}
             try:
-                self._loop.call_soon_threadsafe(self._arrive, paths)
+                self._loop.call_soon_threadsafe(self._inbox.arrive, paths)
             except RuntimeError:
                 return  # the loop is closed
-
-    def _arrive(self, paths: set[str]) -> None:
-        self._paths |= paths
-        self._arrived.set()
 
 
 def _rust_notify() -> Notify:
