@@ -114,3 +114,16 @@ def test_the_rule_for_go_finds_exported_names_of_packages(
     }
     (held,) = places("tiny", "go", tmp_path, files, 5)
     assert held.name == "F" and held.needs == (Need("a/a.go", 2, "Add"),)
+
+
+def test_the_rule_for_go_finds_what_other_files_of_the_package_define(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLM_LSP_CACHE", str(tmp_path))
+    files = {
+        "go.mod": b"module example.org/m\n",
+        "a.go": b"package m\n\ntype box struct{}\n\nfunc add(x int) int { return x }\n\nfunc own() {}\n",
+        "b.go": b"package m\n\nfunc F(own func()) int {\n\tx := own()\n\ty := box{}\n\treturn add(y)\n}\n",
+    }
+    (held,) = places("tiny", "go", tmp_path, files, 5)
+    assert held.needs == (Need("a.go", 2, "box"), Need("a.go", 4, "add"))
