@@ -155,8 +155,8 @@ async def test_the_trunk_grows_and_tells_the_truth(
 async def test_who_comes_back_to_a_place_finds_the_trunk_that_was_left() -> None:
     files: dict[str, str | None] = {}
     for name in ("one", "two", "three"):
-        files[f"{name}.py"] = "".join(f"def {name}_{n}(x):\n    return x + {n}\n\n\n" for n in range(9))
-        uses = "".join(f"    {name}_{n}(x)\n" for n in range(9))
+        files[f"{name}.py"] = "".join(f"def {name}_{n}(x):\n    return x + {n}\n\n\n" for n in range(30))
+        uses = "".join(f"    {name}_{n}(x)\n" for n in range(30))
         files[f"use_{name}.py"] = f"from {name} import *\n\n\ndef use(x):\n{uses}"
     kept = Session(Files(files), ScriptedEngine("x = 1"), Words(), replace(PROFILE, prompt_tokens=700))
     trunks: list[tuple[Segment, ...]] = []
