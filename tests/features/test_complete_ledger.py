@@ -163,4 +163,6 @@ async def test_who_comes_back_to_a_place_finds_the_trunk_that_was_left() -> None
     for path in ("use_one.py", "use_three.py", "use_one.py", "use_three.py"):
         done = await suggest(kept, snapshot(files), path, len(files[path] or ""))
         trunks.append(done.prompt.segments[: done.prompt.trunk_segments])
-    assert trunks[0] != trunks[1] and trunks[2:] == trunks[:2]
+        files["one.py"] = (files["one.py"] or "").replace("x + 29\n", "x + 290\n")
+    assert trunks[0] != trunks[1] == trunks[3] and trunks[2][: len(trunks[0])] == trunks[0]
+    assert any("x + 290\n" in segment.text for segment in trunks[2][len(trunks[0]) :])
