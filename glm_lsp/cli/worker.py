@@ -64,6 +64,9 @@ async def _status(slots: tuple[str, ...]) -> list[dict[str, Any]]:
         elif rendezvous.held(at):
             message = f"The worker of slot '{slot}' is starting or ending; its log is {at.log}."
             found.append({"slot": slot, "code": Exit.OK, "message": message})
+        elif (last := rendezvous.last_word(at)) is not None and last.unsaved:
+            message = f"No worker of slot '{slot}' runs. Of the last one: {last.unsaved}"
+            found.append({"slot": slot, "code": Exit.OK, "message": message})
     return found
 
 
@@ -86,7 +89,9 @@ async def _stop(slots: tuple[str, ...], *, force: bool) -> list[dict[str, Any]]:
             found.append({"slot": slot, "code": Exit.ENGINE, "message": str(error)})
             continue
         if refusal is not None:
-            message = refusal or f"The worker of slot '{slot}' has ended."
+            last = rendezvous.last_word(at)
+            unsaved = f" {last.unsaved}" if last is not None and last.unsaved else ""
+            message = refusal or f"The worker of slot '{slot}' has ended.{unsaved}"
             found.append({"slot": slot, "code": Exit.CONFLICT if refusal else Exit.OK, "message": message})
     return found
 

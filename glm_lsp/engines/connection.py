@@ -47,6 +47,7 @@ from glm_lsp.engines.frames import (
     Welcome,
     encode,
 )
+from glm_lsp.engines.holders import Waiting
 from glm_lsp.engines.rendezvous import Door, Place
 
 Answer: TypeAlias = Progress | Text | Done | Cancelled | Failed
@@ -152,7 +153,7 @@ async def _greet(at: Place, door: Door, load: Load | None, client: str) -> Conne
 
 async def ask(at: Place) -> Status | None:
     """The worker's live figures; None if there is no worker. Raises an EngineError."""
-    connection = await _visit(at)
+    connection = await _visit(at, Waiting(at))
     if connection is None:
         return None
     try:
@@ -167,17 +168,18 @@ async def stop(at: Place, *, force: bool = False) -> str | None:
     A sentence where it refuses, None where there is none. One that just starts, or ends, is waited for.
     Raises an EngineError.
     """
-    since = time.monotonic()
+    since, waiting = time.monotonic(), Waiting(at)
     pause, there = _SHORTEST_PAUSE_S, False
-    while (connection := await _visit(at)) is None:
+    while (connection := await _visit(at, waiting)) is None:
         if not rendezvous.held(at):
             return "" if there else None
         if time.monotonic() - since > _END_S:
             raise _hangs(at)
         there = True
+        waiting.tell()
         pause = await _longer(pause)
     try:
-        if refused := await connection.stop(force=force):
+        if refused := await connection.stop(waiting, force=force):
             return refused.message
     except TimeoutError:
         raise _hangs(at) from None
@@ -204,13 +206,13 @@ def _hangs(at: Place) -> EngineStalled:
     )
 
 
-async def _visit(at: Place) -> Connection | None:
+async def _visit(at: Place, waiting: Waiting) -> Connection | None:
     """Connect without needing the model."""
     seen = rendezvous.mark(at)
     if (door := await rendezvous.knock(at)) is None:
         return None
     try:
-        return await holders.while_held(at, seen, _greet(at, door, None, "visitor"), _ASK_S)
+        return await holders.while_held(at, seen, _greet(at, door, None, "visitor"), _ASK_S, waiting)
     except TimeoutError:
         raise _hangs(at) from None
 
@@ -321,7 +323,7 @@ class Connection:
         except TimeoutError:
             raise EngineStalled(f"The worker has not answered for {patience_s:.0f} s.") from None
 
-    async def stop(self, *, force: bool) -> Refused | None:
+    async def stop(self, waiting: Waiting, *, force: bool) -> Refused | None:
         """Ask the worker to end; its refusal, or None when it has hung up.
 
         Raises TimeoutError if it does neither and gives no sign of life for `_END_S`.
@@ -332,8 +334,9 @@ class Connection:
         self._write(Stop(force))
         while (left := self._life_at + _END_S - time.monotonic()) > 0:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(left):
+                async with asyncio.timeout(min(left, holders.MOMENT_S)):
                     return await asyncio.shield(self._refused)
+            waiting.tell()
         raise TimeoutError
 
     async def close(self) -> None:

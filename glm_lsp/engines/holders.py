@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -12,10 +13,12 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
+from glm_lsp.core.errors import NOTICES
 from glm_lsp.engines import rendezvous
 from glm_lsp.engines.rendezvous import Lock, Place
 
 T = TypeVar("T")
+MOMENT_S = 1.0
 SILENCE_S = 3.0
 """Whoever has not greeted for so long may be no worker: it is looked again whether there is one."""
 _KEEPER_S = 3.0
@@ -23,7 +26,25 @@ _KEEPER_S = 3.0
 _BURIAL_S = 20.0
 """The system takes a while to bury a process with a large model."""
 _PAUSE_S = 0.05
+_notices = logging.getLogger(NOTICES)
 _MODULE = b"glm_lsp.engines.worker"
+
+
+class Waiting:
+    """Says what is waited for, once, to a person who has waited for a moment."""
+
+    def __init__(self, at: Place) -> None:
+        self._place: Place | None = at
+        self._at = time.monotonic() + MOMENT_S
+
+    def tell(self) -> None:
+        if (at := self._place) is not None and time.monotonic() >= self._at:
+            self._place = None
+            _notices.warning(
+                "Waiting for the worker of slot '%s'%s: it does not answer yet, or saves what it has read.",
+                at.slot,
+                told(at),
+            )
 
 
 def told(at: Place) -> str:
@@ -35,7 +56,11 @@ def told(at: Place) -> str:
 
 
 async def while_held(
-    at: Place, seen: tuple[int, int], greeting: Coroutine[Any, Any, T | None], patience_s: float
+    at: Place,
+    seen: tuple[int, int],
+    greeting: Coroutine[Any, Any, T | None],
+    patience_s: float,
+    waiting: Waiting | None = None,
 ) -> T | None:
     """Wait for a greeting at the socket marked `seen`; None as soon as it shows that no worker is there.
 
@@ -46,9 +71,11 @@ async def while_held(
     try:
         while True:
             left = max(until - time.monotonic(), 0.0)
-            done, _ = await asyncio.wait({task}, timeout=min(left, SILENCE_S))
+            done, _ = await asyncio.wait({task}, timeout=min(left, MOMENT_S if waiting else SILENCE_S))
             if done:
                 return task.result()
+            if waiting:
+                waiting.tell()
             if not rendezvous.held(at) or rendezvous.mark(at) != seen:
                 return None
             if not left:

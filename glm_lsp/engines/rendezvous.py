@@ -84,6 +84,8 @@ class Obituary:
     """The process that started it and waited for it."""
     kind: str
     message: str
+    unsaved: str = ""
+    """Why what it had read is not saved, as a sentence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,12 +317,18 @@ _KEPT = frozenset({"GLM_LSP_CACHE", RUNTIME_VARIABLE})
 
 def obituary(at: Place, *, pid: int = 0, keeper: int = 0) -> Obituary | None:
     """How that worker ended, if it is the last that did."""
-    try:
-        table = json.loads(_read(at.last))
-        found = Obituary(int(table["pid"]), int(table["keeper"]), str(table["kind"]), str(table["message"]))
-    except (ValueError, KeyError, TypeError):
+    if (found := last_word(at)) is None:
         return None
     return found if (pid and found.pid == pid) or (keeper and found.keeper == keeper) else None
+
+
+def last_word(at: Place) -> Obituary | None:
+    """How the last worker ended, where word of that was left."""
+    with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+        table = json.loads(_read(at.last))
+        names = (str(table["kind"]), str(table["message"]), str(table.get("unsaved", "")))
+        return Obituary(int(table["pid"]), int(table["keeper"]), *names)
+    return None
 
 
 # The worker's side: all of it with the lock held.
@@ -415,7 +423,7 @@ def _ours(path: Path) -> bool:
 
 
 def _closed_to_others(status: os.stat_result) -> bool:
-    return _WINDOWS or (status.st_uid == os.geteuid() and not stat.S_IMODE(status.st_mode) & 0o077)
+    return _WINDOWS or (status.st_uid == os.geteuid() and not status.st_mode & 0o077)
 
 
 def same_user(connection: socket.socket) -> bool:

@@ -60,6 +60,25 @@ def test_the_second_command_finds_the_model_warm(cli: Cli, runtime: Path, file: 
     assert cli("worker", "status").out == "No worker runs.\n"
 
 
+@pytest.mark.embedded
+@pytest.mark.skipif(sys.platform == "win32", reason="prompts are not saved on Windows")
+def test_what_could_not_be_saved_is_told_at_the_end_and_afterwards(
+    cli: Cli, runtime: Path, file: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("llama_cpp", reason="llama-cpp-python is not installed")
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/kv").write_text("in the way", encoding="utf-8")
+    environ = {"GLM_LSP_CACHE": str(tmp_path / "cache")}
+    assert cli("complete", f"{file.name}:4:9", cwd=file.parent, environ=environ).code == 0
+    stopped, after = cli("worker", "stop", environ=environ), cli("worker", "status", environ=environ)
+    why = f"What is read cannot be saved: {tmp_path}/cache/kv is unused, it is not a directory of yours."
+    told = [" ".join(ran.out.split()).replace(" ", "") for ran in (stopped, after)]
+    assert (stopped.code, after.code) == (0, 0)
+    assert told[0].startswith(f"The worker of slot 'bundled' has ended. {why}".replace(" ", ""))
+    assert told[1].startswith(f"No worker of slot 'bundled' runs. Of the last one: {why}".replace(" ", ""))
+    assert "Whatisreadcannotbesaved" in (runtime / "bundled.log").read_text().replace(" ", "")
+
+
 BUSY = """
 import asyncio
 from glm_lsp.core import profiles

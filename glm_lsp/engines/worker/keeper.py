@@ -21,6 +21,8 @@ from glm_lsp.engines.rendezvous import BUSY, Lock, Obituary, Place
 
 FAREWELL = "!"
 """Begins a line by which a worker says why it goes: the kind of the error (or a dash), and the sentence."""
+UNSAVED = "?"
+"""Begins a line by which it says why what it has read is not saved."""
 AGAIN = "The next request starts it again."
 _PATIENCE_S = 300.0
 _SECOND_CHANCE_S = 1.0
@@ -38,6 +40,7 @@ class _Beats:
         self._ended = False
         self._changed = threading.Event()
         self.farewell: tuple[str, str] | None = None
+        self.unsaved = ""
         threading.Thread(target=self._read, daemon=True).start()
 
     def wait(self) -> float:
@@ -69,6 +72,8 @@ class _Beats:
         if line.startswith(FAREWELL):
             kind, _, sentence = line.removeprefix(FAREWELL).strip().partition(" ")
             self.farewell = ("" if kind == "-" else kind, sentence)
+        elif line.startswith(UNSAVED):
+            self.unsaved = line.removeprefix(UNSAVED).strip()
         else:
             try:
                 patience_s = float(line)
@@ -109,7 +114,7 @@ def keep(at: Place) -> int:
     kind, message = _ending(at, status, silence_s, beats.farewell)
     rendezvous.leave(at)
     try:
-        rendezvous.publish(at, Obituary(pid, os.getpid(), kind, message))
+        rendezvous.publish(at, Obituary(pid, os.getpid(), kind, message, beats.unsaved))
     except OSError as error:
         sys.stderr.write(f"{message} (This cannot be written to {at.last}: {error.strerror or error}.)\n")
     lock.release()

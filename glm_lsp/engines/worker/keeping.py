@@ -182,11 +182,11 @@ class Keeping:
         size = int(sequence.count * self._bytes_per_token)
         free = self._free_bytes()
         if free is not None and free < 1.25 * size + _SPARE_BYTES:
-            self._saved.tell(
-                "memory to save",
+            self._saved.unsaved = (
                 f"A prompt of {sequence.count:,} tokens ({gigabytes(size)}) is not saved, because there is "
-                "not enough free memory to copy it.",
+                "not enough free memory to copy it."
             )
+            self._saved.tell("memory to save", self._saved.unsaved)
             return False
         started = time.perf_counter()
         data = sequence.save()

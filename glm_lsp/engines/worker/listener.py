@@ -44,7 +44,7 @@ from glm_lsp.engines.frames import (
 from glm_lsp.engines.rendezvous import Obituary, Place
 from glm_lsp.engines.worker import conflict
 from glm_lsp.engines.worker.clients import MOST_CLIENTS, MOST_VISITORS, Client, Desk, Outbox, say
-from glm_lsp.engines.worker.keeper import AGAIN, FAREWELL
+from glm_lsp.engines.worker.keeper import AGAIN, FAREWELL, UNSAVED
 from glm_lsp.engines.worker.pulse import Pulse
 
 BEAT_S = 2.0
@@ -125,12 +125,15 @@ class Listener:
         """
         self._loop.call_soon_threadsafe(self._end, message, kind)
 
-    def finish(self) -> None:
-        """Send what is left, hang up and stop listening."""
+    def finish(self, unsaved: str = "") -> None:
+        """Send what is left, hang up and stop listening. `unsaved`: why what was read is not saved."""
         with contextlib.suppress(TimeoutError):
             asyncio.run_coroutine_threadsafe(self._hang_up(), self._loop).result(_FAREWELL_S + 1)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+        if unsaved:
+            say(unsaved)
+            self._tell_keeper(f"{UNSAVED} {' '.join(unsaved.split())}")
 
     def send(self, client: int, reply: Reply) -> None:
         """From any thread; returns at once. Text may wait a moment for more, all else takes it along."""
@@ -207,9 +210,8 @@ class Listener:
         if self._ending:
             return None, []
         if not hmac.compare_digest(greeting.token.encode(), self._token.encode()):
-            await self._refuse(
-                writer, Refused("The worker was shown a token that is not its own; ask again.")
-            )
+            refused = Refused("The worker was shown a token that is not its own; ask again.")
+            await self._refuse(writer, refused)
             return None, []
         if greeting.protocol != PROTOCOL:
             await self._give_way(writer, "it is of another version of glm-lsp")
@@ -225,9 +227,8 @@ class Listener:
             await self._give_way(writer, differing)
             return None, []
         if hello.load is not None and len(self._served()) >= MOST_CLIENTS:
-            await self._refuse(
-                writer, Refused(f"The worker has {MOST_CLIENTS} clients already; close some windows.")
-            )
+            refused = Refused(f"The worker has {MOST_CLIENTS} clients already; close some windows.")
+            await self._refuse(writer, refused)
             return None, []
         client = Client(next(self._numbers), hello.client[:80], hello.pid, hello.load, writer)
         self._welcome(client)
@@ -313,11 +314,7 @@ class Listener:
                 pid=os.getpid(),
                 version=__version__,
                 model=load.path if load is not None else "",
-                state="loading"
-                if self._ready is None
-                else "working"
-                if self._desk.working_for()
-                else "ready",
+                state=self._state(),
                 uptime=now - times.started,
                 idle_for=idle,
                 ends_in=-1.0 if served else max(self._patience_for_clients_s() - idle, 0.0),
@@ -326,6 +323,9 @@ class Listener:
                 placement=self._ready.placement if self._ready is not None else "",
             )
         )
+
+    def _state(self) -> str:
+        return "loading" if self._ready is None else "working" if self._desk.working_for() else "ready"
 
     def name_of(self, number: int) -> str:
         """What a person would call that client."""

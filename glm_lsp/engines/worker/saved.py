@@ -74,6 +74,8 @@ class SavedKv:
         self.cap_bytes = cap_bytes if os.name == "posix" else 0
         self.read_bytes_s = 0.0
         """As measured by the last load; 0 before the first."""
+        self.unsaved = ""
+        """Why the last write failed, as a sentence; empty where it did not, or there was none."""
         self._key = shelf.key_of(identity)
         self._notes = notes
         self._told: set[str] = set()
@@ -201,6 +203,8 @@ class SavedKv:
         if self.cap_bytes <= 0:
             return
         self._writer.join(wait_s)
+        if self._writer.is_alive():
+            self.unsaved = f"What was read last was not saved: writing it to {self.directory} took too long."
         self._abandoned = True
         # Between two blocks it sees that; a disk that hangs is left to hang alone.
         self._writer.join(2.0)
@@ -365,6 +369,7 @@ class SavedKv:
         self._failed(f"write {error.errno}", f"{what} cannot be saved: {reason}. {_ELSE}")
 
     def _failed(self, subject: str, sentence: str) -> None:
+        self.unsaved = sentence
         self._not_before = time.monotonic() + AGAIN_S
         self.tell(subject, sentence)
 
@@ -390,6 +395,7 @@ class SavedKv:
                 shelf.remove(directory, name)
             with self._lock:
                 self._rejected.discard(job.name)
+            self.unsaved = ""
 
     def _superseded(self, directory: int, job: _Waiting) -> list[str]:
         """The entries that are no longer needed beside the new one: it begins with them, or nearly does.

@@ -103,6 +103,7 @@ class Server:
         self._listener = listener
         self._scheduler = scheduler
         self._notes: list[str] = []
+        self._unsaved = ""
 
     def run(self) -> int:
         """Serve; return the exit status: 0 after a good end, 1 where llama.cpp is in no state to go on."""
@@ -117,7 +118,7 @@ class Server:
             self._listener.end(NO_MEMORY_LEFT, kind=ConfigError.__name__)
             return 1
         finally:
-            self._listener.finish()
+            self._listener.finish(self._unsaved)
 
     def _serve(self, load: Load) -> int:
         started = time.perf_counter()
@@ -133,6 +134,7 @@ class Server:
         )
         loop.run()
         parts.machine.pool.close(LAST_SAVING_S)
+        self._unsaved = parts.saved.unsaved
         parts.close()
         return 0
 

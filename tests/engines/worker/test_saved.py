@@ -125,6 +125,7 @@ def test_some_of_the_disk_stays_free(tmp_path: Path, monkeypatch: pytest.MonkeyP
         (sentence,) = said
         assert "nearly full. Free some space, or lower worker.saved_kv_gb." in sentence
         assert not saved.wanted(tokens(10, 2)), "it is not tried again and again"
+        assert saved.unsaved == sentence, "and told once more at the end"
 
 
 def test_two_workers_share_a_directory(tmp_path: Path) -> None:
