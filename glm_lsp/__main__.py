@@ -65,9 +65,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"glm-lsp: {said}; {hint}\n")
         return 2
     _speak_utf8()
-    from glm_lsp.cli import door  # noqa: PLC0415
+    try:
+        from glm_lsp.cli import door  # noqa: PLC0415
 
-    return door.run(VERBS[first][0], first, arguments[1:])
+        return door.run(VERBS[first][0], first, arguments[1:])
+    except KeyboardInterrupt:  # while it was starting
+        sys.stderr.write(f"glm-lsp {first}: interrupted before it was done.\n")
+        return 130
 
 
 def _open_streams() -> None:

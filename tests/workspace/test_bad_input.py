@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from glm_lsp.__main__ import main
+from glm_lsp.cli import door
 from glm_lsp.workspace.discovery import discover
 from glm_lsp.workspace.ignore import Ignore
 from tests.workspace.trees import git, grow
@@ -129,6 +131,17 @@ def test_an_interrupted_listing_ends_at_once(tmp_path: Path) -> None:
         return len(asked) > 3
 
     assert len(discover(root, Ignore(root, (), ()), stopped=stopped).paths) == 3
+
+
+def test_an_interruption_while_it_starts_is_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(name: str) -> object:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(door, "import_module", interrupted)
+    assert main(["index", "."]) == 130
+    assert capsys.readouterr().err == "glm-lsp index: interrupted before it was done.\n"
 
 
 def test_interrupting_leaves_what_was_done_and_no_process(tmp_path: Path) -> None:
