@@ -80,10 +80,16 @@ def test_a_definition_that_stands_elsewhere_now_is_told_right(texts: list[str]) 
 def test_what_is_remembered_does_not_grow_with_the_edits() -> None:
     memo, kept = Memo(), 0
     text = b"def f():\n    return 0\n" * 400
-    for number in range(200):
-        data = b"def g():\n    return %d\n" % number + text.replace(b"0", b"%d" % number)
-        memo.begin(len(data))
-        for line in data.splitlines(keepends=True):
-            memo.keep((number, line), None, len(line))
+    for number in range(100):
+        data = text.replace(b"0", b"%d" % number)
+        outlined(data, "python", memo)
         kept = max(kept, memo.size)
-    assert kept <= MOST_GROWTH * LEAST_BYTES + 2 * len(text)
+    assert 0 < kept <= 2 * MOST_GROWTH * LEAST_BYTES
+
+
+def test_what_is_remembered_of_definitions_in_definitions_is_bounded() -> None:
+    memo = Memo()
+    data = b"".join(b"\t" * n + b"def f():\n" for n in range(400)) + b"\t" * 400 + b"pass\n"
+    check([data], "python")
+    outlined(data, "python", memo)
+    assert 0 < memo.size <= 4 * len(data)

@@ -15,16 +15,18 @@ LEAST_BYTES = 1 << 16
 class Memo:
     """One per open document. Forgets everything when it holds many times the text."""
 
-    __slots__ = ("_known", "size")
+    __slots__ = ("_known", "_most", "size")
 
     def __init__(self) -> None:
         self._known: dict[Hashable, Any] = {}
         self.size = 0
         """Bytes of text that something is remembered of."""
+        self._most = MOST_GROWTH * LEAST_BYTES
 
     def begin(self, size: int) -> None:
         """A text of `size` bytes is about to be read."""
-        if self.size > MOST_GROWTH * max(size, LEAST_BYTES):
+        self._most = MOST_GROWTH * max(size, LEAST_BYTES)
+        if self.size > self._most:
             self._known.clear()
             self.size = 0
 
@@ -33,6 +35,8 @@ class Memo:
         return self._known.get(key)
 
     def keep(self, key: Hashable, value: object, size: int) -> None:
-        """Keep what was found in so many bytes."""
+        """Keep what was found in so many bytes, unless that is too much by far."""
+        if size > 2 * self._most - self.size:
+            return
         self._known[key] = value
         self.size += size

@@ -31,6 +31,8 @@ OTHER = "…"
 OTHER_BYTES = OTHER.encode()
 
 
+REMEMBERED_DEPTH = 4
+"""Definitions that stand deeper are not remembered by themselves: each level holds the text once more."""
 HALT_NODES = 4096
 """`halt` is asked once for so many nodes."""
 
@@ -46,6 +48,7 @@ class _Scope:
     uses: dict[tuple[bytes, bytes], int] = field(default_factory=dict[tuple[bytes, bytes], int])
     """Name and qualifier, and where they stand first, less `moved`."""
     moved: int = 0
+    depth: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +181,7 @@ class _Walk:
         self._names.add(name.start_byte)
         outer = self._decorated.pop(node.start_byte, node)
         scope = self._owner(node.start_byte)
-        if self._memo is not None and not node.has_error:
+        if self._memo is not None and scope.depth < REMEMBERED_DEPTH and not node.has_error:
             kind = scope.symbol.kind if scope.symbol is not None else None
             key = self.data[node.start_byte : node.end_byte], node.start_point.column, kind
             if (kept := self._memo.get(key)) is not None:
@@ -187,7 +190,7 @@ class _Walk:
             self._read.append((key, node, len(self._scopes), len(self.imports)))
         symbol = symbol_of(self.data, node, name, outer, scope.symbol)
         self.symbols.append(symbol)
-        self._scope = _Scope(symbol, scope, outer.end_byte)
+        self._scope = _Scope(symbol, scope, outer.end_byte, depth=scope.depth + 1)
         self._scopes.append(self._scope)
         return True
 
@@ -205,7 +208,9 @@ class _Walk:
             if not now:
                 by, down = outer.end_byte - symbol.span.end, outer.end_point.row - symbol.end_line
             symbol = moved(symbol, by, down, around.symbol, None if now else outer)
-            mine = _Scope(symbol, around, scope.end + by, scope.bound, scope.uses, scope.moved + by)
+            mine = _Scope(
+                symbol, around, scope.end + by, scope.bound, scope.uses, scope.moved + by, around.depth + 1
+            )
             now[id(scope)] = mine
             self.symbols.append(symbol)
             self._scopes.append(mine)
