@@ -13,7 +13,6 @@ from typing import cast, overload
 
 from glm_lsp.core.values import Reference, Span
 
-
 MOST = 1 << 32
 """No place is as large."""
 
