@@ -11,7 +11,9 @@ and what it supersedes, is read with every request, and a new head is evaluated 
 still serves, it stays, and only the log is written anew, with what remains of it (`folded`).
 
 A large budget (`LEAN_TOKENS`) tells files rather than windows: where the trunk shows the code around the
-cursor, the tail shows the last lines only, so that a jump costs little (`core.lean`).
+cursor, the tail shows the last lines only, so that a jump costs little (`core.lean`). There a tail stays in
+the log when the window moves away, as a question and the beginning of its answer (`left`): what an engine has
+read of it is not read again as an edit.
 """
 
 from __future__ import annotations

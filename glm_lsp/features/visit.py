@@ -14,11 +14,10 @@ from glm_lsp.core.generation import Segment
 from glm_lsp.core.graph import Graph
 from glm_lsp.core.ledger import Ledger, Window
 from glm_lsp.core.rank import Candidate, Place, needed, rank, rank_for_task
-from glm_lsp.core.shown import covers
 from glm_lsp.core.snapshot import Snapshot
 from glm_lsp.core.told import Told
-from glm_lsp.core.values import Block, BlockKind, Document, Dropped, Refusal, RefusalKind, Span, SymbolKind
-from glm_lsp.features import head, prompts
+from glm_lsp.core.values import Block, Document, Dropped, Refusal, RefusalKind, Span, SymbolKind
+from glm_lsp.features import head, late, prompts
 
 if TYPE_CHECKING:
     from glm_lsp.features.session import Session
@@ -26,21 +25,9 @@ if TYPE_CHECKING:
 _BLOCKS = frozenset(SymbolKind) - {SymbolKind.VARIABLE}
 MOST_TOLD, MOST_TOLD_RECENT, RECENT = 120, 600, 4
 """Tokens of edits at once to a file that nobody works on, and to one of the last files worked on."""
-LINES_TYPED = 12
-"""A longer tail is not moved for a definition that came to be needed while somebody types."""
 MOST_REST_BYTES = 4096
-MOST_NEEDED = 24
-"""Definitions, best first, whose signatures a place cannot do without."""
 MOST_URGENT = 4
 """Of these, so many must be told where another client's epoch is taken over; the others can wait."""
-MOST_LATE_TOKENS = 120
-"""Signatures that one request appends to the log of a budget that tells files."""
-MOST_LATE_BODIES = 3
-"""Definitions that one request may append to the log."""
-LATE_BODY_SHARE = 0.25
-"""Of the log's share: the largest body that is appended."""
-EDITS_SHARE = 0.4
-"""Of the log's share: what appended bodies leave to edits."""
 NEAR_BEFORE, NEAR_AFTER = 60, 20
 """Lines around the cursor whose names count as used near it."""
 
@@ -136,7 +123,7 @@ class Visit:
         room = self.budget - self.fixed - self.log_share - self.tail_room()
         make = head.of_files if self.lean and not self.wanted else head.of_definitions
         chosen = await make(self, graph, candidates, room)
-        outlined = {b.path: self._outline_digest(b.path) for b in chosen.outline}
+        outlined = {b.path: self.outline_digest(b.path) for b in chosen.outline}
         begun = ledgers.begin(
             epoch,
             self.budget,
@@ -153,7 +140,7 @@ class Visit:
         if self.lean:
             begun = self._begun(begun, self.fits, None, stands=False)
         # What whoever takes this epoch over at this place would have to add.
-        begun = await self._with_needed(begun, most=MOST_URGENT) or begun
+        begun = await late.with_needed(self, begun, most=MOST_URGENT) or begun
         return lean.bound(begun) if self.lean else begun
 
     async def take_over(self, told: Told, epoch: int) -> Ledger | None:
@@ -180,13 +167,13 @@ class Visit:
         for path, names in told.signatures.items():
             if not names <= graph.symbols(path).keys() and (self.fits is None or path != self.document.path):
                 return None
-        new = await self.advance(ledger, most=MOST_URGENT if self.fits is not None else MOST_NEEDED)
+        new = await self.advance(ledger, most=MOST_URGENT if self.fits is not None else late.MOST_NEEDED)
         if new is None or new.log_room < 0:
             return None
-        wanted = [c for c in self._needed(graph, new) if not self._in_window(c, new)][:MOST_URGENT]
-        return new if all(self._told_of(c, new) for c in wanted) else None
+        wanted = [c for c in self.needed(graph, new) if not late.in_window(self, c, new)][:MOST_URGENT]
+        return new if all(late.told_of(self, c, new) for c in wanted) else None
 
-    async def advance(self, ledger: Ledger, most: int = MOST_NEEDED) -> Ledger | None:
+    async def advance(self, ledger: Ledger, most: int = late.MOST_NEEDED) -> Ledger | None:
         """The ledger moved on to this request; None where what it shows may no longer be sent.
 
         Where it comes from another place, `most` definitions of those that this one needs are told of.
@@ -201,13 +188,15 @@ class Visit:
         ledger = ledgers.follow(told, self.document.path, self.lines)
         after = ledger.window
         if self.fits is None or before is None or after is None:
-            return await self._with_needed(ledger, most=most)
+            return await late.with_needed(self, ledger, most=most)
         if before.path != after.path:
-            return await self._with_needed(ledger, elsewhere=True)
+            return await late.with_needed(self, ledger, elsewhere=True)
         if before.start_line != after.start_line:
-            return await self._with_needed(ledger)
+            return await late.with_needed(self, ledger)
         # What is appended moves the tail, which is then evaluated anew: within a window only the most needed.
-        return ledger if before.cursor_line == after.cursor_line else await self._with_most_needed(ledger)
+        return (
+            ledger if before.cursor_line == after.cursor_line else await late.with_most_needed(self, ledger)
+        )
 
     async def _advance_lean(self, ledger: Ledger, most: int) -> Ledger | None:
         """As `advance`: the tail goes on where it can, else it is left in the log, and another one begins."""
@@ -219,7 +208,7 @@ class Visit:
             told = await self._told(same)
             if told is None:
                 return None
-            if len((await self._with_named(told, old)).log) == len(same.log):
+            if len((await late.with_named(self, told, old)).log) == len(same.log):
                 return told
         stood = ledgers.left(ledger, self.count)
         if self.fits is not None:
@@ -228,7 +217,7 @@ class Visit:
         told = await self._told(stood)
         if told is None:
             return None
-        moved = await self._with_needed(told, most=most)
+        moved = await late.with_needed(self, told, most=most)
         return lean.bound(moved) if moved is not None else None
 
     def _goes_on(self, ledger: Ledger, window: Window, fits: Fits) -> bool:
@@ -252,7 +241,7 @@ class Visit:
             most = self._most_told(path) if self.lean else None
             ledger = ledgers.with_edits(ledger, path, lines, self.count, typing=typing, most=most)
         for path, digest in list(ledger.outlined.items()):
-            now = self._outline_digest(path)
+            now = self.outline_digest(path)
             if now != digest and (not typing or path != self.document.path):
                 symbols = (await self.session.graph(self.snapshot)).symbols(path)
                 ledger = ledgers.with_signatures(ledger, path, now, symbols, self.count)
@@ -263,77 +252,6 @@ class Visit:
         if path == self.document.path:
             return None
         return MOST_TOLD_RECENT if path in self.session.recent[-RECENT:] else MOST_TOLD
-
-    async def _with_needed(
-        self, ledger: Ledger, elsewhere: bool = False, most: int = MOST_NEEDED
-    ) -> Ledger | None:
-        """Append what of the `most` best is used here for certain and not shown yet: signatures, then source.
-
-        None where somebody works in another file than before (`elsewhere`) and the log has no room for the
-        signatures that are missing there: a new epoch serves that place better.
-        """
-        share = self.log_share
-        graph = await self.session.graph(self.snapshot)
-        wanted = [c for c in self._needed(graph, ledger) if not self._in_window(c, ledger)]
-        if self.lean and self.fits is not None:
-            wanted = [c for c in wanted if c.path != self.document.path or c.symbol.name in self._near()]
-        missing = [c for c in wanted[:most] if not self._told_of(c, ledger)]
-        room = int(ledger.log_room - EDITS_SHARE * share)
-        room = min(room, MOST_LATE_TOKENS) if self.lean and self.fits is not None else room
-        signatures = pack.outline(graph, missing, self.count, room)
-        if elsewhere and signatures.dropped and not self.lean:
-            return None
-        outlined = {b.path: self._outline_digest(b.path) for b in signatures.blocks}
-        late = [replace(b, kind=BlockKind.LOG) for b in signatures.blocks]
-        ledger = ledgers.with_log(ledger, late, self.count)
-        ledger = replace(ledger, outlined={**outlined, **ledger.outlined})
-        if (self.lean and not self.wanted) or most < MOST_NEEDED:
-            return ledger
-        return await self._with_bodies(ledger, [c for c in missing if self.has_body(c)][:MOST_LATE_BODIES])
-
-    async def _with_named(self, ledger: Ledger, before: Window) -> Ledger:
-        """While somebody types: the signatures of what the lines just written use, where they cost little."""
-        if before.cursor_line == self.cursor_line or self.cursor_line - before.start_line > LINES_TYPED:
-            return ledger
-        return await self._with_needed(ledger) or ledger
-
-    async def _with_most_needed(self, ledger: Ledger) -> Ledger:
-        graph = await self.session.graph(self.snapshot)
-        best = self._needed(graph, ledger)[: 2 * MOST_LATE_BODIES]
-        missing = [c for c in best if self.has_body(c) and not ledger.shows(c.path, c.symbol.qualified)]
-        return await self._with_bodies(ledger, missing[:MOST_LATE_BODIES])
-
-    async def _with_bodies(self, ledger: Ledger, wanted: Sequence[Candidate]) -> Ledger:
-        share = self.log_share
-        files = await self.files(c.path for c in wanted)
-        for candidate in wanted:
-            lines = files.get(candidate.path)
-            if lines is None or ledger.tracked.get(candidate.path, lines) != lines:
-                continue
-            block = pack.body(candidate, lines, self.count)
-            if block.tokens <= min(LATE_BODY_SHARE * share, ledger.log_room - EDITS_SHARE * share):
-                ledger = ledgers.with_source(ledger, block, lines, self.count)
-        return ledger
-
-    def _told_of(self, candidate: Candidate, ledger: Ledger) -> bool:
-        """Whether the trunk speaks of a definition, or shows where it begins."""
-        path, symbol = candidate.path, candidate.symbol
-        if ledger.shows(path, symbol.qualified):
-            return True
-        told = (
-            lean.told_line(ledger, path, self.lines, symbol.start_line)
-            if path == self.document.path
-            else None
-        )
-        line = symbol.start_line if told is None else told
-        return path in ledger.tracked and covers(ledger.shown.get(path, ()), line, line)
-
-    def _in_window(self, candidate: Candidate, ledger: Ledger) -> bool:
-        """Whether the tail shows where the candidate is defined."""
-        window = ledger.window
-        if candidate.path != self.document.path or self.fits is None or window is None:
-            return False
-        return window.start_line <= candidate.symbol.start_line <= window.last_line
 
     def trunk(self, ledger: Ledger) -> Trunk:
         tokens = sum(s.tokens for s in ledger.segments) + self.session.overhead()
@@ -402,7 +320,7 @@ class Visit:
             return rank_for_task(graph, [self.document.path], self.task)
         return rank(graph, self._place(ledger))
 
-    def _needed(self, graph: Graph, ledger: Ledger) -> tuple[Candidate, ...]:
+    def needed(self, graph: Graph, ledger: Ledger) -> tuple[Candidate, ...]:
         """As `_ranked`, what is certain only."""
         if self.task or self.wanted:
             return tuple(c for c in self._ranked(graph, ledger) if c.certain)
@@ -410,7 +328,7 @@ class Visit:
 
     def _place(self, ledger: Ledger) -> Place:
         first = max(0, self.cursor_line - NEAR_BEFORE)
-        near = self._near()
+        near = self.near()
         window = ledger.window if ledger.window and ledger.window.path == self.document.path else None
         start = pack.line_offset(self.document.data, window.start_line if window else self.cursor_line)
         hidden = Span(min(start, self.offset), self.offset)
@@ -419,7 +337,7 @@ class Visit:
         line = self.cursor_line - first
         return Place(self.document.path, self.offset, near, line, (hidden,), recent, changed)
 
-    def _near(self) -> str:
+    def near(self) -> str:
         """The text around the cursor."""
         return "\n".join(self.lines[max(0, self.cursor_line - NEAR_BEFORE) : self.cursor_line + NEAR_AFTER])
 
@@ -429,7 +347,7 @@ class Visit:
         around = bool(self.task) or symbol.span.start <= self.offset <= symbol.span.end
         return symbol.kind in _BLOCKS and not (around and candidate.path == self.document.path)
 
-    def _outline_digest(self, path: str) -> str:
+    def outline_digest(self, path: str) -> str:
         outline = self.snapshot.index.outlines.get(path)
         return outline.digest if outline else ""
 
@@ -440,7 +358,7 @@ class Visit:
             found = await self._lines(path)
             if isinstance(found, Refusal):
                 self.dropped.append(Dropped(path, (), 0, found.reason))
-            elif found[0] == self._outline_digest(path):
+            elif found[0] == self.outline_digest(path):
                 files[path] = found[1]
         return files
 
