@@ -83,7 +83,8 @@ class _PlainDisk(Disk):
         if len(value) < self.min_file_size:
             return 0, _MODE_RAW, None, memoryview(value)
         name, path = self.filename()
-        Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for part in (Path(path).parent.parent, Path(path).parent):
+            part.mkdir(mode=0o700, exist_ok=True)
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with os.fdopen(handle, "wb") as file:
             file.write(value)
@@ -185,6 +186,7 @@ class Store:
             for _ in range(2):
                 try:
                     _vet(self.directory / "cache.db", self._settings)
+                    _close_to_others(self.directory / "cache.db")
                     self._cache = cast("Any", Cache)(
                         str(self.directory), timeout=5, disk=_PlainDisk, **self._settings
                     )
@@ -194,7 +196,8 @@ class Store:
                         raise
                     self._set_aside()
         except (OSError, sqlite3.Error, Refused, Timeout) as error:
-            self.problem = f"The cache in {self.directory} is not used: {error}."
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+            self.problem = f"The cache in {self.directory} is not used: {reason}."
             self._cache = None
 
     @contextlib.contextmanager
@@ -240,6 +243,17 @@ def private_directory(directory: Path) -> None:
         raise Refused("it is not a directory of yours")
     if stat.S_IMODE(status.st_mode) != 0o700:
         directory.chmod(0o700)
+
+
+def _close_to_others(database: Path) -> None:
+    """Have the database readable for us alone; what SQLite lays beside it has its mode."""
+    if os.path.lexists(database):
+        # Never opened: to close it again would let go of the locks that this process has on it.
+        if stat.S_IMODE(database.lstat().st_mode) != 0o600:
+            database.chmod(0o600)
+        return
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def _vet(database: Path, settings: Mapping[str, int | str]) -> None:

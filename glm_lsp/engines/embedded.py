@@ -16,6 +16,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 
 from glm_lsp.core.errors import (
+    NOTICES,
     ConfigError,
     EngineDied,
     EngineStalled,
@@ -53,6 +54,7 @@ from glm_lsp.engines.frames import (
 from glm_lsp.engines.worker import INSTALL
 
 _log = logging.getLogger(__name__)
+_notices = logging.getLogger(NOTICES)
 
 _MOST_DEATHS = 5
 """After so many deaths without one answer between them the engine rests for `_REST_S`."""
@@ -85,6 +87,7 @@ class EmbeddedEngine(Engine):
         self._profile = profile
         self._slot = slot
         self._client = client
+        self._told: set[str] = set()
         section = SECTIONS[slot]
         self._path = settings.text(f"{section}.path") or profile.gguf_path
         context = settings.integer(f"{section}.context_tokens") or profile.context_tokens
@@ -246,6 +249,12 @@ class EmbeddedEngine(Engine):
         elif self._deaths > 1:
             await asyncio.sleep(_BACK_OFF_S * 2**self._deaths)
 
+    def _tell(self, sentence: str) -> None:
+        """Once: a worker may be started often."""
+        if sentence not in self._told:
+            self._told.add(sentence)
+            _notices.warning("%s", sentence)
+
     def _load(self) -> Load:
         settings, profile = self._settings, self._profile
         context = self._facts.context_tokens
@@ -256,6 +265,10 @@ class EmbeddedEngine(Engine):
             )
         # The size of the cache is the large model's; the small one beside it gets what its context asks for.
         kv = settings.integer("model.kv_tokens") if self._slot != rendezvous.TYPING else 0
+        if 0 < kv < context:
+            self._tell(
+                f"model.kv_tokens is {kv:,}, less than the context: the KV cache holds {context:,} tokens."
+            )
         return Load(
             path=str(Path(self._path).resolve()),
             architecture=profile.architecture,

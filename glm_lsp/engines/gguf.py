@@ -13,7 +13,7 @@ import errno
 import re
 import stat
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -178,6 +178,16 @@ def part_paths(head: GgufHead) -> tuple[Path, ...]:
             f"The model in {head.path.parent} lacks {len(missing)} of its {count} parts: {shown}."
         )
     return paths
+
+
+def check_parts(heads: Sequence[GgufHead]) -> None:
+    """Raise ModelFileError if a part of a split model is another one than its name says."""
+    for number, head in enumerate(heads):
+        if len(heads) > 1 and head.integer("split.no") != number:
+            raise ModelFileError(
+                f"The model file {head.path} is named like part {number + 1} of {len(heads)}, but holds part "
+                f"{head.integer('split.no') + 1}; fetch it again."
+            )
 
 
 class _Reader:

@@ -13,7 +13,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from glm_lsp.core.errors import ModelFileError
-from glm_lsp.engines.gguf import GgufHead, Tensor, check_extents, check_types, part_paths, read_head
+from glm_lsp.engines.gguf import (
+    GgufHead,
+    Tensor,
+    check_extents,
+    check_parts,
+    check_types,
+    part_paths,
+    read_head,
+)
 
 KV_SCALE = {"f16": 1.0, "q8_0": 34 / 64, "q4_0": 18 / 64, "f32": 2.0}
 """Bytes of the KV cache by its type, as a share of f16's."""
@@ -101,6 +109,7 @@ def model_facts(path: str | Path) -> ModelFacts:
     """Read a model file's facts and check that all of it is there. Raises ModelFileError with the remedy."""
     head = read_head(Path(path))
     heads = [head, *(read_head(part) for part in part_paths(head)[1:])]
+    check_parts(heads)
     for part in heads:
         check_types(part)
         check_extents(part)

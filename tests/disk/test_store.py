@@ -265,3 +265,28 @@ def test_where_caches_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     monkeypatch.delenv("GLM_LSP_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_directory().name == "glm-lsp"
+
+
+def test_all_that_is_kept_is_for_us_alone(tmp_path: Path) -> None:
+    """Also what an earlier version has left open to others."""
+    before = os.umask(0o022)
+    try:
+        for _ in range(2):
+            store = Store(tmp_path / "kept")
+            store.set("small", b"x")
+            store.set("large", b"x" * 100_000)
+            found = [tmp_path / "kept", *(tmp_path / "kept").rglob("*")]
+            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in found}
+            wanted = {path.name: 0o700 if path.is_dir() else 0o600 for path in found}
+            assert modes == wanted and len(found) >= 5
+            assert store.get("large") == b"x" * 100_000
+            store.close()
+            (tmp_path / "kept/cache.db").chmod(0o644)
+    finally:
+        os.umask(before)
+
+
+def test_why_it_is_not_used_is_said_in_words(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    store = Store(tmp_path / "file/below")
+    assert store.problem == f"The cache in {tmp_path}/file/below is not used: File exists."

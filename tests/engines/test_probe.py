@@ -36,7 +36,8 @@ def gguf(path: Path, *, keys: dict[str, bytes] | None = None, tensors: bytes = b
 
 def part(path: Path, number: int, count: int) -> Path:
     return gguf(
-        path / f"big-{number:05}-of-{count:05}.gguf", keys={"split.count": struct.pack("<IH", 2, count)}
+        path / f"big-{number:05}-of-{count:05}.gguf",
+        keys={"split.count": struct.pack("<IH", 2, count), "split.no": struct.pack("<IH", 2, number - 1)},
     )
 
 
@@ -161,6 +162,12 @@ def test_a_split_model_is_counted_together(tmp_path: Path) -> None:
     facts = model_facts(parts[0])
     assert facts.parts == 3
     assert facts.size_bytes == sum(p.stat().st_size for p in parts)
+
+
+def test_a_part_in_the_place_of_another_is_named(tmp_path: Path) -> None:
+    first, second, third = (part(tmp_path, n, 3) for n in (1, 2, 3))
+    third.write_bytes(second.read_bytes())
+    check(first, f"{third} is named like part 3 of 3, but holds part 2; fetch it again.")
 
 
 def test_missing_parts_are_named(tmp_path: Path) -> None:
