@@ -290,8 +290,11 @@ def with_edits(
     more than `most` tokens, the file is not followed any more (`without`).
     """
     told = ledger.tracked.get(path)
-    if told is None or told is lines or told == lines:
+    if told is None or told is lines:
         return ledger
+    if told == lines:
+        # The same lines the next time: then nothing need be compared.
+        return replace(ledger, tracked={**ledger.tracked, path: lines})
     window = ledger.window if typing and ledger.window and ledger.window.path == path else None
     blocks: list[Block] = []
     now = list(told)

@@ -169,8 +169,7 @@ async def ask(
     try:
         return await _collect(engine, request, q.opening, on_progress)
     except EngineDied as error:
-        _notices.warning("The engine ended in the middle, and is asked once more: %s", error)
-        return await _collect(engine, request, q.opening, on_progress)
+        return await manner.once_more(error, _collect(engine, request, q.opening, on_progress))
 
 
 def _begins(text: str, opening: tuple[str, ...]) -> bool:

@@ -145,8 +145,7 @@ async def _heard(session: Session, request: GenerateRequest, gap: Gap) -> tuple[
     try:
         return await _answer(session, request, gap)
     except EngineDied as error:
-        _notices.warning("The engine ended in the middle, and is asked once more: %s", error)
-        return await _answer(session, request, gap)
+        return await manner.once_more(error, _answer(session, request, gap))
 
 
 async def _answer(session: Session, request: GenerateRequest, gap: Gap) -> tuple[str, Usage | None, bool]:
@@ -165,6 +164,8 @@ async def _answer(session: Session, request: GenerateRequest, gap: Gap) -> tuple
             heard = chunk.text and (runs.stuck(answer) or trim.finished(answer, gap))
             if heard or chunk.finish is not None:
                 break
+    if session.tokenizer.exact and (usage is None or usage.output_tokens is None):
+        usage = replace(usage or Usage(), output_tokens=session.count(answer))  # it was not heard to its end
     return answer, usage, ended
 
 

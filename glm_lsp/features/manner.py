@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
 from dataclasses import replace
+from typing import TypeVar
 from weakref import WeakSet
 
-from glm_lsp.core.errors import NOTICES, BudgetError
+from glm_lsp.core.errors import NOTICES, BudgetError, EngineDied
 from glm_lsp.core.generation import GenerateRequest, Thinking, Work
 from glm_lsp.core.settings import BY_NAME, Settings, Source
 from glm_lsp.core.values import Budget
 from glm_lsp.features import prompts
 from glm_lsp.features.session import Session
 
+T = TypeVar("T")
 BOUND = "thinking.reasoning_tokens"
 _MODES = {
     Work.TYPING: "thinking.completion",
@@ -82,6 +85,19 @@ def drawn(request: GenerateRequest, settings: Settings) -> GenerateRequest:
         top_p=settings.number("sampling.top_p"),
         seed=settings.integer("sampling.seed"),
     )
+
+
+async def once_more(error: EngineDied, again: Awaitable[T]) -> T:
+    """What `again` gives, after an engine has died of `error`; told, unless it dies of the same again."""
+    said = "The engine ended in the middle, and was asked once more: %s"
+    try:
+        answer = await again
+    except EngineDied as second:
+        if str(second) != str(error):
+            _notices.warning(said, error)
+        raise
+    _notices.warning(said, error)
+    return answer
 
 
 def _half(context_tokens: int, reply_tokens: int) -> int:

@@ -245,12 +245,16 @@ class Session:
         if known is not None and digest and known[0] == digest:
             return known
         found = await self.read(snapshot, path)
-        if isinstance(found, Refusal):
-            return found
-        if len(self._known) >= MOST_KNOWN:
-            self._known.clear()
-        known = self._known[path] = (found.digest, pack.lines_of(found.data))
-        return known
+        return found if isinstance(found, Refusal) else (found.digest, self.lines_of(found))
+
+    def lines_of(self, document: Document) -> tuple[str, ...]:
+        """A document's lines, the same value as long as its text is the same."""
+        known = self._known.get(document.path)
+        if known is None or known[0] != document.digest:
+            if len(self._known) >= MOST_KNOWN:
+                self._known.clear()
+            known = self._known[document.path] = document.digest, pack.lines_of(document.data)
+        return known[1]
 
     async def _advance(self, visit: Visit) -> Trunk:
         async with self._lock:

@@ -85,7 +85,7 @@ class Visit:
         self.wanted, self.turns = tuple(wanted), turns
         self.session, self.snapshot, self.document, self.offset = session, snapshot, document, offset
         self.budget, self.fits, self.task, self.count = budget, fits, task, session.count
-        self.lines = pack.lines_of(document.data)
+        self.lines = session.lines_of(document)
         self.cursor_line = document.data.count(b"\n", 0, offset)
         begins = document.data.rfind(b"\n", 0, offset) + 1
         self.before = pack.lines_of(document.data[begins:offset])[0]

@@ -20,6 +20,8 @@ _PLACE = re.compile(r"# Complete (?:(.+) )?line (\d+)(?: -(\d+))?(?: in .*)?(?:,
 _TAIL = re.compile(r"# Complete (.+)\Z")
 _TITLE = re.compile(r"# (?:Outline of the repository|Source|Edits since then)\Z")
 HELD = "[held back"
+LEFT_OUT = " = ..."
+"""Ends a signature whose value is not told."""
 CLIPPED = "…"
 """Where a line begins or ends with it, the rest of it is not told."""
 
@@ -112,7 +114,8 @@ class Checker:
         if known is not None and known[0] is signatures and known[1] is truth:
             return known[2]
         text = " ".join("\n".join(truth).split())
-        count = sum(HELD not in s and " ".join(s.split()) not in text for s in signatures)
+        said = (" ".join(s.removesuffix(LEFT_OUT).split()) for s in signatures if HELD not in s)
+        count = sum(signature not in text for signature in said)
         self._stale[path] = signatures, truth, count
         return count
 
