@@ -8,6 +8,7 @@ import pytest
 
 from glm_lsp.core import profiles
 from glm_lsp.core.errors import (
+    NOTICES,
     ConfigError,
     EngineError,
     EngineUnavailable,
@@ -93,6 +94,18 @@ async def test_a_model_that_does_not_fit_memory_is_refused(nano: ModelProfile, l
     with pytest.raises(ConfigError, match=r"needs [\d.]+ GB of memory .*, but only [\d.]+ GB are free"):
         await engine.start()
     await engine.close()
+
+
+async def test_a_cache_that_is_made_larger_than_it_was_set_is_told_once(
+    nano: ModelProfile, llama: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    small = {"model.threads": 1, "worker.drafts": False, "model.kv_tokens": 100}
+    engine = EmbeddedEngine(Settings(small), nano)
+    for _ in range(2):
+        await engine.start()
+    await engine.close()
+    told = [record.getMessage() for record in caplog.records if record.name == NOTICES]
+    assert told == ["model.kv_tokens is 100, less than the context: the KV cache holds 4,096 tokens."]
 
 
 async def test_a_profile_without_a_file_says_what_to_set(engine: EmbeddedEngine) -> None:

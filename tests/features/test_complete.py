@@ -131,7 +131,7 @@ async def test_one_line_only_where_the_setting_says_so() -> None:
 async def test_an_answer_that_is_left_early_has_its_cost_as_far_as_it_is_known() -> None:
     answer = "return 1\n\n\ndef g():\n" + "    pass\n" * 20
     done = await check("def f():\n    ▮\n", answer, "return 1")
-    assert done.usage is not None and done.usage.output_tokens is None
+    assert done.usage is not None and 0 < (done.usage.output_tokens or 0) < 20
     assert done.usage.prompt_tokens and done.usage.evaluated_tokens == done.usage.prompt_tokens
 
 
@@ -373,7 +373,7 @@ async def test_an_engine_that_died_is_asked_once_more(caplog: pytest.LogCaptureF
     engine = ScriptedEngine(answer)
     completion = await suggest(session(files, engine), snapshot(files), path, offset)
     assert completion.suggestion is not None and len(engine.requests) == 2
-    assert "is asked once more" in caplog.text
+    assert "was asked once more" in caplog.text
     with pytest.raises(EngineDied):
         gone = ScriptedEngine("", fail=EngineDied("The worker ended."))
         await suggest(session(files, gone), snapshot(files), path, offset)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from glm_lsp.core.errors import NOTICES, BudgetError
+from glm_lsp.core.errors import NOTICES, BudgetError, EngineDied
 from glm_lsp.core.generation import GenerateRequest
 from glm_lsp.core.settings import Settings, Source
 from glm_lsp.engines.scripted import FACTS, ScriptedEngine
@@ -84,6 +84,25 @@ async def test_where_nothing_is_left_thinking_goes() -> None:
     with pytest.raises(BudgetError) as told:
         await completed(engine(200), THINKS)
     assert str(told.value).endswith("set thinking.completion to off.") and "lower" not in str(told.value)
+
+
+async def test_what_an_engine_dies_of_twice_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    given = ScriptedEngine("1", fail=EngineDied("The model gave no usable probabilities."))
+    with caplog.at_level(logging.WARNING, NOTICES):
+        with pytest.raises(EngineDied, match="no usable probabilities"):
+            await completed(given, {})
+        with pytest.raises(EngineDied, match="no usable probabilities"):
+            await consult(session(FILES, given), snapshot(FILES), Place("a.py", 0), Question("Why?"))
+    assert len(given.requests) == 4 and not caplog.records
+
+
+async def test_the_tokens_of_an_answer_that_was_left_early_are_counted() -> None:
+    given = ScriptedEngine("1\ny = 2\nz = 3\n" + "a = a\n" * 50, chunk_chars=4)
+    settings = {"completion.multiline": False}
+    found = await suggest(
+        session(FILES, given), snapshot(FILES, settings=settings), "a.py", len(FILES["a.py"])
+    )
+    assert found.usage is not None and 0 < (found.usage.output_tokens or 0) < 10
 
 
 async def test_tokens_are_drawn_as_the_settings_say() -> None:

@@ -136,9 +136,8 @@ async def test_an_engine_that_dies_is_asked_once_more_and_that_is_told_once(
     plan = await run(engine, "Double it", "pkg/a.py")
     assert len(engine.requests) == 2
     assert plan.refusals[0].kind is RefusalKind.ENGINE
-    told = [record for record in caplog.records if record.name == NOTICES]
-    assert [record.levelname for record in told] == ["WARNING"]
-    assert told[0].getMessage() == "The engine ended in the middle, and is asked once more: The worker ended."
+    assert plan.refusals[0].reason == "The worker ended."
+    assert not [record for record in caplog.records if record.name == NOTICES]
 
 
 async def test_files_that_cannot_be_sent_are_refused_and_the_rest_goes_on() -> None:
