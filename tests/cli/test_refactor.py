@@ -62,10 +62,8 @@ def test_write_applies_and_a_second_run_has_nothing_to_do(refactor: Scripted, tr
 def test_a_worker_that_dies_in_the_middle_is_told_once(refactor: Scripted, tree: Path) -> None:
     ran = refactor("--recipe", "docstrings", "pkg/one.py", fail=EngineDied("The worker\x1b[31m was ended."))
     assert ran.code == 7
-    first = ran.err.splitlines()[0]
-    assert first.startswith("glm-lsp: The engine ended in the middle, and is asked once more: The worker")
     assert "\x1b" not in ran.err
-    assert ran.err.count("asked once more") == 1
+    assert ran.err.count("was ended.") == 1 and "asked once more" not in ran.err
 
 
 def test_tasks_come_from_arguments_files_and_stdin(refactor: Scripted, tree: Path) -> None:
