@@ -15,7 +15,7 @@ import pytest
 
 from glm_lsp.__main__ import main
 from glm_lsp.cli.worker import rows
-from glm_lsp.engines import connection
+from glm_lsp.engines import connection, holders
 from glm_lsp.engines.frames import JobStatus, Speed, Status
 from glm_lsp.engines.rendezvous import MAIN, named, place
 from tests.cli.conftest import Cli, check_refused
@@ -169,8 +169,11 @@ def test_a_worker_that_hangs_is_named_and_ended_by_force(
     with monkeypatch.context() as patch:
         patch.setattr(connection, "_ASK_S", 0.5)
         patch.setattr(connection, "_END_S", 0.5)
+        patch.setattr(holders, "MOMENT_S", 0.1)
         assert main(["worker", "stop"]) == 7
-        said = " ".join(capsys.readouterr().out.split())
+        heard = capsys.readouterr()
+        assert heard.err.count("Waiting for the worker of slot 'main' (processes") == 1
+        said = " ".join(heard.out.split())
         assert f"of slot 'main' (processes {keeper} and {pid}) does not answer" in said
         assert "glm-lsp worker stop --slot main --force" in said
         assert exists(pid)
