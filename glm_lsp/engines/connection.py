@@ -206,7 +206,7 @@ def _hangs(at: Place) -> EngineStalled:
     )
 
 
-async def _visit(at: Place, waiting: Waiting) -> Connection | None:
+async def _visit(at: Place, waiting: Waiting | None = None) -> Connection | None:
     """Connect without needing the model."""
     seen = rendezvous.mark(at)
     if (door := await rendezvous.knock(at)) is None:
@@ -323,7 +323,7 @@ class Connection:
         except TimeoutError:
             raise EngineStalled(f"The worker has not answered for {patience_s:.0f} s.") from None
 
-    async def stop(self, waiting: Waiting, *, force: bool) -> Refused | None:
+    async def stop(self, waiting: Waiting | None = None, *, force: bool) -> Refused | None:
         """Ask the worker to end; its refusal, or None when it has hung up.
 
         Raises TimeoutError if it does neither and gives no sign of life for `_END_S`.
@@ -336,7 +336,8 @@ class Connection:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(left, holders.MOMENT_S)):
                     return await asyncio.shield(self._refused)
-            waiting.tell()
+            if waiting:
+                waiting.tell()
         raise TimeoutError
 
     async def close(self) -> None:
