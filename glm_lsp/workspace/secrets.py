@@ -82,7 +82,8 @@ SOURCE_SUFFIXES = frozenset(
 )
 """A module that is *called* credentials is code: what it holds is looked through as in any other."""
 
-_ANY = re.compile("|".join(translate("*/" + pattern) for pattern, _ in NAMES))
+_NAMED = re.compile("|".join(translate(pattern) for pattern, _ in NAMES if "/" not in pattern))
+_PLACES = tuple(pattern.partition("/")[0] + "/" for pattern, _ in NAMES if "/" in pattern)
 
 
 def rules_version(allowed: Collection[str] = ()) -> str:
@@ -100,7 +101,7 @@ def named_secret(path: str) -> str:
     """What kind of secret a file is by its name; empty where it is none."""
     lowered = path.lower()
     name = lowered.rpartition("/")[2]
-    if not _ANY.match("/" + lowered):
+    if not _NAMED.match(name) and not any(place in lowered for place in _PLACES):
         return ""
     for pattern, what in NAMES:
         if "/" in pattern:

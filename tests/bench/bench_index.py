@@ -46,11 +46,19 @@ class Ran:
     out: str = ""
 
 
+COMPILED = {"PYTHONDONTWRITEBYTECODE": ""}
+"""As an installed package is: its modules are compiled once, and not at each start."""
+
+
 def measured(command: Sequence[str], environ: Mapping[str, str] | None = None) -> Ran:
     """Run a command; its peaks are looked at while it runs, from outside."""
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     process = subprocess.Popen(
-        command, cwd=ROOT, env={**os.environ, **(environ or {})}, stdout=subprocess.PIPE, text=True
+        command,
+        cwd=ROOT,
+        env={**os.environ, **COMPILED, **(environ or {})},
+        stdout=subprocess.PIPE,
+        text=True,
     )
     peaks: dict[int, int] = {}
     done = threading.Event()

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 
 from glm_lsp.core.generation import Usage, Work
 from glm_lsp.core.settings import Settings
@@ -38,6 +39,8 @@ class _Asked:
     """Tokens that are shared with other requests, as the packer sees it."""
     evaluated: int
     seconds: float
+    texts: list[tuple[int, str]]
+    """Tokens and text of each segment of the trunk."""
 
 
 async def windows(options: Options) -> AsyncIterator[Row]:
@@ -62,14 +65,21 @@ async def windows(options: Options) -> AsyncIterator[Row]:
             asked.append((cold, await asyncio.to_thread(_ask, second, path)))
         yield _same(f"one window goes to {len(asked)} other files, the other one follows", asked)
         warm = await asyncio.to_thread(_ask, third, ELSEWHERE)
-        tail, told = warm.prompt - warm.trunk, warm.trunk - cold.trunk
+        shared = max(_shared(warm, before) for pair in asked for before in pair)
+        tail, told = warm.prompt - warm.trunk, warm.trunk - shared
         yield Row(
             "a third window, first request, in another file",
             f"{warm.evaluated:,} of {warm.prompt:,} tokens evaluated",
-            f"a tail of {tail:,}, {told:,} told besides, {warm.seconds:.2f} s",
+            f"{shared:,} told before, {told:,} now, a tail of {tail:,}, {warm.seconds:.2f} s",
             f"{warm.evaluated:,} evaluated, at most {tail + told:,}",
-            0 < warm.evaluated <= tail + told,
+            0 < warm.evaluated <= tail + told < warm.prompt,
         )
+
+
+def _shared(one: _Asked, other: _Asked) -> int:
+    """Tokens with which both trunks begin."""
+    same = takewhile(lambda pair: pair[0] == pair[1], zip(one.texts, other.texts, strict=False))
+    return sum(tokens for (tokens, _), _ in same)
 
 
 def _same(what: str, asked: Sequence[tuple[_Asked, _Asked]]) -> Row:
@@ -137,7 +147,8 @@ async def _be_a_window() -> None:
         usage = completion.usage or Usage()
         prompt = completion.prompt
         trunk = sum(segment.tokens for segment in prompt.segments[: prompt.trunk_segments])
-        said = _Asked(usage.prompt_tokens, trunk, usage.evaluated_tokens, seconds)
+        texts = [(segment.tokens, segment.text) for segment in prompt.segments[: prompt.trunk_segments]]
+        said = _Asked(usage.prompt_tokens, trunk, usage.evaluated_tokens, seconds, texts)
         print(json.dumps(asdict(said)), flush=True)
     await runtime.close()
 
