@@ -107,7 +107,7 @@ def shares(prompt: Prompt, budget: int, settings: Settings) -> dict[str, int]:
     fim = prompt.form is Form.FIM
     shown = [s for s in prompt.segments if not (fim and s.role is Role.SYSTEM)]  # FIM has no system turn
     system = sum(s.tokens for s in shown if s.role is Role.SYSTEM)
-    tail, log = kinds[BlockKind.TAIL], kinds[BlockKind.LOG]
+    tail, log = kinds[BlockKind.TAIL], kinds[BlockKind.LOG] + kinds[BlockKind.TYPED]
     # What follows the cursor is in no segment there.
     suffix = tail - sum(s.tokens for s in shown if s.role is Role.ASSISTANT) if fim else 0
     segments = sum(s.tokens for s in shown) + suffix

@@ -143,7 +143,12 @@ class Ledger:
 
     @property
     def log_tokens(self) -> int:
-        return sum(s.tokens for s in self.log)
+        return sum(s.tokens for s in self.log) + self.turn_tokens
+
+    @property
+    def turn_tokens(self) -> int:
+        """What the template adds at most for the log's turns; it is in no segment."""
+        return TURN_TOKENS * sum(b.kind is BlockKind.TYPED for b in self.log_blocks)
 
     @property
     def log_room(self) -> int:
@@ -222,7 +227,7 @@ def evaluated(new: Ledger, old: Ledger) -> int:
         if n >= len(before) or before[n].text != segment.text:
             break
         same += segment.tokens
-    return new.head_tokens + new.log_tokens - same
+    return sum(s.tokens for s in new.segments) - same
 
 
 def pays(ledger: Ledger, idle: bool = False) -> bool:
@@ -253,12 +258,7 @@ def with_log(ledger: Ledger, blocks: Sequence[Block], count: Count) -> Ledger:
 def _segments(block: Block, count: Count) -> tuple[Segment, ...]:
     if block.kind is not BlockKind.TYPED:
         return (Segment(Role.USER, block.text, block.tokens),)
-    said, end = layout.typed_parts(block.text)
-    tokens = count(end)
-    return (
-        Segment(Role.ASSISTANT, said, block.tokens - tokens),
-        Segment(Role.ASSISTANT, end, tokens),
-    )
+    return tuple(Segment(Role.ASSISTANT, text, count(text)) for text in layout.typed_parts(block.text))
 
 
 def with_source(ledger: Ledger, block: Block, lines: tuple[str, ...], count: Count) -> Ledger:
@@ -357,15 +357,12 @@ def left(ledger: Ledger, count: Count) -> Ledger:
     place = Block(
         BlockKind.LOG, window.path, Span(0, 0), tail.instruction, count(tail.instruction), 0.0, first, last
     )
-    typed = replace(place, kind=BlockKind.TYPED, text=said, tokens=_typed_tokens(said, count))
+    tokens = sum(map(count, layout.typed_parts(said)))
+    typed = replace(place, kind=BlockKind.TYPED, text=said, tokens=tokens)
     superseded = count("\n".join(told[first : first + window.replaced]))
     tracked = {**ledger.tracked, window.path: window.lines}
     blocks = [replace(b, reason="typed before") for b in (place, typed)]
     return replace(with_log(bare, blocks, count), tracked=tracked, superseded=ledger.superseded + superseded)
-
-
-def _typed_tokens(text: str, count: Count) -> int:
-    return sum(map(count, layout.typed_parts(text))) + TURN_TOKENS
 
 
 def with_signatures(

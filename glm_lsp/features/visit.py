@@ -254,7 +254,7 @@ class Visit:
         return MOST_TOLD_RECENT if path in self.session.recent[-RECENT:] else MOST_TOLD
 
     def trunk(self, ledger: Ledger) -> Trunk:
-        tokens = sum(s.tokens for s in ledger.segments) + self.session.overhead()
+        tokens = sum(s.tokens for s in ledger.segments) + ledger.turn_tokens + self.session.overhead()
         window = ledger.window if self.fits is not None else None
         return Trunk(
             segments=ledger.segments,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from glm_lsp.core import ledger as ledgers
 from glm_lsp.core.generation import Prompt, Role, Segment
 from glm_lsp.core.pack import prompt_tokens
-from glm_lsp.core.values import Budget
+from glm_lsp.core.values import BlockKind, Budget
 from glm_lsp.engines.scripted import ScriptedEngine
 from glm_lsp.features.complete import pack_context
 from tests.bench.replay_checker import Checker, told_by
@@ -104,6 +104,10 @@ class Desk:
             prompt = await pack_context(self.session, shown, path, offset)
             assert prompt.tokens == prompt_tokens(prompt, Words().count) <= self.budget
             check_rebuilds(prompt, self.files, path)
+            # User, assistant, and an empty thought, for each earlier answer.
+            answers = sum(block.kind is BlockKind.TYPED for block in prompt.blocks)
+            text = sum(segment.tokens for segment in prompt.segments)
+            assert prompt.tokens == text + self.session.overhead() + 4 * answers
         check_grown(before, self.session.trunks[-1])
 
 
