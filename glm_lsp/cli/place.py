@@ -70,7 +70,11 @@ def locate(file: Path) -> Path:
         raise UsageError(f"{file} is a directory; name a file in it.")
     if not file.exists():
         raise UsageError(f"There is no file {file}.")
-    return root_of(file)
+    root, here = root_of(file), Path.cwd()
+    if (root / ".git").exists() or here in (Path.home(), Path(here.anchor)):
+        return root
+    # Without version control the directory one stands in is what an editor would have opened.
+    return here if file.absolute().is_relative_to(here) else root
 
 
 def named(repository: Repository, file: Path) -> str | Refusal:

@@ -33,8 +33,8 @@ from glm_lsp.core.values import Block, BlockKind, Dropped, Span, Symbol
 LOG_SHARE = 0.15
 TAIL_SHARE = 0.4
 LEAN_TOKENS = 8192
-"""From this budget on the log has `LEAN_LOG_SHARE`, and the tail at most `MOST_TAIL_TOKENS`."""
-LEAN_LOG_SHARE = 0.3
+"""From this budget on log and tail have the lean shares; the tail has at most `MOST_TAIL_TOKENS`."""
+LEAN_LOG_SHARE, LEAN_TAIL_SHARE = 0.3, 0.25
 MOST_TAIL_TOKENS = 4096
 READING = 0.0005
 """What a token that an engine has evaluated before costs with each request, beside evaluating it."""
@@ -53,7 +53,8 @@ def log_share(budget_tokens: int) -> int:
 
 def tail_share(budget_tokens: int) -> int:
     """Tokens of a budget that are kept for the tail."""
-    return min(int(budget_tokens * TAIL_SHARE), MOST_TAIL_TOKENS)
+    share = LEAN_TAIL_SHARE if budget_tokens >= LEAN_TOKENS else TAIL_SHARE
+    return min(int(budget_tokens * share), MOST_TAIL_TOKENS)
 
 
 @dataclass(frozen=True, slots=True)

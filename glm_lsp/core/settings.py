@@ -99,7 +99,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("sampling.seed", 0, "Where drawing begins: the same seed draws the same tokens, where the engine takes one.", ANY, minimum=0, maximum=2**31 - 1),
     Setting("context.budget_tokens", 0, "Prompt budget; 0: the profile's.", ANY, minimum=0),
     Setting("context.log_share", 0.0, "Share of the prompt budget that the log of edits may take before the context is packed anew; 0: 0.15, and 0.3 from 8,192 tokens on.", ANY, minimum=0, maximum=0.6),
-    Setting("context.tail_share", 0.0, "Share of the prompt budget that stays free for the code around the cursor; 0: 0.4, but at most 4,096 tokens.", ANY, minimum=0, maximum=0.8),
+    Setting("context.tail_share", 0.0, "Share of the prompt budget that stays free for the code around the cursor; 0: 0.4, from 8,192 tokens on 0.25, but at most 4,096 tokens.", ANY, minimum=0, maximum=0.8),
     Setting("context.body_share", 0.4, "Of what is left for the repository, the share that whole definitions may take; signatures take the rest.", ANY, minimum=0, maximum=1),
     Setting("context.window_lines", 120, "Lines before the cursor that a completion sees at most.", ANY, minimum=4, maximum=10_000),
     Setting("edits.max_tokens", 4096, "Longest answer of an action or a refactor unit.", ANY, minimum=16, maximum=131_072),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -39,6 +40,19 @@ def shop(tmp_path: Path) -> Path:
 
 def context(cli: Cli, where: str, cwd: Path) -> Ran:
     return cli("context", where, "--format", "json", cwd=cwd)
+
+
+def test_without_version_control_the_repository_is_where_one_stands(cli: Cli, tmp_path: Path) -> None:
+    files = {"tool.py": "def sharpen(blade):\n    return blade\n", "pkg/__init__.py": ""}
+    files["pkg/use.py"] = "from tool import sharpen\n\n\ndef work():\n    return sharpen(1)\n"
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    seen = context(cli, "pkg/use.py:5:12", tmp_path)
+    assert {block["path"] for block in json.loads(seen.out)["blocks"]} == {"pkg/use.py", "tool.py"}
+    (tmp_path.parent / "somewhere").mkdir(exist_ok=True)
+    elsewhere = context(cli, str(tmp_path / "pkg/use.py") + ":5:12", tmp_path.parent / "somewhere")
+    assert {block["path"] for block in json.loads(elsewhere.out)["blocks"]} == {"use.py"}
 
 
 FILES = [

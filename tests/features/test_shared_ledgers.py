@@ -132,17 +132,22 @@ async def test_windows_that_are_opened_at_once_share_an_epoch(tmp_path: Path) ->
     assert len({each.prompt.segments for each in done}) == 1
 
 
+def own_sources() -> dict[str, str | None]:
+    """Some real code."""
+    root = Path(__file__).parents[2] / "glm_lsp"
+    return {
+        found.relative_to(root).as_posix(): found.read_text()
+        for folder in ("core", "features", "disk")
+        for found in sorted((root / folder).glob("*.py"))
+    }
+
+
 @pytest.mark.parametrize("budget", [500, 700, 1200, 2000, 9000])
 @pytest.mark.parametrize("path", ["features/visit.py", "core/ledger.py", "disk/ledgers.py"])
 async def test_wherever_somebody_asks_again_nothing_is_evaluated_again(
     tmp_path: Path, path: str, budget: int
 ) -> None:
-    root = Path(__file__).parents[2] / "glm_lsp"
-    files: dict[str, str | None] = {
-        found.relative_to(root).as_posix(): found.read_text()
-        for folder in ("core", "features", "disk")
-        for found in sorted((root / folder).glob("*.py"))
-    }
+    files = own_sources()
     engine = ScriptedEngine("x = 1")
     for line in (40, 70, 100):
         directory = tmp_path / f"{line}"
@@ -152,6 +157,24 @@ async def test_wherever_somebody_asks_again_nothing_is_evaluated_again(
             done.append(await window.ask(path, line))
             await window.ledgers.close()
         assert done[1].prompt.segments == done[0].prompt.segments
+
+
+async def test_a_head_for_the_whole_repository_serves_whoever_comes_elsewhere(tmp_path: Path) -> None:
+    files = own_sources()
+    engine = ScriptedEngine("x = 1")
+    told: tuple[str, ...] = ()
+    for path in (
+        "features/visit.py",
+        "core/ledger.py",
+        "disk/ledgers.py",
+        "core/shown.py",
+        "features/warm.py",
+    ):
+        window = Window(tmp_path / "ledgers", files, engine, 9000)
+        now = trunk(await window.ask(path, 40))
+        await window.ledgers.close()
+        assert now[: len(told)] == told
+        told = now
 
 
 async def test_in_another_file_what_was_told_stands_and_the_rest_is_evaluated(tmp_path: Path) -> None:
