@@ -11,6 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from glm_lsp.core.secrets.allow import kept
+from glm_lsp.core.secrets.escapes import ESCAPE
 from glm_lsp.core.secrets.marker import mask
 from glm_lsp.core.secrets.repeat import everywhere, repeated, texts
 from glm_lsp.core.secrets.rules import rules
@@ -125,7 +126,7 @@ def _followed(path: str, old: bytes, known: Found, new: bytes, *, open_: bool) -
     # What stands outside of the change is the same in both.
     gone = _whole_lines(old, start - LONGEST_WORD, end - moved + LONGEST_WORD)
     some = new[first:last].lower(), old[slice(*gone)].lower()
-    if not any(word in text for word in rules().far_words for text in some):
+    if not any(word in text for word in (*rules().far_words, ESCAPE) for text in some):
         first, last = _whole_lines(new, start - NEAR, end + NEAR)
     far = _whole_lines(new, first - MOST_BLOCK_BYTES, last + MOST_BLOCK_BYTES)
     if new.find(_BLOCK, far[0], last) >= 0 or old.find(_BLOCK, *gone) >= 0:

@@ -33,6 +33,7 @@ _ALL_KINDS = tuple(map(re.compile, (rb"\d", rb"[A-Z]", rb"[a-z]")))
 _CAMELS = re.compile(rb"(?:[A-Z]{0,5}[a-z]{2,}+|[A-Z]{2,5}+|\d{1,3}+|[_/=+-])++")
 """Words without spaces: no run of small letters is a single one."""
 _PART = re.compile(rb"[a-z]+|[A-Z]+|\d+|[^a-zA-Z0-9]+")
+_SAYS = re.compile(rb"(?i)token|passw|secret|key")
 _HEX = re.compile(rb"[0-9a-f-]+|[0-9A-F-]+")
 _PARTS = re.compile(rb"[^A-Za-z0-9]*[A-Za-z]{1,40}\d{0,2}(?:[_.:/-]+[A-Za-z]{1,40}\d{0,2})+")
 """A name of several parts."""
@@ -65,6 +66,18 @@ def is_random(value: bytes) -> bool:
         return turns * 3 >= len(value) and entropy(value) >= 3.7
     least = 2.8 if _HEX.fullmatch(value) else 3.5 if len(value) >= 24 else 3.0
     return turns * 5 >= len(value) and entropy(value) >= least
+
+
+def is_no_name(value: bytes) -> bool:
+    """Whether what stands without quotes is neither a name nor a number of the language."""
+    if not is_random(value) or _CAMELS.fullmatch(value) or value.startswith((b"0x", b"=")):
+        return False
+    return is_choppy(value) and _SAYS.search(value) is None
+
+
+def is_choppy(value: bytes) -> bool:
+    """Whether letters and digits of all kinds take turns, as in no name."""
+    return b"_" not in value and len(_PART.findall(value)) * 3 >= len(value)
 
 
 def is_drawn(value: bytes) -> bool:

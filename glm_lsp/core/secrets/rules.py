@@ -16,7 +16,9 @@ from importlib import resources
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation
 
-ENGINE_VERSION = 4
+from glm_lsp.core.secrets.heads import derived
+
+ENGINE_VERSION = 5
 """Raise it where the code beside these rules finds something else in the same text."""
 FILES = ("own.toml", "shapes.json")
 BLOCK = b"-----begin "
@@ -55,10 +57,13 @@ class Rule:
     after: int = 0
     assigned: bool = False
     password: bool = False
+    unfinished: str = ""
+    """A pattern for what is still being typed: the head, and the part that is held back."""
     own: bool = False
     is_prefix: bool = field(default=False, init=False)
     """Whether it is ours, and its words begin the very token."""
     _pattern: re.Pattern[bytes] | None = field(default=None, repr=False)
+    _growing: re.Pattern[bytes] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         self.is_prefix = self.own and not (self.before or self.group or self.assigned or self.password)
@@ -69,6 +74,16 @@ class Rule:
         if self._pattern is None:
             self._pattern = re.compile(self.source.encode("latin-1"))
         return self._pattern
+
+    @property
+    def growing(self) -> re.Pattern[bytes]:
+        """What begins as the secret does; it matches nothing where that cannot be told."""
+        if self._growing is None:
+            source = self.unfinished
+            if not source and not (self.assigned or self.password):
+                source = derived(self.source, () if self.before else self.words, own=self.is_prefix)
+            self._growing = re.compile(source.encode("latin-1") or rb"(?!)")
+        return self._growing
 
 
 @dataclass(frozen=True, slots=True)

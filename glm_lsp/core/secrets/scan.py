@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from glm_lsp.core.secrets import looks
+from glm_lsp.core.secrets import heads, looks
+from glm_lsp.core.secrets.escapes import ESCAPE, unescaped
 from glm_lsp.core.secrets.rules import ASSIGNMENTS, Rule, Rules, rules
 from glm_lsp.core.values import HeldBack, Span
 
@@ -20,13 +21,20 @@ SHAPE_LOOKS, BLOCK_LOOKS = 4, 32
 TOO_DENSE = "too much in it resembles secrets to look through it"
 MOST_BLOCK_BYTES = 40_000
 LEAST_ENTROPY = 2.0
-UNFINISHED_BYTES = 8
 _NAME_END = rb"[\w-]{0,40}+[\\\"'`\])]{0,4}+(?::[ \t]?[\w.\[\]|&<>?, ']{1,40}+)?[ \t]{0,20}+"
 _OPERATOR = rb"(?:=>|:=|\?=|={1,3}|!==?|:|,|\()[ \t]{0,20}+"
 _VALUE = rb"(\\?[\"'`])((?:(?!\1)(?:\\[^\n]|[^\s\\])){8,512}+)\1"
 _QUOTED = re.compile(
     _NAME_END + _OPERATOR + rb"\s{0,40}+(?:[\w.]{0,30}+\(\s{0,40}+)?[rbfu@]{0,2}+" + _VALUE, re.IGNORECASE
 )
+_OPEN_QUOTE = re.compile(
+    _NAME_END + _OPERATOR + rb"[rbfu@]{0,2}+[\"'`]([^\s\"'`]{8,512})[ \t]{0,20}+\r?(?:\n|$)", re.IGNORECASE
+)
+"""A string that is being typed: nothing closes it in its line."""
+_BARE = re.compile(
+    rb"[\w-]{0,40}+[ \t]{0,4}+[:=][ \t]{0,4}+([A-Za-z0-9+/=_-]{16,512}+)[ \t]{0,20}+(?:[\r\n;#]|$)"
+)
+"""A value without quotes, where values have them: only one that no name looks like is held back."""
 _PIECE = re.compile(
     rb"(?:\\?[\"'`]\s{0,60}+[+.\\]?\s{0,60}+[rbfu]{0,2}+\\?[\"'`])([A-Za-z0-9+/=_.~-]{4,512}+)(?=\\?[\"'`])"
 )
@@ -63,7 +71,7 @@ _SPECIAL = re.compile(rb"[#!@^&~?+=%]")
 _PASSWORD = re.compile(rb"pass(?:w|phrase|\W)|pwd|secret|credential")
 _BEGINS = re.compile(
     rb"(" + b"|".join(map(re.escape, ASSIGNMENTS)) + rb")" + _NAME_END + rb"(?:=>|:=|=|:)[ \t]{0,20}+"
-    rb"[\"'`]([^\"'`\s]{1,200})$"
+    rb"(?:[\"'`]([^\"'`\s]{1,200})|([a-z0-9+/=-]{8,200}))$"
 )
 _RUNS = bytes(
     97 if (chr(byte).isalnum() and byte < 128) or chr(byte) in "+/_=-" else 32 for byte in range(256)
@@ -74,7 +82,6 @@ _DIGEST = re.compile(
     rb"(?i)hash|sha\d|digest|integrity|checksum|fingerprint|etag|signature|image|icon|font|wasm"
 )
 _TAIL = re.compile(rb"[A-Za-z0-9+/=_.~-]*")
-_RUN = re.compile(rb"[A-Za-z0-9+/=_.-]{8,}")
 _HEADER = re.compile(rb"-----BEGIN [A-Z0-9][A-Z0-9 ]{0,60}-----")
 _KEYS = re.compile(rb"PRIVATE KEY|CERTIFICATE-----")
 _FOOTER = re.compile(rb"-----END [A-Z0-9][A-Z0-9 ]{0,60}-----")
@@ -117,21 +124,37 @@ class Found:
 
 def find(path: str, data: bytes, *, open_: bool = False) -> Found:
     """What to hold back of a text. In an open document (`open_`) also a token that is being written."""
-    known = rules()
-    hits = known.search.find_matches_as_indexes(data.lower(), overlapping=True)
-    scan = _Scan(data, known, plain=_plain(path), open_=open_)
+    plain = _plain(path)
     try:
-        spans = scan.announced(hits)
-        spans += scan.literals()
+        spans = _spans(data, plain=plain, open_=open_)
+        if ESCAPE in data and (cut := unescaped(data)):
+            spans += [
+                (cut.back(start), cut.back(end), kind)
+                for start, end, kind in _spans(cut.data, plain=plain, open_=open_)
+            ]
     except _TooDenseError:
         return Found(whole=TOO_DENSE)
     return Found(_placed(data, spans))
 
 
+def _spans(data: bytes, *, plain: bool, open_: bool) -> list[tuple[int, int, str]]:
+    known = rules()
+    hits = known.search.find_matches_as_indexes(data.lower(), overlapping=True)
+    scan = _Scan(data, known, plain=plain, open_=open_)
+    spans = scan.announced(hits)
+    spans += scan.literals()
+    return spans
+
+
 def begins(before: bytes) -> bool:
     """Whether a line, up to the cursor, ends in the open value of a name that is a secret's."""
     match = _BEGINS.search(before.lower())
-    return match is not None and bool(_PASSWORD.match(match[1]) or any(48 <= b <= 57 for b in match[2]))
+    if match is None:
+        return False
+    if match[3]:
+        return looks.is_choppy(before[match.start(3) :]) and heads.is_part(before[match.start(3) :])
+    value = before[match.start(2) :]
+    return bool(_PASSWORD.match(match[1])) or any(48 <= b <= 57 for b in value) or heads.is_part(value)
 
 
 class _TooDenseError(Exception):
@@ -174,10 +197,10 @@ class _Scan:
                         past[rule.id] = shape[1]
                         found.append(shape)
                         continue
-                if rule.is_prefix:
-                    found += self._in_pieces(rule, start) or (
-                        self._unfinished(rule, start) if self._open else []
-                    )
+                if rule.is_prefix and (pieces := self._in_pieces(rule, start)):
+                    found += pieces
+                elif self._open:
+                    found += self._unfinished(rule, start)
             if word in known.assignments:
                 self._look()
                 found += self._assigned(start)
@@ -207,14 +230,19 @@ class _Scan:
 
     def _unfinished(self, rule: Rule, start: int) -> list[tuple[int, int, str]]:
         """A token that begins as `rule` says and is not whole yet, or no more."""
-        run = _RUN.match(self._data, start, start + rule.after)
-        if run is None or self._data[max(0, start - 1) : start].isalnum():
+        limit = start + rule.after + 16
+        if rule.before:
+            match = rule.growing.search(self._data, max(0, start - rule.before), limit)
+        else:
+            match = rule.growing.match(self._data, start, limit)
+        if match is None:
             return []
-        value = run[0]
-        digits = sum(48 <= byte <= 57 for byte in value)
-        if len(value) < UNFINISHED_BYTES or not digits or looks.is_stand_in(value):
-            return []
-        return [(start, run.end(), rule.what)]
+        end = match.end(2)
+        if end == limit and (tail := _TAIL.match(self._data, end)):
+            end = tail.end()
+        head, rest = match[1], match[2]
+        good = heads.is_open_password(rest) if rule.password else heads.is_unfinished(head, rest)
+        return [(match.start(2 if rule.unfinished else 1), end, rule.what)] if good else []
 
     def _in_pieces(self, rule: Rule, start: int) -> list[tuple[int, int, str]]:
         """A token that begins as `rule` says, in strings which the language joins."""
@@ -255,6 +283,11 @@ class _Scan:
             pieces = [match.span(1)]
         elif self._plain and (match := _SAID.match(data, start, start + 600)):
             pieces, said = [match.span(1)], True
+        elif self._open and (match := _OPEN_QUOTE.match(data, start, start + 700)):
+            typed = heads.is_part(match[1]) and not looks.is_stand_in(match[1])
+            return [(*match.span(1), "random value")] if typed else []
+        elif (match := _BARE.match(data, start, start + 700)) and looks.is_no_name(match[1]):
+            pieces = [match.span(1)]
         value = b"".join(data[a:b] for a, b in pieces)
         if looks.is_random(value):
             return [(a, b, "random value") for a, b in pieces]

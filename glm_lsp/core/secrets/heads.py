@@ -1,0 +1,69 @@
+"""Tokens that are being typed: how each begins, by which it is known long before it is whole. Pure.
+
+What a rule says of a token's beginning is taken from its pattern: the letters that it begins with, and the
+characters that follow them. Where that cannot be read off, its words do, or `unfinished` in `own.toml` says
+it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from glm_lsp.core.secrets import looks
+
+LEAST_BYTES = 4
+"""After the head. With fewer nothing is known of a token but its kind."""
+STAND_IN_BYTES = 24
+"""In a longer text a short word may stand by chance."""
+_CERTAIN = re.compile(
+    rb"gh[pousr]_|github_pat_|gl[a-z]{2,5}-|xox[a-z][-.]|AKIA|AIza|sk-(?:ant|proj)|[sr]k_(?:live|test)_|whsec_"
+)
+"""Heads that stand before nothing but tokens."""
+_SOURCE = re.compile(
+    r"(?:\\b|\(\?<!\[[^\]]*\]\)|\(\?i\)|\(\?:|\()*((?:[A-Za-z0-9_-]|\\[.-])+?)(?:\(\?i:|\(\?:|\()?"
+    r"(\[(?:[^\]\\]|\\.)+\]|\\w)[{+]"
+)
+_ENDS = "_-."
+_APART = r"(?<![A-Za-z0-9_-])"
+_WORDS = re.compile(
+    rb"(?:[A-Z]{0,2}[a-z]{2,}|[A-Z]{2,}|[a-z])(?:[A-Z][a-z]{2,}|[_./~+=-]{1,3}[A-Za-z]{2,}|[_./-]\d{1,3})*"
+    rb"[A-Z]?[_.-]{0,2}\d{0,3}[_./=-]{0,3}"
+)
+"""Words, as names are made of, and not letters that were drawn."""
+_PORT = re.compile(rb"\d{1,5}(?:[,.;:?)#\]}&].*)?", re.DOTALL)
+_OPEN_FORM = re.compile(rb"[{}<>$%*|\[\]()]|\.\.\.|\\|[Pp](?:ort|ORT)\b")
+
+
+def derived(source: str, words: Sequence[str], *, own: bool) -> str:
+    """The pattern of a token that begins as the one of `source`: its group 1 is the head, 2 the rest.
+
+    Empty where that cannot be told. `own`: all of the words begin the token.
+    """
+    found = _SOURCE.match(source)
+    if found is not None:
+        head, kind = found[1], found[2]
+        if len(head) >= 3 and head[-1] in _ENDS + "1":
+            flag = "(?i:" if "(?i" in source[: found.end()] else "(?:"
+            return rf"{_APART}({head})({flag}{kind}){{{LEAST_BYTES},}}[A-Za-z0-9+/=_.~-]*)"
+    heads = [re.escape(word) for word in words if own or (len(word) >= 5 and word[-1] in _ENDS)]
+    return rf"{_APART}((?i:{'|'.join(heads)}))([A-Za-z0-9+/=_.~-]{{{LEAST_BYTES},}})" if heads else ""
+
+
+def is_unfinished(head: bytes, rest: bytes) -> bool:
+    """Whether `rest`, after the `head` of a token, is a part of one, and no word of the text's own."""
+    if looks.is_stand_in(head + rest[:STAND_IN_BYTES]):
+        return False
+    return _CERTAIN.match(head) is not None or not _WORDS.fullmatch(rest)
+
+
+def is_part(value: bytes) -> bool:
+    """Whether what is given to the name of a secret is no word so far."""
+    return len(value) >= LEAST_BYTES and _WORDS.fullmatch(value) is None
+
+
+def is_open_password(value: bytes) -> bool:
+    """Whether what follows `://name:` in an address is a password whose `@` is still to come."""
+    if _PORT.fullmatch(value) or _OPEN_FORM.search(value):
+        return False
+    return looks.is_written_password(value) and not _WORDS.fullmatch(value)

@@ -1,0 +1,99 @@
+"""A secret is hidden while it is typed, and where it is written in ways of its own."""
+
+from __future__ import annotations
+
+import random
+import string
+
+import pytest
+
+from glm_lsp.core.secrets import being_typed, masked
+from glm_lsp.core.text import digest
+from glm_lsp.core.values import Document
+
+_DICE = random.Random(7)
+ALNUM = string.ascii_letters + string.digits
+LEAD = 12
+"""Characters of the secret part that may be seen at most, before it is known for what it is."""
+
+
+def drawn(count: int, letters: str = ALNUM) -> str:
+    return "".join(_DICE.choice(letters) for _ in range(count))
+
+
+def document(text: str, path: str = "a.py") -> Document:
+    data = text.encode()
+    return Document(path, data, digest(data), "")
+
+
+HEADS = {
+    "npm": ('v = "npm_', 36, ALNUM),
+    "an address": ('u = "postgres://admin:', 18, ALNUM),
+    "GitHub, fine-grained": ('v = "github_pat_', 82, ALNUM),
+    "GitHub": ('v = "ghp_', 36, ALNUM),
+    "GitLab": ('v = "glpat-', 20, ALNUM),
+    "SendGrid": ('v = "SG.', 66, ALNUM),
+    "Hugging Face": ('v = "hf_', 34, string.ascii_letters),
+    "Telegram": ('v = "4484552834:AA', 33, ALNUM),
+    "Discord": ('v = "https://discord.com/api/webhooks/287046557210141561/', 68, ALNUM),
+    "AWS": ('v = "AKIA', 16, string.ascii_uppercase + "234567"),
+    "Azure": ('v = "AccountName=x;AccountKey=', 86, ALNUM),
+    "a header": ('h = {"Authorization": "Bearer ', 40, ALNUM),
+    "a password": ('password = "', 20, ALNUM),
+    "Slack": ('v = "xoxb-', 40, string.digits),
+    "DigitalOcean": ('v = "dop_v1_', 64, "0123456789abcdef"),
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_secret_is_hidden_long_before_its_last_character(name: str) -> None:
+    head, count, letters = HEADS[name]
+    for _ in range(3):
+        secret = drawn(count, letters)
+        known = 0
+        for end in (*range(4, min(count, 20)), count // 2, count - 1):
+            text = f"import os\n\n{head}{secret[:end]}"
+            shown = masked(document(text), open_=True)
+            if secret[:end] in shown.data.decode():
+                known = max(known, end)
+                continue
+            assert being_typed(shown, len(text)), (name, end)
+        assert known <= LEAD, (name, known)
+
+
+ORDINARY = (
+    'npm_config_registry = "npm_package_json"',
+    "hf_model = hf_hub_download(hf_token)",
+    "sk-learn, sk-image and SG.Window",
+    'u = "http://localhost:8080/a" + "redis://host:6379" + "docker://ubuntu:latest"',
+    'u = f"http://{host}:{port}", "http://host:port/", "https://user:password@host"',
+    'h = "Bearer realm", "Bearer token", "Basic authentication"',
+    "token = request.headers.get(name)",
+    "password = getUserPassword",
+    "exports.oAuth1TokenStore = oAuth1TokenStore;",
+    'zone = "asia-east1", "Asia/Ust-Nera"',
+    "AKIA ASIA_PACIFIC",
+)
+
+
+@pytest.mark.parametrize("line", ORDINARY)
+def test_ordinary_code_is_not_hidden(line: str) -> None:
+    shown = masked(document(line + "\n"), open_=True)
+    assert shown.held == ()
+    assert not being_typed(shown, len(line))
+
+
+@pytest.mark.parametrize("path", ["a.py", "a.sh", "a.md"])
+def test_a_password_without_quotes_is_held_back_in_any_file(path: str) -> None:
+    shown = masked(document("import os\nDB_PASSWORD=PVStNKiaEdFrRgSnRFsT\n", path))
+    assert b"PVStNKia" not in shown.data
+
+
+def test_a_token_in_json_with_escapes_is_held_back() -> None:
+    secret = "SG\\u002e" + drawn(22) + "\\u002e" + drawn(43)
+    plain = document(f'{{"a": "\\u0041", "b": "{secret}", "c": 1}}\n', "a.json")
+    shown = masked(plain)
+    assert len(shown.data) == len(plain.data)
+    assert secret[8:20].encode() not in shown.data
+    assert secret[-20:].encode() not in shown.data
+    assert shown.data.endswith(b'", "c": 1}\n')
