@@ -35,7 +35,7 @@ from glm_lsp.features.complete import mode, pack_context
 from glm_lsp.features.replay import Event, Op, Reading, Tape
 from glm_lsp.features.session import Session
 from glm_lsp.features.warm import warm
-from glm_lsp.workspace.files import Unreadable, is_relative, read_bytes
+from glm_lsp.workspace.files import CONTROL, CONTROL_NAME, Unreadable, is_relative, read_bytes
 from glm_lsp.workspace.repository import Repository
 
 IDLE_S = 2.0
@@ -213,8 +213,12 @@ class Player:
         return self.repository.snapshot().settings
 
     def _named(self, path: str) -> str:
-        """The path as the repository calls it. Raises PolicyError where it leads out of the root."""
-        name = posixpath.normpath(path) if path else ""
+        """The path as the repository calls it. Raises UsageError for none, PolicyError for one outside."""
+        if not path:
+            raise UsageError("The path is empty; name a file below the root.")
+        if CONTROL.search(path) or "\0" in path:
+            raise UsageError(f"The path {path[:200]!r} is left out: {CONTROL_NAME}; name another file.")
+        name = posixpath.normpath(path)
         if path.startswith("/") or not is_relative(name):
             raise PolicyError(f"The path {path[:200]!r} is not below the root; name a file in it.")
         return name
@@ -261,6 +265,8 @@ class Player:
 def _check(data: bytes, path: str, start: int, end: int) -> None:
     """Raise UsageError unless both are places between characters of the text, in order."""
     size = len(data)
+    if end < start:
+        raise UsageError(f"The end, {end}, is before the start, {start}; an edit goes from start to end.")
     if not 0 <= start <= end <= size:
         meant = f"{start}" if start == end else f"{start} to {end}"
         raise UsageError(f"{path} has {size} bytes, so there is no place {meant} in it.")

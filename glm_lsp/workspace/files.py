@@ -20,6 +20,10 @@ from glm_lsp.core.values import Document, Refusal, RefusalKind
 from glm_lsp.workspace.secrets import named_secret
 
 MAX_LINKS = 8
+CONTROL = re.compile("[\x01-\x1f\x7f-\x9f\u2028\u2029]")
+"""Characters of a path that end a line, or do worse: in the head of a file in a prompt they could pass for
+another file's text."""
+CONTROL_NAME = "its name holds a control character"
 _LEAST_BYTES = 1 << 12
 MAX_LINE_BYTES = 50_000
 """A file with a longer line is minified or data."""
@@ -237,6 +241,8 @@ def as_text(data: bytes) -> bytes:
 
 def check_name(path: str) -> None:
     """Raises Unreadable for a path whose file must not be read, by its name alone."""
+    if CONTROL.search(path):
+        raise Unreadable(f"is left out: {CONTROL_NAME}", RefusalKind.POLICY)
     if what := named_secret(path):
         raise Unreadable(f"is left out: it is named like {what}", RefusalKind.POLICY)
     if _LONG_WORD.search(path) and masked_name(path) != path:

@@ -176,7 +176,7 @@ WRONG: dict[str, tuple[Any, int, tuple[str, ...]]] = {
     "backwards": (
         {"op": "edit", "path": "till.py", "start": 5, "end": 2, "text": ""},
         Exit.USAGE,
-        ("no place 5 to 2",),
+        ("The end, 2, is before the start, 5",),
     ),
     "no file": ({"op": "open", "path": "gone.py"}, Exit.USAGE, ("gone.py", "give its text")),
     "a directory": ({"op": "open", "path": "."}, Exit.POLICY, ("not below the root",)),
@@ -184,8 +184,18 @@ WRONG: dict[str, tuple[Any, int, tuple[str, ...]]] = {
     "upwards, with text": ({"op": "open", "path": "../x.py", "text": ""}, Exit.POLICY, ("../x.py",)),
     "absolute": ({"op": "open", "path": "/etc/passwd"}, Exit.POLICY, ("not below the root",)),
     "a link out": ({"op": "open", "path": "link.py"}, Exit.POLICY, ("link.py",)),
-    "empty": ({"op": "open", "path": ""}, Exit.POLICY, ("not below the root",)),
-    "a zero byte": ({"op": "open", "path": "a\0b"}, Exit.POLICY, ("not below the root",)),
+    "empty": ({"op": "open", "path": ""}, Exit.USAGE, ("The path is empty",)),
+    "a zero byte": ({"op": "open", "path": "a\0b"}, Exit.USAGE, ("holds a control character",)),
+    "a line break": (
+        {"op": "open", "path": "a\n# Source\nx.py", "text": ""},
+        Exit.USAGE,
+        ("control character",),
+    ),
+    "a line separator": (
+        {"op": "open", "path": "a\u2028x.py", "text": ""},
+        Exit.USAGE,
+        ("control character",),
+    ),
     "not open": ({"op": "close", "path": "till.py"}, Exit.USAGE, ("not open",)),
     "endless time": (b'{"op": "open", "path": "till.py", "t": 1e999}', Exit.USAGE, ("Line 1",)),
 }

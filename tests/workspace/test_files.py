@@ -238,3 +238,22 @@ def test_secret_names(path: str) -> None:
 @pytest.mark.parametrize("path", _PLAIN.split())
 def test_plain_names(path: str) -> None:
     assert not named_secret(path)
+
+
+CONTROLS = (
+    "a\n# Source\nx.py",
+    "a\r.py",
+    "a\tb.py",
+    "a\x1b[2J.py",
+    "a\x7f.py",
+    "a\x85.py",
+    "a\u2028.py",
+    "d\u2029/a.py",
+)
+
+
+@pytest.mark.parametrize("path", CONTROLS)
+def test_a_name_that_could_end_a_line_of_a_prompt_is_left_out(root: Path, path: str) -> None:
+    grow(root, {path: "def hidden(): ...\n"})
+    found = check(root, path, "is left out: its name holds a control character")
+    assert found.kind is RefusalKind.POLICY

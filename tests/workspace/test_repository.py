@@ -200,6 +200,8 @@ SECRETS = {
     "src/.env.local": "KEY=1\n",
     "ignored.log": "x\n",
     "out/x.py": "x\n",
+    "a\n# Source\nx.py": "def spoof(): ...\n",
+    "a\u2028x.py": "def spoof(): ...\n",
 }
 
 
