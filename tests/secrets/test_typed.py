@@ -61,6 +61,13 @@ def test_a_secret_is_hidden_long_before_its_last_character(name: str) -> None:
         assert known <= LEAD, (name, known)
 
 
+def test_a_password_is_hidden_between_its_at_sign_and_the_host() -> None:
+    text = f'u = "postgres://admin:{drawn(18)}@'
+    shown = masked(document(text), open_=True)
+    assert text.encode() != shown.data
+    assert shown.data.endswith(b"@")
+
+
 ORDINARY = (
     'npm_config_registry = "npm_package_json"',
     "hf_model = hf_hub_download(hf_token)",
