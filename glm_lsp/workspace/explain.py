@@ -14,7 +14,7 @@ from glm_lsp.core.values import FileOutline, Import
 from glm_lsp.workspace import git
 from glm_lsp.workspace.discovery import accept
 from glm_lsp.workspace.files import Unreadable, is_relative, kind_of, load
-from glm_lsp.workspace.ignore import Ignore
+from glm_lsp.workspace.ignore import NEVER_ENTERED, Ignore
 from glm_lsp.workspace.outliner import REMEMBERED
 from glm_lsp.workspace.run import IndexReport
 
@@ -85,7 +85,9 @@ def _left_out(root: Path, settings: Settings, report: IndexReport, path: str) ->
             return _directory(root, report, ignore, path)
         if by_git := _by_git(root, path):
             return "is ignored by git", by_git
-        if by_us := ignore.why(path):
+        listed = any(skipped.path == path for skipped in report.skipped)
+        by_us = ignore.why(path)
+        if by_us and not (listed and by_us.endswith(NEVER_ENTERED)):
             return ("is left out by index.exclude" if by_us.startswith("index.") else "is ignored"), by_us
         if what := kind_of(mode):
             return what, ""

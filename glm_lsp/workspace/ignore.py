@@ -16,7 +16,8 @@ _NEVER = """
 .hypothesis .eggs .terraform .gradle .idea .cache
 """
 NEVER_DIRECTORIES = frozenset(_NEVER.split())
-"""Never entered, whatever the patterns say."""
+"""Never entered, whatever the patterns say; what git tracks in them is listed all the same."""
+NEVER_ENTERED = "is never entered"
 
 
 class Ignore:
@@ -51,7 +52,7 @@ class Ignore:
                 if said:
                     return where
             if n < len(parts) and parts[n - 1] in NEVER_DIRECTORIES:
-                return f"{parts[n - 1]}/ is never entered"
+                return f"{parts[n - 1]}/ {NEVER_ENTERED}"
         return ""
 
     def ignored(self, path: str) -> bool:

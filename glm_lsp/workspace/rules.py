@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pathspec import GitIgnoreSpec
 
-from glm_lsp.workspace.files import Unreadable, read_bytes
+from glm_lsp.workspace.files import MAX_LINE_BYTES, Unreadable, read_bytes
 from glm_lsp.workspace.patterns import MAX_RULES_BYTES, spec_of, tamed
 
 VERSION = 1
@@ -101,7 +101,8 @@ class Rules:
         if _NAMES.search(lowered):
             return Why(f"is generated, by its name; {REMEDY}")
         if _MINIFIED_NAME.search(lowered):
-            return Why(f"is minified, by its name; {REMEDY}")
+            limit = f"if no line has more than {MAX_LINE_BYTES:,} bytes"
+            return Why(f"is minified, by its name; {REMEDY} {limit}")
         return None
 
     def by_content(self, path: str, data: bytes) -> Why | None:

@@ -116,3 +116,14 @@ def test_a_path_elsewhere_is_refused(shop: Path, cli: Cli) -> None:
     ran = cli("index", shop, "--explain", "/etc/passwd")
     assert ran.code == 2
     assert "is not in" in ran.err
+
+
+def test_the_same_is_told_of_a_tracked_file_in_a_directory_that_is_not_entered(shop: Path, cli: Cli) -> None:
+    grow(shop, {"node_modules/foo/index.js": "function f() {}\n"})
+    git(shop, "init", "-q")
+    git(shop, "add", "-f", "node_modules/foo/index.js")
+    listed = cli("index", shop).out
+    told = cli("index", shop, "--explain", "node_modules/foo/index.js", "--format", "json").json
+    assert "node_modules/foo/index.js" in listed
+    assert told["reason"] == "is other people's code: it is in node_modules/; index.include brings it back"
+    assert told["decided_by"] == ""
