@@ -111,7 +111,7 @@ class SharedLedgers:
             yield
             return
         waited = 0.0
-        while (handle := await self._run(lambda: self._locked(key))) == BUSY and waited < BEGIN_S:
+        while (handle := await self._locking(key)) == BUSY and waited < BEGIN_S:
             await asyncio.sleep(POLL_S)
             waited += POLL_S
         try:
@@ -120,6 +120,15 @@ class SharedLedgers:
         finally:
             if handle >= 0:
                 os.close(handle)
+
+    async def _locking(self, key: str) -> int:
+        """As `_locked`; whoever is cancelled meanwhile leaves no lock behind."""
+        task = asyncio.ensure_future(self._run(lambda: self._locked(key)))
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(_released)
+            raise
 
     def _locked(self, key: str) -> int:
         """The handle of a lock that is ours until it is closed, `BUSY`, or -1 where nothing can be locked."""
@@ -223,6 +232,11 @@ class Offered:
     def _key(self, budget_tokens: int) -> str:
         facts = msgspec.json.encode({**self._facts, "budget": budget_tokens}, order="deterministic")
         return hashlib.blake2b(facts, digest_size=24).hexdigest()
+
+
+def _released(locking: asyncio.Future[int]) -> None:
+    if not locking.cancelled() and locking.exception() is None and locking.result() >= 0:
+        os.close(locking.result())
 
 
 def _names(key: str) -> tuple[str, str]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import stat
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -130,6 +132,35 @@ async def test_windows_that_are_opened_at_once_share_an_epoch(tmp_path: Path) ->
     for window in windows:
         await window.ledgers.close()
     assert len({each.prompt.segments for each in done}) == 1
+
+
+async def test_who_is_cancelled_while_it_waits_for_its_turn_keeps_nobody_waiting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    going, go = threading.Event(), threading.Event()
+    real = SharedLedgers._locked  # type: ignore[attr-defined]
+
+    def slow(ledgers: SharedLedgers, key: str) -> int:
+        handle = real(ledgers, key)
+        going.set()
+        go.wait()
+        return handle
+
+    one = Window(tmp_path / "ledgers", dict(REPOSITORY), ScriptedEngine("x = 1"))
+    monkeypatch.setattr(SharedLedgers, "_locked", slow)
+    asking = asyncio.create_task(one.ask("a.py"))
+    await asyncio.to_thread(going.wait)
+    asking.cancel()
+    await asyncio.wait({asking})
+    go.set()
+    await one.ledgers.close()
+    monkeypatch.setattr(SharedLedgers, "_locked", real)
+    other = SharedLedgers(tmp_path / "ledgers")
+    key = Offered(one.ledgers, FACTS)._key(2000)  # type: ignore[attr-defined]
+    handle = await other._run(lambda: other._locked(key))  # type: ignore[attr-defined]
+    assert asking.cancelled() and handle >= 0
+    os.close(handle)
+    await other.close()
 
 
 def own_sources() -> dict[str, str | None]:
