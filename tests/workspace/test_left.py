@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from glm_lsp.workspace.discovery import Skipped
 from glm_lsp.workspace.encoding import Facts
 from glm_lsp.workspace.files import Reader, Unreadable, read_bytes
 from glm_lsp.workspace.indexer import COMMAND, Indexer
 from glm_lsp.workspace.outliner import REMEMBERED, Job
-from tests.workspace.trees import grow
+from tests.workspace.trees import Taken, grow
 
 DYING = """
 import os, signal, sys
@@ -27,22 +26,6 @@ def parse(data, language):
 outliner.parse = parse
 sys.exit(outliner.main())
 """
-
-
-class Taken:
-    def __init__(self) -> None:
-        self.found: list[str] = []
-        self.left: dict[str, str] = {}
-
-    def outlined(self, path: str, record: bytes, first: Facts) -> None:
-        self.found.append(path)
-
-    def unchanged(self, path: str) -> None:
-        raise AssertionError(path)
-
-    def skipped(self, skipped: Skipped) -> None:
-        assert skipped.path not in self.left
-        self.left[skipped.path] = skipped.reason
 
 
 async def check(root: Path, command: tuple[str, ...], left: dict[str, str], **limits: float) -> None:

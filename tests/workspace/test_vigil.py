@@ -13,11 +13,9 @@ import pytest
 
 from glm_lsp.core.errors import GlmError
 from glm_lsp.workspace import indexer
-from glm_lsp.workspace.discovery import Skipped
-from glm_lsp.workspace.encoding import Facts
 from glm_lsp.workspace.indexer import Indexer
 from glm_lsp.workspace.outliner import Job
-from tests.workspace.trees import grow
+from tests.workspace.trees import Taken, grow
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux", reason="what a process has done so far is read from /proc"
@@ -49,21 +47,6 @@ def load(root, path, *rest, **more):
     return real(root, path, *rest, **more)
 outliner.load = load
 """
-
-
-class Taken:
-    def __init__(self) -> None:
-        self.found: list[str] = []
-        self.left: dict[str, str] = {}
-
-    def outlined(self, path: str, record: bytes, first: Facts) -> None:
-        self.found.append(path)
-
-    def unchanged(self, path: str) -> None:
-        raise AssertionError(path)
-
-    def skipped(self, skipped: Skipped) -> None:
-        self.left[skipped.path] = skipped.reason
 
 
 async def indexed(root: Path, *code: str, stall_s: float = 60.0) -> Taken:

@@ -1,4 +1,4 @@
-"""A directory made of a mapping, for the tests of this room."""
+"""A directory made of a mapping, and what is found in it, for the tests of this room."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+
+from glm_lsp.workspace.discovery import Skipped
+from glm_lsp.workspace.encoding import Facts
 
 
 def grow(root: Path, files: Mapping[str, str | bytes]) -> Path:
@@ -26,3 +29,21 @@ def git(root: Path, *arguments: str) -> str:
         ["git", *identity, *arguments], cwd=root, env=environment, check=True, capture_output=True, text=True
     )
     return done.stdout
+
+
+class Taken:
+    """What a run of the indexer has found, and left out with a reason."""
+
+    def __init__(self) -> None:
+        self.found: list[str] = []
+        self.left: dict[str, str] = {}
+
+    def outlined(self, path: str, record: bytes, first: Facts) -> None:
+        self.found.append(path)
+
+    def unchanged(self, path: str) -> None:
+        raise AssertionError(path)
+
+    def skipped(self, skipped: Skipped) -> None:
+        assert skipped.path not in self.left
+        self.left[skipped.path] = skipped.reason
