@@ -1,8 +1,8 @@
-"""The rest of a line, from the repository itself: what was written after the same beginning, or the same lines.
+"""The rest of a line, from the repository: what was written after the same beginning, or the same lines.
 
-Pure. A candidate is a line that stands somewhere in the texts at hand; where it says the same with other names,
-ours take their place. All of its names must be known where the cursor stands. The candidates are weighed, and
-how often such a weight was right in replayed sessions is the confidence.
+Pure. A candidate is a line that stands somewhere in the texts at hand; where it says the same with other
+names, ours take their place. All of its names must be known where the cursor stands. The candidates are
+weighed, and how often such a weight was right in replayed sessions is the confidence.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Lines:
 
 
 class Shapes(dict[str, str]):
-    """By line, the line with a hole for each name; keywords stay. It remembers, and forgets all now and then."""
+    """By line, the line with a hole for each name; keywords stay. What is remembered has a bound."""
 
     MOST = 100_000
 
@@ -122,9 +122,7 @@ def echo(place: Place, texts: Sequence[Lines], shapes: Shapes) -> Echo | None:
     return _best(asked)
 
 
-def _found(
-    place: Place, lines: Lines, above: Sequence[str], shapes: Shapes, *, exact: bool
-) -> Iterator[int]:
+def _found(place: Place, lines: Lines, above: Sequence[str], shapes: Shapes, *, exact: bool) -> Iterator[int]:
     """Which lines may say what comes here: by their own beginning, or by the line above them."""
     typed = place.typed
     if typed and exact:

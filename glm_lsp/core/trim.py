@@ -62,6 +62,12 @@ def trim(answer: str, gap: Gap, *, ended: bool = True) -> str:
     return text
 
 
+def begun(answer: str, gap: Gap) -> str:
+    """The text as far as an answer has come, before anything is cut off its end."""
+    spoken = without_thoughts(answer)
+    return _read(spoken[: cut_sentinel(spoken, gap)], gap)
+
+
 def finished(answer: str, gap: Gap) -> bool:
     """Whether more text would not change what `trim` gives."""
     spoken = without_thoughts(answer)

@@ -8,6 +8,7 @@ nothing that may follow can change what is offered, the engine is stopped.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
@@ -49,25 +50,46 @@ class Completion:
     reason: str = ""
 
 
-async def suggest(session: Session, snapshot: Snapshot, path: str, offset: int) -> Completion:
+def unheard(text: str) -> None:
+    """For those who want an answer only when it is whole."""
+
+
+async def suggest(
+    session: Session,
+    snapshot: Snapshot,
+    path: str,
+    offset: int,
+    *,
+    attempt: int = 0,
+    hear: Callable[[str], None] = unheard,
+) -> Completion:
     """Text to insert at byte `offset` of `path`, with the file's own line ends.
 
-    Raises UsageError, PolicyError and BudgetError as `Session.gather` does, and whatever the engine raises.
+    From the second `attempt` on another answer is drawn. `hear` is told the text as far as it has come; what
+    is offered in the end may be less of it. Raises UsageError, PolicyError and BudgetError as
+    `Session.gather` does, and whatever the engine raises.
     """
     thinking, budget = mode(snapshot), _budget(session, snapshot)
     cursor = await _open(session, snapshot, path, offset, thinking)
+    cursor.attempt = attempt
     if reason := being_typed(cursor.document, cursor.offset):
         return Completion(None, Prompt((), 0), None, reason)
     prompt = await cursor.prompt(session.budget_tokens(snapshot, budget))
+    crlf = b"\r\n" in cursor.document.data
+
+    def heard(answer: str, gap: Gap) -> None:
+        text = trim.begun(answer, gap)
+        hear(text.replace("\n", "\r\n") if crlf else text)
+
     request, gap = _asked(session, snapshot, cursor, prompt, budget)
     try:
-        answer, usage, ended = await _heard(session, request, gap)
+        answer, usage, ended = await _heard(session, request, gap, heard)
     except PromptTooLong as error:
         _notices.warning("The prompt was too long for the engine, and is made smaller: %s", error)
         session.shrink(prompt, error, budget.reply_tokens + budget.reasoning_tokens)
         prompt = await cursor.prompt(session.budget_tokens(snapshot, budget))
         request, gap = _asked(session, snapshot, cursor, prompt, budget)
-        answer, usage, ended = await _heard(session, request, gap)
+        answer, usage, ended = await _heard(session, request, gap, heard)
     text = trim.trim(answer, gap, ended=ended)
     if not text:
         reason = (
@@ -76,7 +98,7 @@ async def suggest(session: Session, snapshot: Snapshot, path: str, offset: int) 
         return Completion(None, prompt, usage, reason)
     if MARKER.search(text):
         return Completion(None, prompt, usage, "The answer repeats the marker of a held-back secret.")
-    if b"\r\n" in cursor.document.data:
+    if crlf:
         text = text.replace("\n", "\r\n")
     return Completion(Suggestion(Span(cursor.offset, cursor.offset), text), prompt, usage)
 
@@ -105,7 +127,7 @@ def _asked(
         prefilled=bool(prompt.prefill),
         fence=cursor.stop if prompt.form is Form.CHAT else "",
     )
-    return manner.drawn(request, snapshot.settings), gap
+    return manner.drawn(request, snapshot.settings, cursor.attempt), gap
 
 
 async def pack_context(
@@ -140,15 +162,22 @@ def _budget(session: Session, snapshot: Snapshot) -> Budget:
     return manner.budget(session, settings, Work.TYPING, settings.integer("completion.max_tokens"))
 
 
-async def _heard(session: Session, request: GenerateRequest, gap: Gap) -> tuple[str, Usage | None, bool]:
+_Heard = Callable[[str, Gap], None]
+
+
+async def _heard(
+    session: Session, request: GenerateRequest, gap: Gap, hear: _Heard
+) -> tuple[str, Usage | None, bool]:
     """As `_answer`; an engine that dies in the middle is asked once more."""
     try:
-        return await _answer(session, request, gap)
+        return await _answer(session, request, gap, hear)
     except EngineDied as error:
-        return await manner.once_more(error, _answer(session, request, gap))
+        return await manner.once_more(error, _answer(session, request, gap, hear))
 
 
-async def _answer(session: Session, request: GenerateRequest, gap: Gap) -> tuple[str, Usage | None, bool]:
+async def _answer(
+    session: Session, request: GenerateRequest, gap: Gap, hear: _Heard
+) -> tuple[str, Usage | None, bool]:
     """The answer as far as it matters, what the engine has said of its cost by then, and whether it ended.
 
     Leaving the stream early stops the engine.
@@ -159,6 +188,8 @@ async def _answer(session: Session, request: GenerateRequest, gap: Gap) -> tuple
     async with aclosing(session.engine.generate(request)) as stream:
         async for chunk in stream:
             answer += chunk.text
+            if chunk.text:
+                hear(answer, gap)
             usage = chunk.usage or usage
             ended = chunk.finish is Finish.STOP
             heard = chunk.text and (runs.stuck(answer) or trim.finished(answer, gap))
@@ -191,6 +222,7 @@ class _Cursor:
         self.fim = wanted == Form.FIM and facts.fim and thinking is Thinking.OFF
         self.prefill = facts.prefill and thinking is Thinking.OFF
         self.thinking = thinking
+        self.attempt = 0
         self.shown = self.after
         """What may be shown of it."""
         self.clipped = ""

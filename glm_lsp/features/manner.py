@@ -16,6 +16,7 @@ from glm_lsp.features import prompts
 from glm_lsp.features.session import Session
 
 T = TypeVar("T")
+AGAIN_TEMPERATURE = 0.8
 BOUND = "thinking.reasoning_tokens"
 _MODES = {
     Work.TYPING: "thinking.completion",
@@ -77,13 +78,17 @@ def remedy(otherwise: str, thinking: Thinking) -> str:
     return otherwise if thinking is Thinking.OFF else f"lower {BOUND}, or {otherwise}"
 
 
-def drawn(request: GenerateRequest, settings: Settings) -> GenerateRequest:
-    """The request, with its tokens drawn as the settings say: by default the likeliest one always."""
+def drawn(request: GenerateRequest, settings: Settings, attempt: int = 0) -> GenerateRequest:
+    """The request, with its tokens drawn as the settings say: by default the likeliest one always.
+
+    Who asks again wants something else: from the second `attempt` on it is drawn with some freedom.
+    """
+    temperature = settings.number("sampling.temperature")
     return replace(
         request,
-        temperature=settings.number("sampling.temperature"),
+        temperature=max(temperature, AGAIN_TEMPERATURE) if attempt else temperature,
         top_p=settings.number("sampling.top_p"),
-        seed=settings.integer("sampling.seed"),
+        seed=settings.integer("sampling.seed") + attempt,
     )
 
 

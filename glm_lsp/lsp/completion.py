@@ -1,26 +1,28 @@
 """Completions while typing: ghost text where the editor has it, else an item of the ordinary menu.
 
-One live request per document and kind: a newer one supersedes it, the older is answered at once with an
-empty list and its generation is stopped. What a request sees is taken before its first await. A failing
-engine is told once, not on every keystroke.
+The newest request of a kind waits, an older one is answered at once with an empty list. Both kinds, and who
+types along with what is being written, share one generation; what was suggested before is offered again
+without one (see `live`). What a request sees is taken before its first await. A failing engine is told once,
+not on every keystroke.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from lsprotocol import types
 
 from glm_lsp.core.errors import GlmError, UsageError
 from glm_lsp.core.generation import Work
+from glm_lsp.core.held import Asked
 from glm_lsp.core.text import visible
 from glm_lsp.core.values import Span, Suggestion
 from glm_lsp.lsp.convert import name_of, place_of, range_of, text_for
 from glm_lsp.lsp.documents import Lines, Place
 from glm_lsp.lsp.folders import View
+from glm_lsp.lsp.live import Hear, Live
 
 if TYPE_CHECKING:
     from glm_lsp.app import Runtime
@@ -32,12 +34,8 @@ LABEL_CHARS = 80
 
 class _Found(NamedTuple):
     view: View
-    suggestion: Suggestion
-
-
-class _Live(NamedTuple):
-    task: asyncio.Task[Suggestion | None]
-    superseded: asyncio.Future[None]
+    suggestions: tuple[Suggestion, ...]
+    """The likeliest first."""
 
 
 class Completions:
@@ -45,12 +43,12 @@ class Completions:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._live: dict[tuple[str, str], _Live] = {}
+        self._live = Live(server.protocol.spawn)
 
     @property
     def live(self) -> int:
         """Generations that run."""
-        return len(self._live)
+        return self._live.running
 
     async def inline(self, params: types.InlineCompletionParams) -> types.InlineCompletionList:
         """`textDocument/inlineCompletion`."""
@@ -59,11 +57,13 @@ class Completions:
         found = await self._suggest("inline", uri, place, typed=typed)
         if found is None:
             return types.InlineCompletionList(items=[])
-        view, suggestion = found
+        view, suggestions = found
         lines = Lines(view.document.data, self._server.client.encoding)
-        text = text_for(lines, suggestion.text)
-        item = types.InlineCompletionItem(insert_text=text, range=range_of(lines, suggestion.span))
-        return types.InlineCompletionList(items=[item])
+        items = [
+            types.InlineCompletionItem(text_for(lines, one.text), range=range_of(lines, one.span))
+            for one in suggestions
+        ]
+        return types.InlineCompletionList(items=items)
 
     async def popup(self, params: types.CompletionParams) -> types.CompletionList:
         """`textDocument/completion`: the same suggestion as one item."""
@@ -78,7 +78,7 @@ class Completions:
         found = await self._suggest("popup", uri, place, typed=True)
         if found is None:
             return nothing
-        return types.CompletionList(is_incomplete=True, items=[self._item(*found)])
+        return types.CompletionList(is_incomplete=True, items=[self._item(found.view, found.suggestions[0])])
 
     def _item(self, view: View, suggestion: Suggestion) -> types.CompletionItem:
         """The item replaces the word at the cursor, which every editor's filter compares with
@@ -105,7 +105,7 @@ class Completions:
         )
 
     async def _suggest(self, kind: str, uri: str, place: Place, *, typed: bool) -> _Found | None:
-        """One suggestion, or None where there is none, it was superseded, or the engine failed.
+        """Suggestions, or None where there is none, it was superseded, or the engine failed.
 
         Raises UsageError for a document that is not open and a line that it does not have. What else forbids
         a suggestion is raised where the user asked for one, and told once where it was only typing.
@@ -129,41 +129,55 @@ class Completions:
                 raise
             server.tell_once(str(error))
             return None
+        data = view.document.data
+        known = self._live.held(uri, data, offset)
+        if typed and known:
+            return _Found(view, (known[0],))
         wait_s = server.settings.number("completion.debounce_ms") / 1000 if typed else 0.0
-        suggestion = await self._newest(kind, uri, self._generate(runtime, view, offset, wait_s))
-        return _Found(view, suggestion) if suggestion is not None else None
 
-    async def _newest(
-        self, kind: str, uri: str, work: Coroutine[Any, Any, Suggestion | None]
-    ) -> Suggestion | None:
-        """The result of `work`, or None as soon as a newer request or an edit supersedes it."""
-        superseded = asyncio.get_running_loop().create_future()
-        task = self._server.protocol.spawn(work, f"{kind} completion")
-        live = self._live[uri, kind] = _Live(task, superseded)
-        try:
-            await asyncio.wait({task, superseded}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            superseded.cancel()
-            task.cancel()
-            if self._live.get((uri, kind)) is live:
-                del self._live[uri, kind]
-        return task.result() if task.done() and not task.cancelled() else None
+        async def work(hear: Hear) -> Suggestion | None:
+            if wait_s:
+                await asyncio.sleep(wait_s)
+            return await self._generate(runtime, view, offset, len(known), hear)
+
+        found = await self._live.suggestion(uri, kind, Asked(data, offset), work, anew=bool(known))
+        every = [found, *(one for one in known if one != found)] if found is not None else known
+        return _Found(view, tuple(every)) if every else None
 
     def supersede(self, uri: str, kind: str = "") -> None:
-        """Stop what runs for the document, of one kind or of both; its requests are answered at once."""
-        for key in [key for key in self._live if key[0] == uri and kind in ("", key[1])]:
-            live = self._live.pop(key)
-            live.task.cancel()
-            live.superseded.cancel()
+        """Answer the requests that wait for the document, of one kind or of both."""
+        self._live.supersede(uri, kind)
 
-    async def _generate(self, runtime: Runtime, view: View, offset: int, wait_s: float) -> Suggestion | None:
+    def edited(self, uri: str) -> None:
+        """The document has another text: who waits is answered, and what does not fit any more is stopped."""
+        self._live.edited(uri, lambda: self._text(uri))
+
+    def closed(self, uri: str) -> None:
+        """The document is closed: nothing of it is kept."""
+        self._live.forget(uri)
+
+    def _text(self, uri: str) -> bytes:
+        """As a request would see it; empty where none would."""
+        runtime = self._server.runtime
+        try:
+            return (
+                self._server.folders.view(runtime, self._server.settings, uri).document.data
+                if runtime
+                else b""
+            )
+        except GlmError:
+            return b""
+
+    async def _generate(
+        self, runtime: Runtime, view: View, offset: int, attempt: int, hear: Hear
+    ) -> Suggestion | None:
         from glm_lsp.features import complete  # noqa: PLC0415 (after `initialize`)
 
-        if wait_s:
-            await asyncio.sleep(wait_s)
         try:
             session = await runtime.session_soon(view.home.repository, Work.TYPING)
-            found = await complete.suggest(session, view.snapshot, view.document.path, offset)
+            found = await complete.suggest(
+                session, view.snapshot, view.document.path, offset, attempt=attempt, hear=hear
+            )
         except GlmError as error:
             self._server.fails(str(error))
             return None

@@ -158,7 +158,7 @@ class Server:
 
     def _did_open(self, params: types.DidOpenTextDocumentParams) -> None:
         item = params.text_document
-        self.completions.supersede(item.uri)
+        self.completions.closed(item.uri)
         language = str(getattr(item.language_id, "value", item.language_id))
         self.documents.open(item.uri, language, item.version, item.text)
         self.indexing.edited(item.uri)
@@ -169,8 +169,8 @@ class Server:
         document = self.folders.document(uri)
         if version <= document.version:
             log.warning("%s went from version %d to %d", uri, document.version, version)
-        self.completions.supersede(uri)
         document.change(edits_of(params.content_changes), version)
+        self.completions.edited(uri)
         self.indexing.edited(uri)
         self.warming.touched(uri)
 
@@ -179,7 +179,7 @@ class Server:
 
     def _did_close(self, params: types.DidCloseTextDocumentParams) -> None:
         uri = params.text_document.uri
-        self.completions.supersede(uri)
+        self.completions.closed(uri)
         self.documents.close(uri)
         self.indexing.closed(uri)
 

@@ -1,6 +1,7 @@
 """The real server with a scripted engine. What it answers stands in the variable GLM_TEST_SCRIPT, as JSON:
 `{"typing": text, "docstring": text, "other": text, "delay_s": seconds, "held": bool (answers wait until it is
-false), "fail": sentence, "index": bool, "warms": bool, "dies": sentence (once)}`.
+false), "trickle_s": seconds between two pieces, "fail": sentence, "index": bool, "warms": bool, "dies":
+sentence (once)}`.
 
 Three more requests: `test/engine` counts what the engine saw, `test/script` changes the script, `test/text`
 is the text of a document as the server has it.
@@ -48,7 +49,7 @@ def answer(request: GenerateRequest) -> str:
 class Engine(ScriptedEngine):
     """Waits as the script says at the moment, and counts what has not ended."""
 
-    live = 0
+    live = written = 0
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
         self.live += 1
@@ -58,6 +59,8 @@ class Engine(ScriptedEngine):
                     while script.get("held"):  # noqa: ASYNC110 (told by a message, which sets no event)
                         await asyncio.sleep(0.01)
                     yield chunk
+                    self.written += bool(chunk.text)
+                    await asyncio.sleep(script.get("trickle_s", 0.0))
         finally:
             self.live -= 1
 
@@ -114,7 +117,13 @@ def main(extend: Callable[[server.Server], Handlers] | None = None) -> int:
         engine = router.scripted
         ahead = sum(request.work is Work.IDLE for request in engine.requests)
         asked = len(engine.requests)
-        return {"requests": asked, "ahead": ahead, "cancelled": engine.cancelled, "live": engine.live}
+        return {
+            "requests": asked,
+            "ahead": ahead,
+            "cancelled": engine.cancelled,
+            "live": engine.live,
+            "written": engine.written,
+        }
 
     async def change(params: dict[str, Any]) -> None:
         script.update(params)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,14 @@ def counts(editor: Editor) -> tuple[int, int]:
     return engine["cancelled"], engine["live"]
 
 
+def eventually(condition: Callable[[], bool]) -> None:
+    """Wait for what the server does without saying so: a condition asks it."""
+    until = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < until, "it never came"
+        time.sleep(0.01)
+
+
 def items(editor: Editor, requests: list) -> list[int]:
     return [len(editor.result(request)["items"]) for request in requests]
 
@@ -48,10 +58,96 @@ def test_typing_supersedes(project: Path) -> None:
     with Editor("neovim", project, script={"typing": "a + b", "delay_s": 60}) as editor:
         uri = editor.open("util.py")
         request = editor.inline(uri, END)
-        editor.until(lambda: counts(editor)[1] == 1)
+        eventually(lambda: counts(editor)[1] == 1)
         editor.type(uri, END, "a")
         assert items(editor, [request]) == [0]
-        editor.until(lambda: counts(editor) == (1, 0))
+        eventually(lambda: counts(editor) == (1, 0))
+
+
+def written(editor: Editor, uri: str, index: int, **how: bool) -> list[str]:
+    """The texts after taking each suggestion."""
+    return [editor.accept(uri, item) for item in editor.result(editor.inline(uri, index, **how))["items"]]
+
+
+def asked(editor: Editor) -> int:
+    return editor.ask("test/engine")["requests"]
+
+
+def test_typing_along_asks_nothing_again(project: Path) -> None:
+    """Letter by letter, a letter taken back, and by both kinds of request: one generation."""
+    with Editor("vscode", project, script={"typing": "a + b"}) as editor:
+        uri = editor.open("util.py")
+        whole = TEXT[:END] + "a + b\n"
+        assert written(editor, uri, END) == [whole]
+        for n, letter in enumerate("a + "):
+            editor.type(uri, END + n, letter)
+            assert written(editor, uri, END + n + 1) == [whole]
+        editor.type(uri, END + 3, "", removed=1)
+        assert written(editor, uri, END + 3) == [whole]
+        assert asked(editor) == 1
+        editor.type(uri, END + 3, "-")
+        written(editor, uri, END + 4)
+        assert asked(editor) == 2
+
+
+def test_a_bracket_that_the_editor_closes_is_typed_along(project: Path) -> None:
+    with Editor("vscode", project, script={"typing": "sum((a, b))"}) as editor:
+        uri = editor.open("util.py")
+        whole = TEXT[:END] + "sum((a, b))\n"
+        assert written(editor, uri, END) == [whole]
+        editor.type(uri, END, "sum()")
+        assert written(editor, uri, END + 4) == [whole]
+        assert asked(editor) == 1
+
+
+def test_what_is_being_written_goes_on_while_it_is_typed(project: Path) -> None:
+    with Editor("vscode", project, script={"typing": "alpha + beta", "trickle_s": 0.4}) as editor:
+        uri = editor.open("util.py")
+        first = editor.inline(uri, END)
+        eventually(lambda: editor.ask("test/engine")["written"] >= 1)
+        editor.type(uri, END, "al")
+        assert items(editor, [first]) == [0]
+        assert written(editor, uri, END + 2) == [TEXT[:END] + "alpha + beta\n"]
+        assert counts(editor) == (0, 0)
+        assert asked(editor) == 1
+
+
+def test_what_is_being_written_ends_when_something_else_is_typed(project: Path) -> None:
+    with Editor("vscode", project, script={"typing": "alpha + beta", "trickle_s": 60}) as editor:
+        uri = editor.open("util.py")
+        first = editor.inline(uri, END)
+        eventually(lambda: editor.ask("test/engine")["written"] >= 1)
+        editor.type(uri, END, "x")
+        assert items(editor, [first]) == [0]
+        eventually(lambda: counts(editor)[1] == 0)
+
+
+def test_what_is_being_written_ends_when_nobody_asks_again(project: Path) -> None:
+    with Editor("vscode", project, script={"typing": "alpha + beta", "trickle_s": 60}) as editor:
+        uri = editor.open("util.py")
+        editor.inline(uri, END)
+        eventually(lambda: editor.ask("test/engine")["written"] >= 1)
+        editor.type(uri, END, "a")
+        eventually(lambda: counts(editor)[1] == 0)
+
+
+def test_who_asks_again_gets_another_one_beside_it(project: Path) -> None:
+    with Editor("vscode", project, script={"typing": "a + b"}) as editor:
+        uri = editor.open("util.py")
+        assert written(editor, uri, END, invoked=True) == [TEXT[:END] + "a + b\n"]
+        editor.ask("test/script", {"typing": "b + a"})
+        both = [TEXT[:END] + "b + a\n", TEXT[:END] + "a + b\n"]
+        assert written(editor, uri, END, invoked=True) == both
+        assert written(editor, uri, END) == both[:1]
+
+
+def test_a_closed_document_keeps_nothing(project: Path) -> None:
+    with Editor("vscode", project, script={"typing": "a + b"}) as editor:
+        for _ in range(2):
+            uri = editor.open("util.py")
+            written(editor, uri, END)
+            editor.close(uri)
+        assert asked(editor) == 2
 
 
 def test_two_documents_do_not_supersede_each_other(project: Path) -> None:
@@ -64,17 +160,17 @@ def test_a_cancelled_completion_stops_the_engine(project: Path) -> None:
     with Editor("vscode", project, script={"typing": "a + b", "delay_s": 60}) as editor:
         uri = editor.open("util.py")
         request = editor.inline(uri, END)
-        editor.until(lambda: counts(editor)[1] == 1)
+        eventually(lambda: counts(editor)[1] == 1)
         editor.cancel(request)
         assert editor.reply(request)["error"]["code"] == CANCELLED
-        editor.until(lambda: counts(editor) == (1, 0))
+        eventually(lambda: counts(editor) == (1, 0))
 
 
 def start_slow_command(editor: Editor) -> int | str:
     uri = editor.open("util.py")
     chosen = next(a for a in editor.actions(uri, 0, 0) if a["title"].startswith("Document"))
     running = editor.run(chosen)
-    editor.until(lambda: counts(editor)[1] == 1)
+    eventually(lambda: counts(editor)[1] == 1)
     return running
 
 
@@ -86,7 +182,7 @@ def test_a_cancelled_command_stops_the_engine(project: Path) -> None:
         running = start_slow_command(editor)
         editor.cancel(running)
         assert editor.reply(running)["error"]["code"] == CANCELLED
-        editor.until(lambda: counts(editor) == (1, 0))
+        eventually(lambda: counts(editor) == (1, 0))
         assert editor.documents[editor.uri("util.py")].text == TEXT
 
 
@@ -98,7 +194,7 @@ def test_the_progress_button_stops_the_engine(name: str, project: Path) -> None:
         token = next(t for t, v in editor.progress.items() if v[0].get("cancellable"))
         editor.notify("window/workDoneProgress/cancel", {"token": token})
         assert editor.result(running)["status"] == ("started" if name == "helix" else "cancelled")
-        editor.until(lambda: counts(editor) == (1, 0))
+        eventually(lambda: counts(editor) == (1, 0))
         assert editor.documents[editor.uri("util.py")].text == TEXT
 
 
@@ -152,7 +248,7 @@ def test_a_failing_engine_is_told_once_and_again_after_it_has_worked(project: Pa
         editor.ask("test/script", {"fail": ""})
         assert items(editor, [editor.inline(uri, END)]) == [1]
         editor.ask("test/script", {"fail": "No credit: top up."})
-        assert items(editor, [editor.inline(uri, END)]) == [0]
+        assert items(editor, [editor.inline(uri, 0)]) == [0]
         assert len([m for m in editor.shown if "No credit" in m]) == 2
 
 
