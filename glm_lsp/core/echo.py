@@ -51,6 +51,16 @@ class Shapes(dict[str, str]):
         super().__init__()
         self.keywords = keywords
 
+    @staticmethod
+    def names(text: str) -> list[str]:
+        """All names in a text."""
+        return WORD.findall(text)
+
+    @staticmethod
+    def free_names(text: str) -> list[str]:
+        """Those that do not stand behind a dot."""
+        return _FREE.findall(text)
+
     def __missing__(self, line: str) -> str:
         if len(self) >= self.MOST:
             self.clear()

@@ -89,6 +89,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("completion.max_tokens", 96, "Longest completion.", ANY, minimum=1, maximum=2048),
     Setting("completion.form", "", "`chat` or `fim`; empty: the profile's choice.", ANY, ("", "chat", "fim")),
     Setting("completion.debounce_ms", 75, "Wait this long after a keystroke before asking the engine.", ANY, minimum=0, maximum=5000),
+    Setting("completion.echo", True, "While the engine takes longer than you wait, or there is none: offer the rest of the line from the repository itself, where that is sure enough."),
     Setting("completion.popup", "auto", "Offer completions in the ordinary completion menu: `auto` means only where the editor has no ghost text.", ANY, ("auto", "always", "never")),
     Setting("thinking.completion", "off", "Thinking for completions.", ANY, THINKING),
     Setting("thinking.action", "off", "Thinking for code actions.", ANY, THINKING),

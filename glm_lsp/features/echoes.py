@@ -1,7 +1,7 @@
 """Completions from the repository itself, where the engine takes longer than a person waits or is not there.
 
-What is near the cursor's file is read ahead, through the same gate as all that enters a prompt; an answer needs
-no await, so that a keystroke gets it in milliseconds. Where answers turn out wrong too often, there are none.
+What is near the cursor's file is read ahead, through the same gate as all that enters a prompt; an answer
+needs no await, and a keystroke gets it in milliseconds. Where answers are wrong too often, there are none.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from glm_lsp.core.values import Document, Refusal, Span, Suggestion
 MOST_FILES, MOST_LINES = 60, 30_000
 """That are looked through beside the cursor's own."""
 MOST_FILE_BYTES = 200_000
+AGAIN_S = 20.0
+"""Between two looks at what is near a file."""
 RIGHT = 0.6
 """Of the last answers so many must have been right, or nothing more is said for a while."""
 JUDGED = 20
@@ -44,13 +46,29 @@ class Echoes:
         self._said: tuple[Asked, bytes] | None = None
         self._right: deque[bool] = deque(maxlen=2 * JUDGED)
         self._silent = 0
+        self._prepared: dict[str, tuple[int, float]] = {}
+        """By path, the revision of the index for which it was made ready, and when."""
+        self._busy = False
 
-    async def prepare(self, snapshot: Snapshot, path: str) -> None:
-        """Read what stands near a file. What cannot be read is left out."""
+    def wants(self, snapshot: Snapshot, path: str, now_s: float) -> bool:
+        """Whether `prepare` should be called: what is near the file is not known, or may have changed."""
+        revision, then_s = self._prepared.get(path, (-1, -AGAIN_S))
+        return not self._busy and revision != snapshot.index.revision and now_s - then_s >= AGAIN_S
+
+    async def prepare(self, snapshot: Snapshot, path: str, now_s: float) -> None:
+        """Read what stands near a file. What cannot be read is left out. `now_s` is of any steady clock."""
+        self._busy = True
+        try:
+            await self._prepare(snapshot, path)
+            self._prepared[path] = snapshot.index.revision, now_s
+        finally:
+            self._busy = False
+
+    async def _prepare(self, snapshot: Snapshot, path: str) -> None:
         outline = snapshot.index.outlines.get(path)
         document = snapshot.documents.get(path)
         language = document.language if document is not None else outline.language if outline else ""
-        wanted = _nearest(snapshot, path, language)
+        wanted = await asyncio.to_thread(_nearest, snapshot, path, language)
         left = MOST_LINES
         found: list[str] = []
         for one in wanted:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from lsprotocol import types
@@ -22,14 +24,20 @@ from glm_lsp.core.values import Span, Suggestion
 from glm_lsp.lsp.convert import name_of, place_of, range_of, text_for
 from glm_lsp.lsp.documents import Lines, Place
 from glm_lsp.lsp.folders import View
-from glm_lsp.lsp.live import Hear, Live
+from glm_lsp.lsp.live import Hear, Live, Unanswered
 
 if TYPE_CHECKING:
     from glm_lsp.app import Runtime
+    from glm_lsp.features.echoes import Echoes
     from glm_lsp.lsp.server import Server
 
 _WORD = re.compile(rb"\w*$", re.ASCII)
 LABEL_CHARS = 80
+PATIENCE_S = 0.4
+"""So long somebody who types waits for the engine, if the repository itself has something to say."""
+READY = "glm/inlineReady"
+"""Notification, `{"uri"}`: a suggestion has come for which nobody was made to wait; ask for it again. Sent to
+clients with `{"inlineReady": true}` in their `initializationOptions`."""
 
 
 class _Found(NamedTuple):
@@ -38,12 +46,30 @@ class _Found(NamedTuple):
     """The likeliest first."""
 
 
+class Pace:
+    """How long the engine takes for a suggestion, by the last ones."""
+
+    def __init__(self) -> None:
+        self._last: deque[float] = deque(maxlen=8)
+
+    def took(self, seconds: float) -> None:
+        self._last.append(seconds)
+
+    @property
+    def slow(self) -> bool:
+        """Most took longer than somebody who types waits."""
+        return len(self._last) > 2 and sorted(self._last)[len(self._last) // 2] > PATIENCE_S
+
+
 class Completions:
     """Handlers of both completion requests."""
 
     def __init__(self, server: Server) -> None:
         self._server = server
         self._live = Live(server.protocol.spawn)
+        self._pace = Pace()
+        self._echoes: type[Echoes] | None = None
+        self._known: dict[Path, Echoes] = {}
 
     @property
     def live(self) -> int:
@@ -134,15 +160,50 @@ class Completions:
         if typed and known:
             return _Found(view, (known[0],))
         wait_s = server.settings.number("completion.debounce_ms") / 1000 if typed else 0.0
+        echo = self._echo(view, offset) if typed else None
 
         async def work(hear: Hear) -> Suggestion | None:
             if wait_s:
                 await asyncio.sleep(wait_s)
             return await self._generate(runtime, view, offset, len(known), hear)
 
-        found = await self._live.suggestion(uri, kind, Asked(data, offset), work, anew=bool(known))
-        every = [found, *(one for one in known if one != found)] if found is not None else known
+        found = await self._live.suggestion(
+            uri,
+            kind,
+            Asked(data, offset),
+            work,
+            anew=bool(known),
+            patience_s=None if echo is None else 0.0 if self._pace.slow else PATIENCE_S,
+            ready=lambda: self._ready(uri),
+        )
+        if isinstance(found, Suggestion):
+            return _Found(view, (found, *(one for one in known if one != found)))
+        if found is Unanswered.SUPERSEDED:
+            return None
+        every = [*known, *([echo] if echo is not None else [])]
         return _Found(view, tuple(every)) if every else None
+
+    def _echo(self, view: View, offset: int) -> Suggestion | None:
+        """What the repository itself says here, where somebody may have to wait for more."""
+        if not self._server.settings.flag("completion.echo"):
+            return None
+        if self._echoes is None:
+            from glm_lsp.features.echoes import Echoes  # noqa: PLC0415 (after `initialize`)
+
+            self._echoes = Echoes
+        repository = view.home.repository
+        echoes = self._known.get(repository.root)
+        if echoes is None:
+            echoes = self._known[repository.root] = self._echoes(repository)
+        snapshot, path, now_s = view.snapshot, view.document.path, asyncio.get_running_loop().time()
+        if echoes.wants(snapshot, path, now_s):
+            self._server.protocol.spawn(echoes.prepare(snapshot, path, now_s), "reading nearby")
+        return echoes.suggestion(view.document, offset)
+
+    def _ready(self, uri: str) -> None:
+        """An answer has come that nobody waited for: a client that knows the message asks again."""
+        if self._server.client.inline_ready:
+            self._server.protocol.notify(READY, {"uri": uri})
 
     def supersede(self, uri: str, kind: str = "") -> None:
         """Answer the requests that wait for the document, of one kind or of both."""
@@ -173,6 +234,8 @@ class Completions:
     ) -> Suggestion | None:
         from glm_lsp.features import complete  # noqa: PLC0415 (after `initialize`)
 
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         try:
             session = await runtime.session_soon(view.home.repository, Work.TYPING)
             found = await complete.suggest(
@@ -181,6 +244,9 @@ class Completions:
         except GlmError as error:
             self._server.fails(str(error))
             return None
+        finally:
+            # Who was interrupted would have taken longer.
+            self._pace.took(loop.time() - begun)
         self._server.figures.completion(found)
         self._server.works_again()
         return found.suggestion

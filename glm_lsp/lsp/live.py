@@ -2,7 +2,8 @@
 
 A generation belongs to a place in a text, not to a request. Who types along with it, asks again or asks in
 another manner (ghost text and menu) waits for the same one; what was suggested before is at hand without any.
-It ends when the text goes another way, or when nobody has waited for it for `GRACE_S`.
+It ends when the text goes another way, or when nobody has waited for it for `GRACE_S`; one that somebody was
+not made to wait for goes on to its end, which is told.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from typing import Any
 
 from glm_lsp.core.held import Asked, Held
@@ -24,6 +26,17 @@ Work = Callable[[Hear], Coroutine[Any, Any, Suggestion | None]]
 Spawn = Callable[[Coroutine[Any, Any, Any], str], "asyncio.Task[Any]"]
 
 
+class Unanswered(Enum):
+    """Why there is no suggestion."""
+
+    NOTHING = auto()
+    """The generation has ended without one."""
+    SUPERSEDED = auto()
+    """The text is another one by now, or there is a newer request."""
+    LATE = auto()
+    """The generation goes on; `ready` will be called."""
+
+
 @dataclass(slots=True, eq=False)
 class _Stream:
     """One generation."""
@@ -33,10 +46,12 @@ class _Stream:
     heard: bytes = b""
     waiting: int = 0
     timer: asyncio.TimerHandle | None = None
+    late: bool = False
+    """Somebody wants to be told when it ends."""
 
     def rest(self) -> None:
         """Nobody waits any more: end it soon, at once where nothing of it can be typed along with."""
-        if self.waiting or self.task.done():
+        if self.waiting or self.late or self.task.done():
             return
         if not self.heard:
             self.task.cancel()
@@ -83,35 +98,57 @@ class Live:
         return known.held.find(data, offset) if known is not None else []
 
     async def suggestion(
-        self, uri: str, manner: str, asked: Asked, work: Work, *, anew: bool = False
-    ) -> Suggestion | None:
-        """What the generation for a place says; None where it says nothing that fits, or was superseded.
+        self,
+        uri: str,
+        manner: str,
+        asked: Asked,
+        work: Work,
+        *,
+        anew: bool = False,
+        patience_s: float | None = None,
+        ready: Callable[[], None] = lambda: None,
+    ) -> Suggestion | Unanswered:
+        """What the generation for a place says.
 
-        `anew`: not what is running already. The last request of each manner waits, earlier ones do not.
+        `anew`: not what is running already. The last request of each manner waits, earlier ones do not. After
+        `patience_s` it does not wait any longer, and `ready` is called if something comes of it.
         """
         known = self._known_of(uri)
         self.supersede(uri, manner)
-        superseded = known.superseded[manner] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        superseded = known.superseded[manner] = loop.create_future()
+        until = None if patience_s is None else loop.time() + patience_s
         try:
             while True:
                 stream, joined = self._stream(known, asked, work, anew=anew)
+                left_s = None if until is None else max(until - loop.time(), 0.0)
                 stream.join()
                 try:
-                    await asyncio.wait({stream.task, superseded}, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait(
+                        {stream.task, superseded}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED
+                    )
+                    if not superseded.done() and not stream.task.done():
+                        stream.late = True
+                        stream.task.add_done_callback(lambda task: self._ended(uri, task, ready))
+                        return Unanswered.LATE
                 finally:
                     stream.leave()
-                if superseded.done() or not stream.task.done():
-                    return None
-                if stream.task.cancelled():
-                    return None
-                found = known.held.find(asked.data, asked.offset)
-                if found or not joined:
-                    return found[0] if found and stream.task.result() is not None else None
+                if superseded.done() or stream.task.cancelled():
+                    return Unanswered.SUPERSEDED
+                found = known.held.find(asked.data, asked.offset) if stream.task.result() else []
+                if found:
+                    return found[0]
+                if not joined:
+                    return Unanswered.NOTHING
                 anew = True  # it went on in another way than what was typed: ask for what is there now
         finally:
             if known.superseded.get(manner) is superseded:
                 del known.superseded[manner]
             superseded.cancel()
+
+    def _ended(self, uri: str, task: asyncio.Task[Suggestion | None], ready: Callable[[], None]) -> None:
+        if uri in self._known and not task.cancelled() and task.exception() is None and task.result():
+            ready()
 
     def _stream(self, known: _Known, asked: Asked, work: Work, *, anew: bool) -> tuple[_Stream, bool]:
         """The generation for a place, and whether it ran before."""
