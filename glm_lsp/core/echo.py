@@ -11,12 +11,16 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from math import exp
 
 WORD = re.compile(r"[^\W\d]\w*")
-_FREE = re.compile(r"(?<![.\w])[^\W\d]\w*")
-"""Names that are not looked up in what is before a dot."""
-_BEGUN = re.compile(r"[\w.]*\Z")
+_NAME = r"[^\W\d]\w*+"
+_FREE = re.compile(
+    rf"(?<![.\w])(?!{_NAME}\s*=(?!=))(?!(?<=[{{(,]){_NAME}\s*:)(?!(?<=[{{(,] ){_NAME}\s*:){_NAME}"
+)
+"""Names that must be known: not what stands behind a dot, is bound, or is the key or the label of a value."""
+_STRING = re.compile(r"\"[^\"]*\"|'[^']*'|`[^`$]*`")
 _HOLE = "\x01"
 MOST_DEPTH = 4
 """Lines above that are compared."""
@@ -25,21 +29,41 @@ MOST_IN_TEXT, MOST_MATCHES = 48, 240
 LONGEST_LINE = 200
 LEAST_TYPED = 2
 """Letters and digits before the beginning of a line says anything by itself."""
-SPEAKS = 0.4
+SPEAKS = 0.45
 """The confidence from which on more than six of ten answers are right; see `bench_echo`."""
 
 
 class Lines:
-    """A text as it is looked up: its filled lines without the blanks around them, and both orders of them."""
+    """A text as it is looked up: its filled lines without the blanks around them, and their shapes.
 
-    __slots__ = ("by_shape", "by_text", "path", "shapes", "texts")
+    `once`: it is looked up once, and putting its lines in order would take longer than going through them.
+    """
 
-    def __init__(self, path: str, text: str, shapes: Shapes) -> None:
+    __slots__ = ("_orders", "path", "shapes", "texts")
+
+    def __init__(self, path: str, text: str, shapes: Shapes, *, once: bool = False) -> None:
         self.path = path
         self.texts = [line for raw in text.split("\n") if (line := raw.strip()) and len(line) <= LONGEST_LINE]
         self.shapes = [shapes[line] for line in self.texts]
-        self.by_text = sorted(zip(self.texts, range(len(self.texts)), strict=True))
-        self.by_shape = sorted(zip(self.shapes, range(len(self.texts)), strict=True))
+        count = range(len(self.texts))
+        self._orders = (
+            None if once else tuple(sorted(zip(of, count, strict=True)) for of in (self.texts, self.shapes))
+        )
+
+    def find(self, text: str, *, exact: bool, whole: bool) -> Iterator[int]:
+        """Numbers of lines that are, or begin with, `text`; not `exact`: whose shapes do."""
+        if self._orders is None:
+            of = self.texts if exact else self.shapes
+            hit = text.__eq__ if whole else None
+            found = (n for n, line in enumerate(of) if (hit(line) if hit else line.startswith(text)))
+            yield from islice(found, MOST_IN_TEXT)
+            return
+        order = self._orders[0 if exact else 1]
+        at = bisect_left(order, (text, -1))
+        for line, number in order[at : at + MOST_IN_TEXT]:
+            if line != text if whole else not line.startswith(text):
+                return
+            yield number
 
 
 class Shapes(dict[str, str]):
@@ -58,8 +82,8 @@ class Shapes(dict[str, str]):
 
     @staticmethod
     def free_names(text: str) -> list[str]:
-        """Those that do not stand behind a dot."""
-        return _FREE.findall(text)
+        """Those that must be known where the text stands; what strings say does not count."""
+        return _FREE.findall(_STRING.sub("''", text))
 
     def __missing__(self, line: str) -> str:
         if len(self) >= self.MOST:
@@ -137,25 +161,17 @@ def _found(place: Place, lines: Lines, above: Sequence[str], shapes: Shapes, *, 
     typed = place.typed
     if typed and exact:
         if sum(c.isalnum() for c in typed) >= LEAST_TYPED:
-            yield from _range(lines.by_text, typed, whole=False)
+            yield from lines.find(typed, exact=True, whole=False)
     elif typed:
         begun = shapes[typed]
-        for at in _range(lines.by_shape, begun, whole=False) if begun != typed else ():
+        for at in lines.find(begun, exact=False, whole=False) if begun != typed else ():
             if not lines.texts[at].startswith(typed):
                 yield at
     elif above:
         wanted = above[0] if not exact else place.above[-1]
-        for at in _range(lines.by_text if exact else lines.by_shape, wanted, whole=True):
+        for at in lines.find(wanted, exact=exact, whole=True):
             if at + 1 < len(lines.texts) and (exact or lines.texts[at] != place.above[-1]):
                 yield at + 1
-
-
-def _range(order: Sequence[tuple[str, int]], text: str, *, whole: bool) -> Iterator[int]:
-    at = bisect_left(order, (text, -1))
-    for line, number in order[at : at + MOST_IN_TEXT]:
-        if line != text if whole else not line.startswith(text):
-            return
-        yield number
 
 
 def _weigh(asked: _Asked, lines: Lines, at: int, *, exact: bool) -> None:
@@ -181,7 +197,7 @@ def _weigh(asked: _Asked, lines: Lines, at: int, *, exact: bool) -> None:
         clashes = sum(names.setdefault(theirs, ours) != ours for theirs, ours in pairs)
         renamed = clashes + sum(theirs != ours for theirs, ours in names.items())
         rest = _renamed(rest, names)
-    if not rest.strip() or not place.names.issuperset(_FREE.findall(_joined(typed, rest))):
+    if not rest.strip() or not place.names.issuperset(Shapes.free_names(typed + rest)):
         return
     near = lines.path == place.path
     one = asked.said.setdefault(rest, _Said())
@@ -197,12 +213,6 @@ def _renamed(text: str, names: Mapping[str, str]) -> str:
     return WORD.sub(lambda word: names.get(word[0], word[0]), text)
 
 
-def _joined(typed: str, rest: str) -> str:
-    """What is said, with the beginning of its first word."""
-    begun = _BEGUN.search(typed)
-    return (begun[0] if begun else "") + rest
-
-
 def _end(line: str, typed: str) -> int:
     """Where in a line whose shape begins like ours the part ends that is typed; -1: inside of a name."""
     theirs, ours = WORD.finditer(line), list(WORD.finditer(typed))
@@ -214,7 +224,7 @@ def _end(line: str, typed: str) -> int:
     return last.end() + len(typed) - ours[-1].end()
 
 
-WEIGHTS = (-3.33, 1.63, -0.29, 1.48, 0.7, 0.1, 0.84, 2.18, -1.39, -0.47, -2.3, -0.98)
+WEIGHTS = (-2.85, 1.51, -0.96, 1.49, 0.84, 0.01, 0.89, 1.83, -1.7, -0.74, -2.72, -0.78)
 """Fitted by `bench_echo --fit` to packages that nothing is reported on."""
 
 

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Mapping
 
 from glm_lsp.core import trim
-from glm_lsp.core.echo import MOST_DEPTH, SPEAKS, WORD, Lines, Place, Shapes, echo
+from glm_lsp.core.echo import MOST_DEPTH, SPEAKS, WORD, Echo, Lines, Place, Shapes, echo
 from glm_lsp.core.gap import Gap
 from glm_lsp.core.held import Asked
 from glm_lsp.core.predeclared import family, keywords, predeclared
@@ -35,8 +35,12 @@ MOST_CONTEXT = 20_000
 class Echoes:
     """Of one repository."""
 
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sources: Sources, *, least: float = SPEAKS, learns: bool = True) -> None:
+        """`least`: the confidence from which on something is said. `learns`: it is seen what was right."""
         self._sources = sources
+        self._least, self._learns = least, learns
+        self.last: Echo | None = None
+        """What was found last, however sure."""
         self._near: dict[str, tuple[str, Lines]] = {}
         """By path: digest and lines of what was read, the last used last."""
         self._order: dict[str, tuple[str, ...]] = {}
@@ -102,7 +106,9 @@ class Echoes:
 
     def suggestion(self, document: Document, offset: int) -> Suggestion | None:
         """The rest of the line at byte `offset`; None where that is not sure enough. Awaits nothing."""
-        self._judge(document.data, offset)
+        self.last = None
+        if self._learns:
+            self._judge(document.data, offset)
         if self._silent:
             self._silent -= 1
             return None
@@ -117,10 +123,10 @@ class Echoes:
         *above, line = before.split("\n")
         filled = [bare for one in above[-40:] if (bare := one.strip())][-MOST_DEPTH:]
         place = Place(document.path, tuple(filled), line.lstrip(), self._known(document, of))
-        texts = [Lines(document.path, "\n".join([*above, after]), shapes)]
+        texts = [Lines(document.path, "\n".join([*above, after]), shapes, once=True)]
         texts += [self._near[one][1] for one in self._order.get(document.path, ()) if one in self._near]
-        found = echo(place, texts, shapes)
-        if found is None or found.confidence < SPEAKS:
+        found = self.last = echo(place, texts, shapes)
+        if found is None or found.confidence < self._least:
             return None
         gap = Gap(before[-MOST_CONTEXT:], after[:MOST_CONTEXT], document.language, most_lines=1)
         text = trim.trim(found.text, gap)

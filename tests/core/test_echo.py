@@ -39,7 +39,12 @@ def said(text: str, *others: str, names: str = "") -> str | None:
         # The same with other names.
         ("self.left = left\nself.right", [], " = right"),
         ("def a(self, width):\n  self.width", ["self.height = height"], " = width"),
+        # Labels, keys, attributes and what strings say need not be known.
+        ("from a import call\ncall", ["call(timeout=1)"], "(timeout=1)"),
+        ("from a import call\ncall", ["call({kind: 'new thing'})"], "({kind: 'new thing'})"),
+        ("from a import call\ncall", ["call.more().again"], ".more().again"),
         # Nothing is invented.
+        ("from a import call\ncall", ["call(timeout)"], None),
         ("x = 1\nself.co", ["self.count = unknown_name"], None),
         ("", ["a = 1"], None),
     ],
@@ -77,6 +82,4 @@ def test_all_of_its_names_are_known(others: list[str], text: str, names: set[str
         assert 0.0 < found.confidence < 1.0
         assert "\n" not in found.text
         assert len(found.text) <= LONGEST_LINE + 40
-        whole = place.typed + found.text
-        added = Shapes.free_names(whole)[len(Shapes.free_names(place.typed)) :]
-        assert set(added) <= names
+        assert set(Shapes.free_names(place.typed + found.text)) <= names
