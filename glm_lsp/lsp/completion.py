@@ -68,6 +68,7 @@ class Completions:
         self._server = server
         self._live = Live(server.protocol.spawn)
         self._pace = Pace()
+        self._readied: set[str] = set()
         self._echoes: type[Echoes] | None = None
         self._known: dict[Path, Echoes] = {}
 
@@ -157,7 +158,9 @@ class Completions:
             return None
         data = view.document.data
         known = self._live.held(uri, data, offset)
-        if typed and known:
+        readied = uri in self._readied
+        self._readied.discard(uri)
+        if known and (typed or readied):
             return _Found(view, (known[0],))
         wait_s = server.settings.number("completion.debounce_ms") / 1000 if typed else 0.0
         echo = self._echo(view, offset) if typed else None
@@ -203,6 +206,7 @@ class Completions:
     def _ready(self, uri: str) -> None:
         """An answer has come that nobody waited for: a client that knows the message asks again."""
         if self._server.client.inline_ready:
+            self._readied.add(uri)  # an editor can ask again only as if its user had
             self._server.protocol.notify(READY, {"uri": uri})
 
     def supersede(self, uri: str, kind: str = "") -> None:
@@ -215,6 +219,7 @@ class Completions:
 
     def closed(self, uri: str) -> None:
         """The document is closed: nothing of it is kept."""
+        self._readied.discard(uri)
         self._live.forget(uri)
 
     def _text(self, uri: str) -> bytes:

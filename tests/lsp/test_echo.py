@@ -43,7 +43,7 @@ def test_while_the_engine_is_slow_the_repository_says_it(project: Path) -> None:
         assert readied(editor) == 0
         editor.ask("test/script", {"held": False})
         editor.until(lambda: readied(editor) == 1)
-        assert written(editor, uri) == [TEXT + ENGINE]
+        assert written(editor, uri, invoked=True) == [TEXT + ENGINE]
         assert editor.ask("test/engine")["requests"] == 1
 
 
