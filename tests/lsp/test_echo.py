@@ -10,8 +10,8 @@ import pytest
 from tests.lsp.editor import Editor
 from tests.lsp.test_requests import eventually
 
-CALLS = "".join(f"    client.send(message_{n}, timeout=limit)\n" for n in range(6))
-TEXT = f"def run(client, limit, message_6):\n{CALLS}    client.send(message_6"
+CALLS = 6 * "    client.send(message, timeout=limit)\n"
+TEXT = f"def run(client, limit, message):\n{CALLS}    client.send(message"
 ECHO = f"{TEXT}, timeout=limit)"
 ENGINE = ", urgent=True)"
 
