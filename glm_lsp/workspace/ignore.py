@@ -31,13 +31,19 @@ class Ignore:
         self._root = root
         self._excludes = _Patterns([(line, f"index.exclude: {line}") for line in excludes])
         self._specs: dict[str, _Patterns | None] = {}
+        self._chains: dict[str, tuple[tuple[int, _Patterns], ...]] = {}
         self.rules = Rules(root, include)
         """What is left out although git keeps it."""
 
     def fresh(self) -> None:
         """The files may have changed."""
         self._specs.clear()
+        self._chains.clear()
         self.rules.fresh()
+
+    def speaks(self, directory: str) -> bool:
+        """Whether any pattern may leave out something that lies right in this directory."""
+        return bool(self._excludes) or bool(self._chain(directory))
 
     def excluded(self, path: str) -> bool:
         """Whether the setting `index.exclude` leaves this file out."""
@@ -79,16 +85,21 @@ class Ignore:
     def _decided(self, path: str) -> tuple[bool | None, str]:
         """The last word of the patterns nearest to the path, and where it stands; directories end with a
         slash."""
-        parts = path.rstrip("/").split("/")
-        for depth in range(len(parts) - 1, -1, -1):
-            directory = "/".join(parts[:depth])
-            patterns = self._patterns(directory)
-            if patterns is None:
-                continue
-            said, where = patterns.said(path[len(directory) + 1 :] if directory else path)
+        for start, patterns in self._chain(path.rstrip("/").rpartition("/")[0]):
+            said, where = patterns.said(path[start:])
             if said is not None:
                 return said, where
         return None, ""
+
+    def _chain(self, directory: str) -> tuple[tuple[int, _Patterns], ...]:
+        """The patterns that hold in a directory, the nearest first, and where the paths for them begin."""
+        found = self._chains.get(directory)
+        if found is None:
+            above = self._chain(directory.rpartition("/")[0]) if directory else ()
+            here = self._patterns(directory)
+            start = len(directory) + 1 if directory else 0
+            found = self._chains[directory] = ((start, here), *above) if here is not None else above
+        return found
 
     def _patterns(self, directory: str) -> _Patterns | None:
         if directory not in self._specs:
@@ -112,6 +123,9 @@ class _Patterns:
         kept = [(safe, where) for line, where in lines for safe in safe_of([line])]
         self._where = [where for _, where in kept]
         self._spec = GitIgnoreSpec.from_lines([safe for safe, _ in kept])
+
+    def __bool__(self) -> bool:
+        return bool(self._where)
 
     def said(self, path: str) -> tuple[bool | None, str]:
         """What the last line that fits a path says, and where it stands."""
