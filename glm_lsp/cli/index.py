@@ -105,7 +105,7 @@ def _show(found: IndexReport, directory: Path) -> None:
 def _show_problems(broken: Sequence[tuple[str, str]]) -> None:
     if not broken:
         return
-    made = report.table(f"project files that cannot be read: {len(broken)}", "path", "problem")
+    made = report.table(f"problems in project files: {len(broken)}", "path", "problem")
     for path, problem in broken[:SHOWN]:
         made.add_row(report.text(report.line(path)), report.text(report.line(problem)))
     report.console().print(made)

@@ -264,9 +264,22 @@ class Indexing:
             found = await repository.index(eta.advance)
             self.reports[repository.root] = found
             report.conclude(f"{found.files:,} files, {found.symbols:,} definitions")
+        self._tell_problems(repository)
         log.info("indexed %d files in %.1f s, skipped %d", found.files, found.seconds, len(found.skipped))
         for place in found.held_back[:MOST_LOGGED]:
             log.info("held back: %s:%d (%s)", place.path, place.line + 1, place.kind)
+
+    def _tell_problems(self, repository: Repository) -> None:
+        """Broken files that configure the project, in one message: imports may lead nowhere by them."""
+        from glm_lsp.workspace.explain import problems  # noqa: PLC0415 (after `initialize`)
+
+        found = problems(repository.snapshot().index.outlines)
+        for path, said in found:
+            log.info("project file: %s: %s", path, said)
+        if found:
+            path, said = found[0]
+            more = f" And {len(found) - 1} more; `glm-lsp index` lists them." if len(found) > 1 else ""
+            self._server.tell_once(f"Imports may not be found: {path}: {said}{more}")
 
 
 class _Eta:

@@ -179,11 +179,13 @@ def _outline(work: _Work, path: str, known: str, fresh: bool, blame: str) -> Fou
             signal.setitimer(signal.ITIMER_VIRTUAL, job.file_cpu_s)
             tree = parse(document.data, document.language)
             signal.setitimer(signal.ITIMER_VIRTUAL, 2 * job.file_cpu_s)
+        kept_by_text = bool(recipe(document.language))
+        named = "" if kept_by_text else path  # what is kept by a file's text must not depend on its name
         found = outline(
-            "", document.data, document.language, tree=tree, halt=lambda: time.process_time() > until
+            named, document.data, document.language, tree=tree, halt=lambda: time.process_time() > until
         )
         packed = pack(attributed(found, document))
-        if recipe(document.language):
+        if kept_by_text:
             work.new[key] = packed
         return Found(path, packed)
     except Unreadable as unreadable:
