@@ -6,12 +6,13 @@ the names of a definition in one step, and only what is new in it is looked at.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from glm_lsp.core.references import References
-from glm_lsp.core.syntax.lexicon import IDENT, JOINT, LEXICONS, Lexicon
+from glm_lsp.core.syntax.lexicon import IDENT, JOINT, LEXICONS, SIGNS, Lexicon
 from glm_lsp.core.syntax.memo import Memo
 from glm_lsp.core.syntax.trees import Halted
 from glm_lsp.core.values import Span, Symbol, SymbolKind
@@ -31,6 +32,7 @@ _DIGITS = frozenset(b"0123456789")
 _FOLLOW = b" \t=:>?\"'"
 _NO_NAME = _DIGITS | frozenset(b"#")
 SLASH, BACKTICK = b"/`"
+JOINED = JOINT.decode()
 SHIFT = 32
 MASK = (1 << SHIFT) - 1
 
@@ -104,34 +106,52 @@ def _scopes(symbols: Sequence[Symbol], size: int) -> list[_Scope]:
         here = here.parent
 
 
+_Use = tuple[bytes, str, str, int]
+"""What must not be bound for it to be a use; name, qualifier, and where in the token the name stands."""
+
+
 class _Parts(NamedTuple):
     """A token taken apart; many occur in file after file."""
 
-    text: bytes
-    """Without what follows."""
-    head: bytes
-    """The name that it begins with; empty where that is none to be bound."""
-    uses: tuple[tuple[str, str, int], ...]
-    """Name, qualifier, and where in the token the name stands; first that of `head`."""
+    uses: tuple[_Use, ...]
+    binds: tuple[bytes, ...]
 
 
-_Numbered = tuple[bytes, bytes, Sequence[tuple[int, int]]]
-"""Likewise within a file: text, head, and for each use name and qualifier as one number, and its place."""
-_KNOWN: dict[str, dict[bytes, _Parts | None]] = {}
+_Numbered = tuple[bytes, bytes, int, Sequence[tuple[bytes, int, int]] | None]
+"""Likewise within a file: the token between spaces; its name, with its qualifier as one number; or, if it is
+more than a name, for each use what must not be bound, name and qualifier as one number, and its place."""
+_KNOWN: dict[str, dict[bytes, _Parts]] = {}
 """By lexicon, tokens of earlier files. Begun anew when there are `MOST_KNOWN`."""
 MOST_KNOWN = 10_000
+
+
+class _Numbers(dict[bytes, "_Numbered | None"]):
+    """What a file's tokens say, each looked at when it is asked for first."""
+
+    __slots__ = ("_number",)
+
+    def __init__(self, number: Callable[[bytes], _Numbered | None]) -> None:
+        self._number = number
+
+    def __missing__(self, token: bytes) -> _Numbered | None:
+        found = self[token] = self._number(token)
+        return found
 
 
 class _Scan:
     """Names as columns: position in the text, in the table of names, of qualifiers."""
 
-    def __init__(self, text: bytes, lexicon: Lexicon, known: dict[bytes, _Parts | None]) -> None:
+    def __init__(self, text: bytes, lexicon: Lexicon, known: dict[bytes, _Parts]) -> None:
         self._text = text
         self._lexicon = lexicon
-        self._find = lexicon.tokens.findall
+        self._clean = b" " + text.translate(lexicon.spaces) + b" "
+        """What is between tokens is one space or more: a place in it is one more than in the text."""
+        self._keywords, self._ends = lexicon.keywords, lexicon.ends
         self._table: dict[str, int] = {"": 0}
         self._known = known
-        self._numbered: dict[bytes, _Numbered | None] = {}
+        self._numbers = _Numbers(self._number)
+        self._binders: dict[bytes, Sequence[bytes]] = {}
+        """Tokens seen so far that bind names, and which."""
         self.found: list[tuple[int, int]] = []
 
     def references(self) -> References:
@@ -143,39 +163,52 @@ class _Scan:
 
     def read(self, scope: _Scope) -> None:
         """Add what a scope uses."""
-        lexicon, text, numbered = self._lexicon, self._text, self._numbered
-        pieces: list[tuple[int, int, dict[bytes, None]]] = []
+        clean, also, number = self._clean, self._lexicon.also, self._numbers.__getitem__
+        pieces: list[tuple[int, int, list[_Numbered | None]]] = []
+        binders = self._binders
+        binding: list[bytes] = []
         for start, end in scope.pieces:
             if end > start:
-                tokens = dict.fromkeys(self._find(text, start, end))
-                if lexicon.also is not None:
-                    tokens.update(dict.fromkeys(lexicon.also.findall(text, start, end)))
-                pieces.append((start, end, tokens))
-        bound = scope.bound = self._bound(scope, pieces)
-        keywords = lexicon.keywords
-        found = self.found
+                tokens = dict.fromkeys(clean[start + 1 : end + 1].split())
+                pieces.append((start, end, list(map(number, tokens))))
+                binding += [name for token in tokens if token in binders for name in binders[token]]
+        bound = scope.bound = self._bound(scope, binding)
+        found, find = self.found, clean.find
         seen: set[int] = set()
-        done: set[bytes] = set()
         for start, end, tokens in pieces:
-            at = start
-            for token in [t for t in tokens if t not in keywords and t not in bound]:
-                if token in numbered:
-                    parts = numbered[token]
-                else:
-                    parts = numbered[token] = self._number(token)
-                if parts is None:
+            at, stop = start, end + 2
+            for padded, name, key, more in filter(None, tokens):
+                if more is None and (key in seen or name in bound):
                     continue
-                name, head, uses = parts
-                if name in done:
-                    continue
-                done.add(name)
-                if (place := self._place(name, at, start, end)) < 0:
+                place = find(padded, at, stop)
+                if place < 0 and (place := self._place(padded[1:-1], at, start, end)) < 0:
                     continue
                 at = place
-                for key, offset in uses[1:] if head in bound else uses:
-                    if key not in seen:
+                if more is None:
+                    seen.add(key)
+                    found.append((place, key))
+                    continue
+                for name, key, offset in more:  # noqa: PLW2901
+                    if key not in seen and name not in bound:
                         seen.add(key)
-                        found.append((at + offset, key))
+                        found.append((place + offset, key))
+            if also is not None and self._text.find(b"case", start, end) >= 0:
+                self._labels(also.findall(self._text, start, end), start, end, bound, seen)
+
+    def _labels(
+        self, tokens: list[bytes], start: int, end: int, bound: frozenset[bytes], seen: set[int]
+    ) -> None:
+        """Add what a piece uses where it looks like no use."""
+        at = start
+        for token in dict.fromkeys(tokens):
+            known = self._numbers[token]
+            if known is None or (place := self._place(token, at, start, end)) < 0:
+                continue
+            at = place
+            for name, key, offset in known[3] or ((*known[1:3], 0),):
+                if key not in seen and name not in bound:
+                    seen.add(key)
+                    self.found.append((place + offset, key))
 
     def again(self, scope: _Scope, symbol: Symbol, memo: Memo) -> None:
         """Add what a definition uses, as it is known from an earlier text if that had the same one."""
@@ -212,71 +245,118 @@ class _Scan:
 
     def _number(self, token: bytes) -> _Numbered | None:
         """A token with its names in this file's table; None where it is no use of any."""
-        table, number = self._table, self._table.setdefault
-        if b"." not in token and b"\1" not in token:
-            # One name, or with something after it that tells that it is no use: most tokens are.
-            if token[0] in _NO_NAME or token[-1] not in _INSIDE_BYTES:
-                return None
-            try:
-                return token, token, ((number(token.decode(), len(table)) << SHIFT, 0),)
-            except UnicodeDecodeError:
-                return None
+        if token in self._keywords:
+            return None
+        table, text = self._table, token.decode("utf-8", "replace")
+        number = table.setdefault
+        if text.isidentifier():  # most tokens are one
+            return b" " + token + b" ", token, number(text, len(table)) << SHIFT, None
+        name = text.rstrip(SIGNS)
+        if name.isascii() and (name == text or text[len(name) :] in self._ends):
+            if "." not in name and "\1" not in name:
+                if name.isidentifier() or name.isalnum():
+                    if token.endswith(self._lexicon.binding):
+                        self._binders[token] = (token[: len(name)],)
+                    return None
+            elif (uses := self._dotted(name)) is not None:
+                return (b" " + token + b" ", b"", 0, uses) if uses else None
         known = self._known
         if token in known:
             parts = known[token]
         else:
             if len(known) >= MOST_KNOWN:
                 known.clear()
-            parts = _taken_apart(token, self._lexicon)
+            parts = _parts(token, self._lexicon)
             if len(token) <= QUALIFIER_BYTES:
                 known[token] = parts
-        if parts is None:
+        if parts.binds:
+            self._binders[token] = parts.binds
+        if not parts.uses:
             return None
         uses = [
-            (number(name, len(table)) << SHIFT | number(before, len(table)), place)
-            for name, before, place in parts.uses
+            (head, number(name, len(table)) << SHIFT | number(before, len(table)), place)
+            for head, name, before, place in parts.uses
         ]
-        return parts.text, parts.head, uses
+        return b" " + token + b" ", b"", 0, uses
 
-    def _bound(self, scope: _Scope, pieces: Iterable[tuple[int, int, dict[bytes, None]]]) -> frozenset[bytes]:
-        """The names that a function and those around it bind themselves."""
+    def _dotted(self, text: str) -> list[tuple[bytes, int, int]] | None:
+        """The uses in names in ASCII with single dots, as `_taken_apart` finds them; None: it is no such."""
+        lexicon, table, number = self._lexicon, self._table, self._table.setdefault
+        uses: list[tuple[bytes, int, int]] = []
+        words = text.replace(JOINED, ".").split(".") if "\1" in text else text.split(".")
+        if not (first := words[0]):
+            qualifier = OTHER
+        elif not first.isidentifier():
+            return None
+        else:
+            qualifier, head = first, first.encode()
+            if head not in lexicon.keywords:
+                uses.append((head, number(first, len(table)) << SHIFT, 0))
+            elif head not in lexicon.receivers:
+                return uses
+        at = len(first)
+        for word in words[1:]:
+            if not word.isidentifier():
+                return None
+            at += 1 + (text[at] == "\1")
+            uses.append((b"", number(word, len(table)) << SHIFT | number(qualifier, len(table)), at))
+            at += len(word)
+            qualifier = OTHER if at > QUALIFIER_BYTES or qualifier == OTHER else f"{qualifier}.{word}"
+        return uses
+
+    def _bound(self, scope: _Scope, binding: list[bytes]) -> frozenset[bytes]:
+        """The names that a function and those around it bind themselves; `binding` are some."""
         symbol, parent, lexicon, text = scope.symbol, scope.parent, self._lexicon, self._text
         inherited = parent.bound if parent is not None else frozenset[bytes]()
         if symbol is None or symbol.kind not in _BOUND or lexicon.params is None:
             return inherited
-        names: list[bytes] = []
         head = symbol.body.start if len(symbol.body) else symbol.span.end
         params = lexicon.params.findall
-        names += params(text, symbol.span.start, head)
-        for start, end, tokens in pieces:
-            start = max(start, min(head, end))  # noqa: PLW2901
+        names = [*binding, *params(text, symbol.span.start, head)]
+        for start, end in scope.pieces:
+            if (start := max(start, min(head, end))) >= end:
+                continue
             for pattern in lexicon.names:
                 names += pattern.findall(text, start, end)
             for pattern in lexicon.lists:
                 for one in pattern.findall(text, start, end):
                     names += params(b"(" + one.strip(b"()|") + b")")
-            if lexicon.binding:
-                names += [t for t in tokens if t.endswith(lexicon.binding) and b"." not in t]
         found = frozenset(_IDENT.findall(b" ".join(names)))
         return found | inherited if inherited else found
 
 
-def _taken_apart(token: bytes, lexicon: Lexicon) -> _Parts | None:
-    """The names of a token, each with what stands before its dot; None where it is no use of any."""
+def _parts(token: bytes, lexicon: Lexicon) -> _Parts:
+    """What is in a token that is more than one name."""
+    uses: list[_Use] = []
+    binds: list[bytes] = []
+    for one in lexicon.tokens.finditer(token):
+        text, start = one[0], one.start()
+        if text in lexicon.keywords:
+            continue
+        if lexicon.binding and b"." not in text and text.endswith(lexicon.binding):
+            binds += _IDENT.findall(text)
+        if b"." in text or b"\1" in text:
+            uses += [(*use[:3], start + use[3]) for use in _taken_apart(text, lexicon)]
+        elif text[0] not in _NO_NAME and text[-1] in _INSIDE_BYTES:
+            with contextlib.suppress(UnicodeDecodeError):
+                uses.append((text, text.decode(), "", start))
+    return _Parts(tuple(uses), tuple(binds))
+
+
+def _taken_apart(token: bytes, lexicon: Lexicon) -> list[_Use]:
+    """The names of a token, each with what stands before its dot; none where it is no use."""
     if token[0] in _NO_NAME:
-        return None
+        return []
     if token[-1] not in _INSIDE_BYTES:
         token = token.rstrip(_FOLLOW)
         if b"." not in token and JOINT not in token:
-            return None
+            return []
     try:
-        whole = token.decode()
+        token.decode()
     except UnicodeDecodeError:
-        return None
-    if len(whole) == len(token) and b"\1" not in token and b".." not in token:
-        return _at_dots(token, whole, lexicon)
-    uses: list[tuple[str, str, int]] = []
-    head, qualifier, last = b"", "", 0
+        return []
+    uses: list[_Use] = []
+    qualifier, last = "", 0
     for part in _PART.finditer(token):
         name, joint = part[0], token[last : part.start()]
         last = part.end()
@@ -289,41 +369,16 @@ def _taken_apart(token: bytes, lexicon: Lexicon) -> _Parts | None:
             continue
         word = name.decode()
         if joint:
-            uses.append((word, qualifier, part.start()))
+            uses.append((b"", word, qualifier, part.start()))
             long = last > QUALIFIER_BYTES or qualifier == OTHER
             qualifier = OTHER if long else f"{qualifier}.{word}"
             continue
         if name not in lexicon.keywords:
-            if not uses:
-                head = name
-            uses.append((word, "", part.start()))
+            uses.append((b"" if uses else name, word, "", part.start()))
         elif name not in lexicon.receivers:
-            return None
+            return []
         qualifier = word
-    return _Parts(token, head, tuple(uses)) if uses else None
-
-
-def _at_dots(token: bytes, whole: str, lexicon: Lexicon) -> _Parts | None:
-    """The same for names in ASCII with single dots, which most are: in a third of the time."""
-    uses: list[tuple[str, str, int]] = []
-    head, qualifier, at = b"", "", 0
-    for word in whole.split("."):
-        end = at + len(word)
-        if not word or word[0].isdigit():
-            qualifier = OTHER
-        elif at:
-            qualifier = qualifier or OTHER
-            uses.append((word, qualifier, at))
-            qualifier = OTHER if end > QUALIFIER_BYTES or qualifier == OTHER else f"{qualifier}.{word}"
-        elif (first := token[:end]) not in lexicon.keywords:
-            head, qualifier = first, word
-            uses.append((word, "", 0))
-        elif first in lexicon.receivers:
-            qualifier = word
-        else:
-            return None
-        at = end + 1
-    return _Parts(token, head, tuple(uses)) if uses else None
+    return uses
 
 
 def _blanked(data: bytes, lexicon: Lexicon) -> bytes:
@@ -342,7 +397,7 @@ def _blanked(data: bytes, lexicon: Lexicon) -> bytes:
     text = b"".join(parts)
     for dots in lexicon.dots:
         text = text.replace(dots, JOINT)
-    return text
+    return lexicon.joined(text)
 
 
 def _template(whole: bytes, code_in: re.Pattern[bytes]) -> bytes:
