@@ -13,11 +13,23 @@ from itertools import chain, islice
 from pathlib import Path
 
 from glm_lsp.workspace import git
-from glm_lsp.workspace.files import Unreadable, check_name, is_relative, kind_of, masked_name, open_directory
+from glm_lsp.workspace.files import (
+    Unreadable,
+    check_name,
+    is_relative,
+    kind_of,
+    masked_name,
+    open_directory,
+)
 from glm_lsp.workspace.ignore import NEVER_DIRECTORIES, Ignore
 from glm_lsp.workspace.stamps import Stat
 
 ATTRIBUTES = b".gitattributes"
+SPEAKS = ATTRIBUTES.decode()
+IGNORED = ".gitignore"
+MOST_OPEN = 64
+"""Directories that a walk keeps open, one in the other."""
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 AHEAD = 10_000
 """So many files are listed before it is asked which ones were let through already."""
 MAX_FILES = 200_000
@@ -118,16 +130,28 @@ def walk(
 
     Puts into `stats` what was seen of them.
     """
+    descent = _Descent(root)
+    try:
+        yield from _walked(descent, ignore, skipped, below, stats)
+    finally:
+        descent.close()
+
+
+def _walked(
+    descent: _Descent, ignore: Ignore, skipped: list[Skipped], below: str, stats: dict[str, Stat] | None
+) -> Iterator[bytes]:
     pending = [below]
     while pending:
         directory = pending.pop()
         now_ns = time.time_ns()
         try:
-            entries = _entries(root, directory)
+            entries = descent.entries(directory)
         except OSError as error:
             reason = f"cannot be read: {(error.strerror or 'system error').lower()}"
             skipped.append(Skipped(_shown(directory) or ".", reason))
             continue
+        if directory and all(name != IGNORED for name, _ in entries):
+            ignore.silent(_shown(directory))
         prefix, speaks = f"{directory}/" if directory else "", ignore.speaks(_shown(directory))
         for name, seen in entries:
             path, mode = prefix + name, seen.st_mode
@@ -144,16 +168,50 @@ def walk(
                 yield os.fsencode(path)
 
 
-def _entries(root: Path, directory: str) -> list[tuple[str, os.stat_result]]:
-    """What lies in a directory, sorted, but what may speak of the rest first."""
-    handle = open_directory(root, directory)
-    try:
-        with os.scandir(handle) as entries:
-            found = {e.name: e.stat(follow_symlinks=False) for e in entries}
-    finally:
-        os.close(handle)
-    speaks = ATTRIBUTES.decode()
-    return sorted(found.items(), key=lambda e: (e[0] != speaks, e[0]))
+class _Descent:
+    """Directories below one root, opened without following links; those on the way to the last stay open."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._open: list[tuple[str, int]] = []
+
+    def entries(self, directory: str) -> list[tuple[str, os.stat_result]]:
+        """What lies in a directory, sorted, but what may speak of the rest first. Raises OSError."""
+        parts = directory.split("/") if directory else []
+        kept, most = 0, min(len(parts), len(self._open))
+        while kept < most and self._open[kept][0] == parts[kept]:
+            kept += 1
+        while len(self._open) > kept:
+            os.close(self._open.pop()[1])
+        here = self._open[-1][1] if self._open else -1
+        passing = -1
+        try:
+            if here < 0:
+                here = passing = open_directory(self._root, "")
+            for part in parts[kept:]:
+                below = os.open(part, _DIRECTORY, dir_fd=here)
+                if passing >= 0:
+                    os.close(passing)
+                    passing = -1
+                here = below
+                if len(self._open) < MOST_OPEN:
+                    self._open.append((part, below))
+                else:
+                    passing = below
+            with os.scandir(here) as listed:
+                found = {e.name: e.stat(follow_symlinks=False) for e in listed}
+        finally:
+            if passing >= 0:
+                os.close(passing)
+        return sorted(found.items(), key=_first)
+
+    def close(self) -> None:
+        while self._open:
+            os.close(self._open.pop()[1])
+
+
+def _first(entry: tuple[str, object]) -> tuple[bool, str]:
+    return entry[0] != SPEAKS, entry[0]
 
 
 def _shown(path: str) -> str:

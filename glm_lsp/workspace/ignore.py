@@ -41,6 +41,10 @@ class Ignore:
         self._chains.clear()
         self.rules.fresh()
 
+    def silent(self, directory: str) -> None:
+        """There is no file of patterns in this directory, as who has listed it knows."""
+        self._specs.setdefault(directory, None)
+
     def speaks(self, directory: str) -> bool:
         """Whether any pattern may leave out something that lies right in this directory."""
         return bool(self._excludes) or bool(self._chain(directory))

@@ -13,6 +13,7 @@ import hashlib
 import os
 import stat
 import tempfile
+import threading
 import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,10 +23,9 @@ from pathlib import Path
 import msgspec
 
 from glm_lsp.core.lazy import LazyOutline
-from glm_lsp.core.tables import Keys
 from glm_lsp.core.values import FileOutline
 from glm_lsp.disk.store import Refused, private_directory
-from glm_lsp.workspace.encoding import VERSION, Facts
+from glm_lsp.workspace.encoding import VERSION
 from glm_lsp.workspace.records import CHECK_BYTES, Records
 from glm_lsp.workspace.stamps import Clock, Stat
 
@@ -144,15 +144,15 @@ class Manifest:
         base = self._opened(self.base_path)
         if base is None:
             return state
-        head, records = base
-        _take(state, head, records)
+        head, records, rows = base
+        _take(state, head, rows)
         state.binding, state.records, state.base = head.binding, records, dict(state.outlines)
         delta = self._opened(self.delta_path, head.binding)
         if delta is not None:
             for path in delta[0].removed:
                 for table in (state.outlines, state.left, state.stats):
                     table.pop(path, None)
-            _take(state, *delta)
+            _take(state, delta[0], delta[2])
             state.delta = delta[1]
             state.in_delta = {*delta[0].removed, *delta[0].paths, *delta[0].left}
         return state
@@ -202,7 +202,7 @@ class Manifest:
         finally:
             os.close(handle)
 
-    def _opened(self, path: Path, binding: str = "") -> tuple[_Head, Records] | None:
+    def _opened(self, path: Path, binding: str = "") -> tuple[_Head, Records, _Rows] | None:
         try:
             handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -218,12 +218,13 @@ class Manifest:
             if head.recipe != self._recipe or (binding and head.binding != binding):
                 return None
             records = Records(handle)
-            _check_records(handle, head, end)
             records.offsets.frombytes(head.offsets)
             records.lengths.frombytes(head.lengths)
             records.checks += head.checks
+            with _Aside(_check_records, handle, head, end):
+                rows = _rows(head, records)
             keep = True
-            return head, records
+            return head, records, rows
         except (Damaged, OSError, ValueError) as error:
             return self._set_aside(path, str(error))
         finally:
@@ -395,24 +396,64 @@ def _check_records(handle: int, head: _Head, end: int) -> None:
         raise Damaged("is damaged")
 
 
-def _take(state: State, head: _Head, records: Records) -> None:
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What the head says of each file that has an outline."""
+
+    outlines: dict[str, FileOutline]
+    stats: dict[str, Stat]
+    counts: dict[str, tuple[int, int]]
+
+
+def _rows(head: _Head, records: Records) -> _Rows:
+    made = list(map(records.outline_of, head.paths, range(len(head.paths)), head.facts))
+    for row, project in head.project.items():
+        made[row] = records.outline_of(head.paths[row], row, head.facts[row], project, head.held.get(row, ()))
+    for row, held in head.held.items():
+        if row not in head.project:
+            made[row] = records.outline_of(head.paths[row], row, head.facts[row], (), held)
+    return _Rows(
+        dict(zip(head.paths, made, strict=True)),
+        dict(zip(head.paths, _stats(head.stats), strict=True)),
+        {path: facts[5:7] for path, facts in zip(head.paths, head.facts, strict=True)},
+    )
+
+
+def _take(state: State, head: _Head, rows: _Rows) -> None:
     state.clocks.append(head.clock)
-    for row, ((path, facts), seen) in enumerate(
-        zip(zip(head.paths, head.facts, strict=True), _stats(head.stats), strict=True)
-    ):
-        digest, language, size, lines, error, symbols, references = facts
-        first = Facts(
-            digest, language, size, lines, error, symbols, references, Keys(),
-            head.project.get(row, []), head.held.get(row, []),
-        )  # fmt: skip
-        state.outlines[path] = records.outline(path, row, first)
-        state.stats[path] = seen
-        state.counts[path] = (symbols, references)
-        state.left.pop(path, None)
+    if state.left:
+        for path in rows.outlines:
+            state.left.pop(path, None)
+    state.outlines |= rows.outlines
+    state.stats |= rows.stats
+    state.counts |= rows.counts
     for (path, (reason, digest)), seen in zip(head.left.items(), _stats(head.left_stats), strict=True):
         state.left[path] = LeftOut(reason, digest)
         state.stats[path] = seen
         state.outlines.pop(path, None)
+
+
+class _Aside:
+    """Has something done in a thread while the block runs, and raises at its end what went wrong there."""
+
+    def __init__(self, work: Callable[..., None], *arguments: object) -> None:
+        self._work, self._arguments = work, arguments
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        try:
+            self._work(*self._arguments)
+        except Exception as error:  # raised where it is waited for
+            self._error = error
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
 
 
 def _stats(data: bytes) -> Iterator[Stat]:

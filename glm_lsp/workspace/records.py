@@ -13,11 +13,13 @@ import tempfile
 import threading
 from array import array
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 
 from glm_lsp.core.lazy import Definitions, LazyOutline, lazy
 from glm_lsp.core.references import References
 from glm_lsp.core.tables import Keys
+from glm_lsp.core.values import HeldBack, Span
 from glm_lsp.workspace import encoding
 
 CHECK_BYTES = 8
@@ -118,6 +120,31 @@ class Records:
             error=first.error,
             project=tuple(first.project),
             held=encoding.held_of(first),
+            records=self,
+            row=row,
+        )
+
+    def outline_of(
+        self,
+        path: str,
+        row: int,
+        facts: tuple[str, str, int, int, str, int, int],
+        project: Sequence[tuple[str, ...]] = (),
+        held: Sequence[tuple[int, int, str, int]] = (),
+    ) -> LazyOutline:
+        """The outline of a record of a file: digest, language, bytes, lines and error are given."""
+        digest, language, size_bytes, lines, error, _, _ = facts
+        return lazy(
+            path=path,
+            digest=digest,
+            language=language,
+            size_bytes=size_bytes,
+            lines=lines,
+            error=error,
+            project=tuple(project),
+            held=tuple(HeldBack(Span(start, end), kind, line) for start, end, kind, line in held)
+            if held
+            else (),
             records=self,
             row=row,
         )

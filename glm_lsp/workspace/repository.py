@@ -125,7 +125,7 @@ class Repository:
             await loading
             self._listing, self._listed = listing, frozenset(listing.paths)
             run = Run(self._known, self.job(), self.workers, progress, self._took)
-            await self._finish(run.bring(listing.paths, whole=True))
+            await self._finish(run.bring(listing.paths, whole=True, stats=listing.stats))
             self._settled(await asyncio.to_thread(self._known.outlines))
             return await asyncio.to_thread(report, self._known, listing, time.monotonic() - start)
 

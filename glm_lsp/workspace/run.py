@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from glm_lsp.core.values import FileOutline
@@ -19,6 +19,7 @@ from glm_lsp.workspace.held import Held
 from glm_lsp.workspace.indexer import Indexer
 from glm_lsp.workspace.known import Known, Plan
 from glm_lsp.workspace.outliner import Job
+from glm_lsp.workspace.stamps import Stat
 
 FEW = 64
 """Files up to this number are outlined without waiting for other processes."""
@@ -88,11 +89,16 @@ class Run:
         self._same: list[str] = []
         self._done = self._total = 0
 
-    async def bring(self, paths: Sequence[str], *, whole: bool) -> None:
-        """Look at `paths`; with `whole` there are no other files. Raises GlmError where nothing starts."""
+    async def bring(
+        self, paths: Sequence[str], *, whole: bool, stats: Mapping[str, Stat] | None = None
+    ) -> None:
+        """Look at `paths`; with `whole` there are no other files. Raises GlmError where nothing starts.
+
+        `stats`: what has just been seen of them, if anything.
+        """
         self._total = len(paths)
         known = self._known
-        plan = self._plan = await asyncio.to_thread(known.check, paths, whole=whole)
+        plan = self._plan = await asyncio.to_thread(known.check, paths, whole=whole, stats=stats or {})
         waited = False
         try:
             if len(plan.todo) > FEW:
