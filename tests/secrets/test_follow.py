@@ -39,7 +39,7 @@ def test_one_edit(seed: int, at: int, removed: int, new: bytes, blocks: bool) ->
     old = text(seed, 3 * SMALL_BYTES, blocks=blocks)
     at %= len(old)
     edited = old[:at] + new + old[at + removed :]
-    assert followed("a.py", old, find("a.py", old), edited, open_=False) == find("a.py", edited)
+    assert followed("a.py", old, find("a.py", old), edited) == find("a.py", edited)
 
 
 PIECES = (
@@ -70,11 +70,11 @@ def test_edits_among_half_blocks_rulers_and_tables(
 ) -> None:
     """An edit may make a block, far away, of what was none, or end one."""
     now, follower = b"".join(parts), Follower()
-    follower.veiled("a.md", now, open_=True)
+    follower.veiled("a.md", now)
     for at, removed, new in edits:
         at %= len(now) + 1
         now = now[:at] + new + now[at + removed :]
-        veiled, alone = follower.veiled("a.md", now, open_=True), Follower().veiled("a.md", now, open_=True)
+        veiled, alone = follower.veiled("a.md", now), Follower().veiled("a.md", now)
         assert (veiled.found, veiled.places, veiled.shown) == (alone.found, alone.places, alone.shown)
 
 
@@ -85,9 +85,9 @@ def test_many_edits_one_after_the_other(inserted: bytes) -> None:
     for _ in range(30):
         at = dice.randrange(len(now))
         now = now[:at] + inserted + now[at + dice.randint(0, 60) :]
-        veiled = follower.veiled("a.py", now, open_=True)
-        alone = Follower().veiled("a.py", now, open_=True)
-        assert veiled.found == find("a.py", now, open_=True)
+        veiled = follower.veiled("a.py", now)
+        alone = Follower().veiled("a.py", now)
+        assert veiled.found == find("a.py", now)
         assert (veiled.places, veiled.shown) == (alone.places, alone.shown)
 
 
@@ -121,8 +121,8 @@ def test_what_stands_again_is_followed_too() -> None:
         for changed in (text, lines[number]):
             lines[number], before = changed, lines[number]
             now = "".join(lines).encode()
-            alone = Follower().veiled("a.py", now, open_=True)
-            veiled = follower.veiled("a.py", now, open_=True)
+            alone = Follower().veiled("a.py", now)
+            veiled = follower.veiled("a.py", now)
             assert (veiled.places, veiled.shown) == (alone.places, alone.shown)
             if lines[100]:
                 assert value.encode() not in veiled.shown
@@ -131,5 +131,5 @@ def test_what_stands_again_is_followed_too() -> None:
 
 def test_what_is_left_out_stays_so_while_it_is_edited() -> None:
     whole = Found(whole="too much")
-    assert followed("a.py", b"x" * 100, whole, b"x" * 101, open_=True) == whole
-    assert followed("a.py", b"x" * 100, whole, b"x" * 10, open_=True) == Found()
+    assert followed("a.py", b"x" * 100, whole, b"x" * 101) == whole
+    assert followed("a.py", b"x" * 100, whole, b"x" * 10) == Found()

@@ -55,29 +55,29 @@ class Follower:
     """The last text of each document, with what was found in it."""
 
     def __init__(self) -> None:
-        self._last: OrderedDict[tuple[str, bool], Veiled] = OrderedDict()
+        self._last: OrderedDict[str, Veiled] = OrderedDict()
 
-    def veiled(self, path: str, data: bytes, allowed: Collection[str] = (), *, open_: bool) -> Veiled:
+    def veiled(self, path: str, data: bytes, allowed: Collection[str] = ()) -> Veiled:
         """The same as from the text alone, whatever was seen before."""
-        key, some = (path, open_), frozenset(allowed)
-        before = self._last.pop(key, None)
+        some = frozenset(allowed)
+        before = self._last.pop(path, None)
         if before is not None and before.allowed != some:
             before = None
         if before is not None and before.data == data:
             made = before
         elif before is not None:
-            made = _stepped(path, before, data, open_=open_)
+            made = _stepped(path, before, data)
         else:
-            made = _veiled(data, find(path, data, open_=open_), some)
-        self._last[key] = made
+            made = _veiled(data, find(path, data), some)
+        self._last[path] = made
         while len(self._last) > REMEMBERED:
             self._last.popitem(last=False)
         return made
 
 
-def followed(path: str, old: bytes, known: Found, new: bytes, *, open_: bool) -> Found:
+def followed(path: str, old: bytes, known: Found, new: bytes) -> Found:
     """What is to be held back of `new`, given what was of `old`."""
-    return _followed(path, old, known, new, open_=open_)[0]
+    return _followed(path, old, known, new)[0]
 
 
 def _veiled(data: bytes, found: Found, allowed: frozenset[str]) -> Veiled:
@@ -85,8 +85,8 @@ def _veiled(data: bytes, found: Found, allowed: frozenset[str]) -> Veiled:
     return Veiled(data, found, allowed, places, mask(data, places))
 
 
-def _stepped(path: str, old: Veiled, new: bytes, *, open_: bool) -> Veiled:
-    found, window = _followed(path, old.data, old.found, new, open_=open_)
+def _stepped(path: str, old: Veiled, new: bytes) -> Veiled:
+    found, window = _followed(path, old.data, old.found, new)
     if window is None:
         return _veiled(new, found, old.allowed)
     first, last, moved = window.first, window.last, window.moved
@@ -112,12 +112,12 @@ def _stepped(path: str, old: Veiled, new: bytes, *, open_: bool) -> Veiled:
     return Veiled(new, found, old.allowed, places, shown)
 
 
-def _followed(path: str, old: bytes, known: Found, new: bytes, *, open_: bool) -> tuple[Found, Window | None]:
+def _followed(path: str, old: bytes, known: Found, new: bytes) -> tuple[Found, Window | None]:
     """What is found, and where it was looked for; no window where that was everywhere, or nowhere."""
     if old == new or (known.whole and len(new) * 2 > len(old)):
         return known, None
     if known.whole or len(new) < SMALL_BYTES:
-        return find(path, new, open_=open_), None
+        return find(path, new), None
     start = common_start(old, new)
     tail = common_end(old, new, min(len(old), len(new)) - start)
     moved = len(new) - len(old)
@@ -132,10 +132,10 @@ def _followed(path: str, old: bytes, known: Found, new: bytes, *, open_: bool) -
     if new.find(_BLOCK, far[0], last) >= 0 or old.find(_BLOCK, *gone) >= 0:
         first, last = far
     if any(_across(p.span, first, last - moved) for p in known.places):
-        return find(path, new, open_=open_), None
-    found = find(path, new[first:last], open_=open_)
+        return find(path, new), None
+    found = find(path, new[first:last])
     if found.whole:
-        return find(path, new, open_=open_), None
+        return find(path, new), None
     shift = new.count(b"\n", start, len(new) - tail) - old.count(b"\n", start, len(old) - tail)
     lines = new.count(b"\n", 0, first) if found.places else 0
     places = (

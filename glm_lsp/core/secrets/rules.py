@@ -18,7 +18,7 @@ from ahocorasick_rs import BytesAhoCorasick, Implementation
 
 from glm_lsp.core.secrets.heads import derived
 
-ENGINE_VERSION = 5
+ENGINE_VERSION = 6
 """Raise it where the code beside these rules finds something else in the same text."""
 FILES = ("own.toml", "shapes.json")
 BLOCK = b"-----begin "
@@ -64,6 +64,7 @@ class Rule:
     """Whether it is ours, and its words begin the very token."""
     _pattern: re.Pattern[bytes] | None = field(default=None, repr=False)
     _growing: re.Pattern[bytes] | None = field(default=None, repr=False)
+    _derived: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         self.is_prefix = self.own and not (self.before or self.group or self.assigned or self.password)
@@ -76,13 +77,14 @@ class Rule:
         return self._pattern
 
     @property
-    def growing(self) -> re.Pattern[bytes]:
-        """What begins as the secret does; it matches nothing where that cannot be told."""
-        if self._growing is None:
+    def growing(self) -> re.Pattern[bytes] | None:
+        """What begins as the secret does; None where that cannot be told."""
+        if not self._derived:
+            self._derived = True
             source = self.unfinished
             if not source and not (self.assigned or self.password):
                 source = derived(self.source, () if self.before else self.words, own=self.is_prefix)
-            self._growing = re.compile(source.encode("latin-1") or rb"(?!)")
+            self._growing = re.compile(source.encode("latin-1")) if source else None
         return self._growing
 
 

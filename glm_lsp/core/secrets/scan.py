@@ -21,6 +21,8 @@ SHAPE_LOOKS, BLOCK_LOOKS = 4, 32
 TOO_DENSE = "too much in it resembles secrets to look through it"
 MOST_BLOCK_BYTES = 40_000
 LEAST_ENTROPY = 2.0
+_MOST_DECOYS = 4
+"""Stand-ins before a secret that are passed over."""
 _NAME_END = rb"[\w-]{0,40}+[\\\"'`\])]{0,4}+(?::[ \t]?[\w.\[\]|&<>?, ']{1,40}+)?[ \t]{0,20}+"
 _OPERATOR = rb"(?:=>|:=|\?=|={1,3}|!==?|:|,|\()[ \t]{0,20}+"
 _VALUE = rb"(\\?[\"'`])((?:(?!\1)(?:\\[^\n]|[^\s\\])){8,512}+)\1"
@@ -122,25 +124,24 @@ class Found:
     whole: str = ""
 
 
-def find(path: str, data: bytes, *, open_: bool = False) -> Found:
-    """What to hold back of a text. In an open document (`open_`) also a token that is being written."""
+def find(path: str, data: bytes) -> Found:
+    """What to hold back of a text: secrets, and what begins as one does, for it may be saved half-typed."""
     plain = _plain(path)
     try:
-        spans = _spans(data, plain=plain, open_=open_)
+        spans = _spans(data, plain=plain)
         if ESCAPE in data and (cut := unescaped(data)):
             spans += [
-                (cut.back(start), cut.back(end), kind)
-                for start, end, kind in _spans(cut.data, plain=plain, open_=open_)
+                (cut.back(start), cut.back(end), kind) for start, end, kind in _spans(cut.data, plain=plain)
             ]
     except _TooDenseError:
         return Found(whole=TOO_DENSE)
     return Found(_placed(data, spans))
 
 
-def _spans(data: bytes, *, plain: bool, open_: bool) -> list[tuple[int, int, str]]:
+def _spans(data: bytes, *, plain: bool) -> list[tuple[int, int, str]]:
     known = rules()
     hits = known.search.find_matches_as_indexes(data.lower(), overlapping=True)
-    scan = _Scan(data, known, plain=plain, open_=open_)
+    scan = _Scan(data, known, plain=plain)
     spans = scan.announced(hits)
     spans += scan.literals()
     return spans
@@ -164,8 +165,8 @@ class _TooDenseError(Exception):
 class _Scan:
     """One text on its way through the rules."""
 
-    def __init__(self, data: bytes, known: Rules, *, plain: bool, open_: bool) -> None:
-        self._data, self._rules, self._plain, self._open = data, known, plain, open_
+    def __init__(self, data: bytes, known: Rules, *, plain: bool) -> None:
+        self._data, self._rules, self._plain = data, known, plain
         self._looks = FREE_LOOKS + len(data) // BYTES_PER_LOOK
         self._past: dict[str, int] = {}
         self._block_end = 0
@@ -187,20 +188,16 @@ class _Scan:
                 self._looks -= SHAPE_LOOKS
                 if self._looks < 0:
                     raise _TooDenseError
-                if start >= past.get(rule.id, 0):
-                    limit = start + rule.after + 16
-                    if rule.before:
-                        match = rule.pattern.search(data, max(0, start - rule.before), limit)
-                    else:
-                        match = rule.pattern.match(data, start, limit)
-                    if match is not None and (shape := self._shape(rule, match, limit)):
+                if start >= (done := past.get(rule.id, 0)):
+                    shape = self._shaped(rule, max(done, start - rule.before), start)
+                    if shape is not None:
                         past[rule.id] = shape[1]
                         found.append(shape)
                         continue
                 if rule.is_prefix and (pieces := self._in_pieces(rule, start)):
                     found += pieces
-                elif self._open:
-                    found += self._unfinished(rule, start)
+                elif (growing := rule.growing) is not None:
+                    found += self._unfinished(rule, growing, start)
             if word in known.assignments:
                 self._look()
                 found += self._assigned(start)
@@ -210,6 +207,21 @@ class _Scan:
         self._looks -= count
         if self._looks < 0:
             raise _TooDenseError
+
+    def _shaped(self, rule: Rule, first: int, start: int) -> tuple[int, int, str] | None:
+        """What `rule` finds for its word at `start`, no earlier than `first`."""
+        data, limit = self._data, start + rule.after + 16
+        if not rule.before:
+            match = rule.pattern.match(data, start, limit)
+            return self._shape(rule, match, limit) if match is not None else None
+        for _ in range(_MOST_DECOYS):
+            match = rule.pattern.search(data, max(0, first), limit)
+            if match is None or match.start() > start:
+                return None
+            if shape := self._shape(rule, match, limit):
+                return shape
+            first = match.start() + 1
+        return None
 
     def _shape(self, rule: Rule, match: re.Match[bytes], limit: int) -> tuple[int, int, str] | None:
         data = self._data
@@ -228,13 +240,13 @@ class _Scan:
             good = not looks.is_stand_in(value) and looks.entropy(value) >= LEAST_ENTROPY
         return (first, last, rule.what) if good else None
 
-    def _unfinished(self, rule: Rule, start: int) -> list[tuple[int, int, str]]:
+    def _unfinished(self, rule: Rule, growing: re.Pattern[bytes], start: int) -> list[tuple[int, int, str]]:
         """A token that begins as `rule` says and is not whole yet, or no more."""
         limit = start + rule.after + 16
         if rule.before:
-            match = rule.growing.search(self._data, max(0, start - rule.before), limit)
+            match = growing.search(self._data, max(0, start - rule.before), limit)
         else:
-            match = rule.growing.match(self._data, start, limit)
+            match = growing.match(self._data, start, limit)
         if match is None:
             return []
         end = match.end(2)
@@ -283,7 +295,7 @@ class _Scan:
             pieces = [match.span(1)]
         elif self._plain and (match := _SAID.match(data, start, start + 600)):
             pieces, said = [match.span(1)], True
-        elif self._open and (match := _OPEN_QUOTE.match(data, start, start + 700)):
+        elif match := _OPEN_QUOTE.match(data, start, start + 700):
             typed = heads.is_part(match[1]) and not looks.is_stand_in(match[1])
             return [(*match.span(1), "random value")] if typed else []
         elif (match := _BARE.match(data, start, start + 700)) and looks.is_no_name(match[1]):

@@ -22,12 +22,13 @@ def masked(document: Document, *, open_: bool = False, allowed: Collection[str] 
     """The document as everything but the editor and the disk may see it.
 
     Its digest stays that of the real text, by which the two are told to be the same file in the same state.
-    One that is masked already is itself. `allowed`: fingerprints of what is no secret.
+    One that is masked already is itself. `open_`: it is being edited, so only what has changed since the last
+    time is looked through. `allowed`: fingerprints of what is no secret.
     """
     if document.held is not None:
         return document
     if open_:
-        veiled = _FOLLOWER.veiled(document.path, document.data, allowed, open_=True)
+        veiled = _FOLLOWER.veiled(document.path, document.data, allowed)
         return replace(document, data=veiled.shown, held=veiled.places, left_out=veiled.found.whole)
     found = find(document.path, document.data)
     places = everywhere(document.data, kept(document.data, found.places, allowed))
