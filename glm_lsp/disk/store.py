@@ -29,12 +29,14 @@ CACHE_VARIABLE = "GLM_LSP_CACHE"
 SIZE_LIMIT_BYTES = 1 << 30
 _FILE_NAME = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")
 _MODE_RAW, _MODE_BINARY = 1, 2
+CULL = 10
+"""So many entries make room at a time, besides one for each that comes."""
 _SETTINGS: dict[str, int | str] = {
     "statistics": 0,
     "tag_index": 0,
     "eviction_policy": "least-recently-stored",
     "size_limit": SIZE_LIMIT_BYTES,
-    "cull_limit": 10,
+    "cull_limit": CULL,
     "sqlite_auto_vacuum": 1,
     "sqlite_cache_size": 2048,
     "sqlite_journal_mode": "wal",
@@ -142,6 +144,14 @@ class Store:
         self._cache: Any = None
         self._open()
 
+    @property
+    def count(self) -> int:
+        """The number of entries."""
+        found = 0
+        with self._guard():
+            found = len(self._cache) if self._cache is not None else 0
+        return found
+
     def get(self, key: str) -> bytes | None:
         """The value, or None if there is none that we wrote under this key."""
         found: Any = None
@@ -163,8 +173,14 @@ class Store:
         """Keep values in one transaction."""
         with self._guard():
             if self._cache is not None and values:
+                # Looking for what must make room takes as long as all the rest: once is enough.
+                self._cache.cull_limit = 0
                 with self._cache.transact():
-                    for key, value in values.items():
+                    for left, (key, value) in zip(
+                        range(len(values) - 1, -1, -1), values.items(), strict=True
+                    ):
+                        if not left:
+                            self._cache.cull_limit = CULL + len(values)
                         self._cache.set(key, _encode(_Envelope(_checksum(key, value), value)))
 
     def drop(self, keys: Iterable[str]) -> None:

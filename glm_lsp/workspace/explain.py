@@ -17,7 +17,7 @@ from glm_lsp.workspace import git
 from glm_lsp.workspace.discovery import accept
 from glm_lsp.workspace.files import Unreadable, is_relative, kind_of, load
 from glm_lsp.workspace.ignore import NEVER_ENTERED, Ignore
-from glm_lsp.workspace.outliner import REMEMBERED
+from glm_lsp.workspace.messages import REMEMBERED
 from glm_lsp.workspace.run import IndexReport
 
 

@@ -94,6 +94,11 @@ class Known:
         self._lock_handle = -1
         self._loaded = threading.Event()
 
+    @property
+    def saved(self) -> bool:
+        """Whether anything is known, or may have been saved."""
+        return bool(self._state.stats) or self._manifest.base_path.exists()
+
     def load(self, *, again: bool = False) -> None:
         """Read what was saved, the first time, or when another process has written since."""
         try:
@@ -152,8 +157,8 @@ class Known:
     ) -> Plan:
         """Compare files with what is known of them: by `stat`, then by their text.
 
-        `stats`: what `stat` has just said of some of them. With `whole` there are no others. Where attributes have changed since, files are looked at again: what
-        one says of itself may count now, or no more.
+        `stats`: what `stat` has just said of some of them. With `whole` there are no others. Where attributes
+        have changed since, files are looked at again: what one says of itself may count now, or no more.
         """
         now = Clock.now()
         if self._clock.jumped(now):

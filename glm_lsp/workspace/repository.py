@@ -35,7 +35,7 @@ from glm_lsp.workspace.files import Unreadable, check_name, is_relative, load, r
 from glm_lsp.workspace.ignore import Ignore
 from glm_lsp.workspace.known import Known
 from glm_lsp.workspace.look import RULES, Look, within
-from glm_lsp.workspace.outliner import Job
+from glm_lsp.workspace.messages import Job
 from glm_lsp.workspace.run import IndexReport, Progress, Run, report
 from glm_lsp.workspace.search import holding
 
@@ -120,12 +120,16 @@ class Repository:
         async with self._lock:
             start = time.monotonic()
             self._ignore.fresh()
-            loading = asyncio.create_task(asyncio.to_thread(self._known.load))
-            listing = await discovered(self.root, self._ignore, self._known.sure)
-            await loading
-            self._listing, self._listed = listing, frozenset(listing.paths)
             run = Run(self._known, self.job(), self.workers, progress, self._took)
-            await self._finish(run.bring(listing.paths, whole=True, stats=listing.stats))
+            try:
+                run.begin()
+                loading = asyncio.create_task(asyncio.to_thread(self._known.load))
+                listing = await discovered(self.root, self._ignore, self._known.sure)
+                await loading
+                self._listing, self._listed = listing, frozenset(listing.paths)
+                await self._finish(run.bring(listing.paths, whole=True, stats=listing.stats))
+            finally:
+                await run.end()
             self._settled(await asyncio.to_thread(self._known.outlines))
             return await asyncio.to_thread(report, self._known, listing, time.monotonic() - start)
 

@@ -18,7 +18,7 @@ from glm_lsp.workspace.encoding import Facts
 from glm_lsp.workspace.held import Held
 from glm_lsp.workspace.indexer import Indexer
 from glm_lsp.workspace.known import Known, Plan
-from glm_lsp.workspace.outliner import Job
+from glm_lsp.workspace.messages import Job
 from glm_lsp.workspace.stamps import Stat
 
 FEW = 64
@@ -82,12 +82,22 @@ class Run:
         took: Callable[[str, FileOutline | None], None] | None = None,
     ) -> None:
         """`took` is told of each outline as soon as it is there."""
-        self._known, self._job, self._workers = known, job, workers
+        self._known = known
         self._progress, self._took = progress, took
         self._plan = Plan()
         self._left: list[Skipped] = []
         self._same: list[str] = []
         self._done = self._total = 0
+        self._indexer = Indexer(job, self, workers=workers)
+
+    def begin(self) -> None:
+        """Where nothing is known, make ready for many files while they are still being listed."""
+        if not self._known.saved:
+            self._indexer.begin()
+
+    async def end(self) -> None:
+        """Leave nothing behind. Awaited by who has called `begin`, whatever came of it."""
+        await self._indexer.end()
 
     async def bring(
         self, paths: Sequence[str], *, whole: bool, stats: Mapping[str, Stat] | None = None
@@ -112,7 +122,8 @@ class Run:
             if plan.kept:
                 self._say(len(plan.kept))
             if plan.todo:
-                await Indexer(self._job, self, workers=self._workers).run(plan.todo, plan.digests)
+                sizes = {path: seen.size for path, seen in plan.stats.items()}
+                await self._indexer.run(plan.todo, plan.digests, sizes)
             await asyncio.to_thread(self._close, paths if whole else None, len(plan.todo) > FEW)
         finally:
             known.end_turn()
