@@ -168,6 +168,10 @@ class Graph:
         """The definitions of a file by qualified name, in the order of the file."""
         return self._definitions.symbols(path)
 
+    def private(self, path: str) -> frozenset[str]:
+        """The qualified names of a file's definitions that other files cannot name."""
+        return self._definitions.private(path)
+
     def symbol(self, target: Target) -> Symbol | None:
         """The definition that a target names; the first where the file has several of that name."""
         found = self.symbols(target.path).get(target.name, ())
@@ -341,6 +345,10 @@ class Graph:
             target = self.resolve(owner.path, name, qualifier) if word not in _NO_BASE else None
             if target and target.name:
                 yield target
+
+    def package(self, path: str) -> tuple[str, ...]:
+        """The other files whose definitions `path` can name without an import."""
+        return self._modules.beside(path)
 
     def beside(self, path: str) -> tuple[str, ...]:
         """Other files of the same folder, at most `MOST_BESIDE`."""

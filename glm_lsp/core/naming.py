@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from glm_lsp.core.graph import Graph, Target
+from glm_lsp.core.reach import is_test
 from glm_lsp.core.values import Symbol
 
 MOST_MEANT = 5
@@ -47,10 +48,6 @@ simple simpler fast faster slow main some more less first last long short small 
 """
 _NO_NAMES = frozenset(_INSTRUCTIONS.split())
 """Words of instructions, which are taken for names only in backquotes."""
-TEST_FILE = re.compile(
-    r"(?:^|/)(?:tests?|spec|specs|__tests__|testing)/|(?:^|/)(?:test_[^/]*|conftest)\.\w+$|"
-    r"[_.](?:test|tests|spec)\.\w+$|(?:^|/)[^/]*Tests?\.\w+$"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +79,6 @@ class Naming:
 
 Family = Callable[[Target], frozenset[Target]]
 """A definition with all that overrides it or is overridden by it: they bear one name together."""
-
-
-def is_test(path: str) -> bool:
-    """Whether a file holds tests, by its path."""
-    return TEST_FILE.search(path) is not None
 
 
 def naming(graph: Graph, task: str, paths: Sequence[str], family: Family) -> Naming:

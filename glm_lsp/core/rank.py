@@ -34,6 +34,8 @@ CENTRAL_FILES = 60
 MOST_ALIKE = 16
 """Files like this one whose code the walk looks at."""
 MOST_NAMESAKES = 8
+MOST_PACKAGE = 50
+"""Files of the same package whose definitions are looked at."""
 _WORD = re.compile(r"((?:[^\W\d]\w*\.)*)([^\W\d]\w*)")
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _HEADER = re.compile(r"\b(?:def|function\*?|func|fn)\s+(?:\([^)]*\)\s*)?(\w+)|^\s*(?:[a-z]+\s+)*(\w+)\s*[(<]")
@@ -52,12 +54,12 @@ _DECLARED = {
 
 def rank(graph: Graph, place: Place, weights: Mapping[str, float] = WEIGHTS) -> tuple[Candidate, ...]:
     """The definitions that the code around the cursor may need, best first, at most `MOST_CANDIDATES`."""
-    return _ranked(Ranking(graph, weights), place)
+    return _ranked(Ranking(graph, weights, path=place.path), place)
 
 
 def needed(graph: Graph, place: Place) -> tuple[Candidate, ...]:
     """Those of `rank` that are certain, and so few that they are found while somebody types."""
-    return _ranked(Ranking(graph), place, certain=True)
+    return _ranked(Ranking(graph, path=place.path), place, certain=True)
 
 
 def prepare(graph: Graph, path: str) -> frozenset[Target]:
@@ -65,7 +67,7 @@ def prepare(graph: Graph, path: str) -> frozenset[Target]:
     for target in graph.bindings(path).values():
         graph.members(target)
     own = (Target(path, qualified) for qualified in graph.symbols(path))
-    ranking = Ranking(graph)
+    ranking = Ranking(graph, path=path)
     return frozenset((*_of_file(ranking, path), *_of_walk(ranking, path), *own))
 
 
@@ -221,6 +223,10 @@ def _of_file(ranking: Ranking, path: str) -> Mapping[Target, Evidence]:
                 for member in filter(part.asks_for, graph.members(target)):
                     reason = f"member of {target.name}, which this file speaks of"
                     part.add(signals.KIN, member, 0.2 + 0.8 * part.fame(member), reason)
+        for other in graph.package(path)[:MOST_PACKAGE]:
+            for qualified in graph.symbols(other):
+                if "." not in qualified and part.asks_for(target := Target(other, qualified)):
+                    part.add(signals.PACKAGE, target, 0.2 + 0.8 * part.fame(target), "in this file's package")
         return part.found
 
     return _kept(ranking, "file", path, weigh)

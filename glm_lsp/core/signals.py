@@ -20,6 +20,7 @@ HINT = "hint"
 MEMBER = "member"
 KIN = "kin"
 MODULE = "module"
+PACKAGE = "package"
 OWN = "own"
 NAMESAKE = "namesake"
 WALK = "walk"
@@ -52,6 +53,8 @@ WEIGHTS: Mapping[str, float] = {
     # It is a public member of a class that the file imports or its functions use.
     MODULE: 1.0,
     # It is defined in a module that the file imports as a whole.
+    PACKAGE: 1.0,
+    # It is defined in another file of the same package, which needs no import of it.
     OWN: 1.0,
     # The file itself defines it, or the class around the cursor.
     NAMESAKE: 1.5,
