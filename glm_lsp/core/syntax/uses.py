@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from glm_lsp.core.references import References
@@ -45,6 +45,7 @@ def uses(
     halt: Callable[[], bool] | None = None,
     *,
     memo: Memo | None = None,
+    bound: Mapping[int, frozenset[bytes]] | None = None,
 ) -> References:
     """The names that are used, once for each definition, or once for the file's own code.
 
@@ -57,10 +58,10 @@ def uses(
         text[span.start : span.end] = b" " * len(span)
     for symbol in symbols:
         text[symbol.name_span.start : symbol.name_span.end] = b" " * len(symbol.name_span)
-    scan = _Scan(bytes(text), known, _KNOWN.setdefault(lexicon, {}))
+    scan = _Scan(bytes(text), known, _KNOWN.setdefault(lexicon, {}), bound)
     if memo is not None:
         memo.begin(len(data))
-    for scope in _scopes(symbols, len(data)):
+    for scope in _scopes(symbols, len(data), decorated=bound is not None):
         if halt is not None and halt():
             raise Halted
         if memo is None or scope.symbol is None:
@@ -83,14 +84,15 @@ class _Scope:
         self.bound: frozenset[bytes] = frozenset()
 
 
-def _scopes(symbols: Sequence[Symbol], size: int) -> list[_Scope]:
-    """The scopes of a file, outer ones first."""
+def _scopes(symbols: Sequence[Symbol], size: int, *, decorated: bool) -> list[_Scope]:
+    """The scopes of a file, outer ones first. What stands before the name of what may be `decorated` is run
+    by the scope around it."""
     here = _Scope(None, None, size)
     found, at = [here], 0
     for symbol in symbols:
         if symbol.kind is SymbolKind.VARIABLE:
             continue
-        start = max(symbol.span.start, at)
+        start = max(symbol.name_span.start if decorated else symbol.span.start, at)
         while here.parent is not None and here.end <= start:
             here.pieces.append((at, here.end))
             at, here = max(at, here.end), here.parent
@@ -141,7 +143,13 @@ class _Numbers(dict[bytes, "_Numbered | None"]):
 class _Scan:
     """Names as columns: position in the text, in the table of names, of qualifiers."""
 
-    def __init__(self, text: bytes, lexicon: Lexicon, known: dict[bytes, _Parts]) -> None:
+    def __init__(
+        self,
+        text: bytes,
+        lexicon: Lexicon,
+        known: dict[bytes, _Parts],
+        bound: Mapping[int, frozenset[bytes]] | None,
+    ) -> None:
         self._text = text
         self._lexicon = lexicon
         self._clean = b" " + text.translate(lexicon.spaces) + b" "
@@ -149,6 +157,7 @@ class _Scan:
         self._keywords, self._ends = lexicon.keywords, lexicon.ends
         self._table: dict[str, int] = {"": 0}
         self._known = known
+        self._own = bound
         self._numbers = _Numbers(self._number)
         self._binders: dict[bytes, Sequence[bytes]] = {}
         """Tokens seen so far that bind names, and which."""
@@ -214,10 +223,13 @@ class _Scan:
         """Add what a definition uses, as it is known from an earlier text if that had the same one."""
         text, base, number = self._text, symbol.span.start, self._table.setdefault
         inherited = scope.parent.bound if scope.parent is not None else frozenset[bytes]()
+        if self._own is not None:
+            inherited |= self._own.get(symbol.name_span.start, frozenset())
         head = (symbol.body.start if len(symbol.body) else symbol.span.end) - base
         # With the byte on either side, by which it is told whether a name begins or ends there.
         pieces = tuple((a - base, text[max(a - 1, 0) : b + 1]) for a, b in scope.pieces if b > a)
-        key = (self._lexicon.follow, symbol.kind in _BOUND, head, text[base : base + head], pieces, inherited)
+        before = text[base : base + head] if self._own is None else b""
+        key = (self._lexicon.follow, symbol.kind in _BOUND, head, before, pieces, inherited)
         if (kept := memo.get(key)) is not None:
             scope.bound, uses = kept
             for place, name, before in uses:
@@ -228,7 +240,7 @@ class _Scan:
         self.read(scope)
         names = list(self._table)
         uses = [(at - base, names[k >> SHIFT], names[k & MASK]) for at, k in self.found[first:]]
-        memo.keep(key, (scope.bound, uses), head + sum(len(piece) for _, piece in pieces))
+        memo.keep(key, (scope.bound, uses), len(before) + sum(len(piece) for _, piece in pieces))
 
     def _place(self, token: bytes, at: int, start: int, end: int) -> int:
         """Where a token stands first, most often after the one before it; -1 if a piece ends in it."""
@@ -312,11 +324,17 @@ class _Scan:
             return inherited
         head = symbol.body.start if len(symbol.body) else symbol.span.end
         params = lexicon.params.findall
-        names = [*binding, *params(text, symbol.span.start, head)]
+        names = binding
+        if self._own is None:
+            names = [*binding, *params(text, symbol.span.start, head)]
+        else:
+            inherited |= self._own.get(symbol.name_span.start, frozenset())
         for start, end in scope.pieces:
-            if (start := max(start, min(head, end))) >= end:
+            if self._own is None and (start := max(start, min(head, end))) >= end:
                 continue
-            for pattern in lexicon.names:
+            for word, pattern in lexicon.names:
+                if word and text.find(word, start, end) < 0:
+                    continue
                 names += pattern.findall(text, start, end)
             for pattern in lexicon.lists:
                 for one in pattern.findall(text, start, end):
@@ -387,7 +405,9 @@ def _blanked(data: bytes, lexicon: Lexicon) -> bytes:
     code_in, more = lexicon.code_in, lexicon.inert.groups + 2
     for at in range(1, len(parts), more):
         whole = parts[at]
-        if whole[0] == BACKTICK and code_in is not None:
+        if code_in is not None and (
+            whole[0] == BACKTICK if lexicon.prefix is None else lexicon.prefix.search(parts[at - 1][-4:])
+        ):
             parts[at] = _template(whole, code_in)
         else:
             # A quote tells that what stands before it is no name.
