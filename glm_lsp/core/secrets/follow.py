@@ -131,10 +131,12 @@ def _followed(path: str, old: bytes, known: Found, new: bytes) -> tuple[Found, W
     far = _whole_lines(new, first - MOST_BLOCK_BYTES, last + MOST_BLOCK_BYTES)
     if new.find(_BLOCK, far[0], last) >= 0 or old.find(_BLOCK, *gone) >= 0:
         first, last = far
-    if any(_across(p.span, first, last - moved) for p in known.places):
+    if any(_across(p.span, first, last - moved) for p in known.places) or any(
+        start < last - moved and end > first for start, end in known.reach
+    ):
         return find(path, new), None
-    found = find(path, new[first:last])
-    if found.whole:
+    found = find(path, new[first:last], part=first > 0)
+    if found.whole or found.reach:
         return find(path, new), None
     shift = new.count(b"\n", start, len(new) - tail) - old.count(b"\n", start, len(old) - tail)
     lines = new.count(b"\n", 0, first) if found.places else 0
@@ -143,7 +145,8 @@ def _followed(path: str, old: bytes, known: Found, new: bytes) -> tuple[Found, W
         *(_moved(p, first, lines) for p in found.places),
         *(_moved(p, moved, shift) for p in known.places if p.span.start >= last - moved),
     )
-    return Found(places), Window(first, last, moved, shift)
+    reach = tuple((a, b) if b <= first else (a + moved, b + moved) for a, b in known.reach)
+    return Found(places, reach=reach), Window(first, last, moved, shift)
 
 
 def _whole_lines(data: bytes, first: int, last: int) -> tuple[int, int]:

@@ -22,6 +22,8 @@ ENGINE_VERSION = 6
 """Raise it where the code beside these rules finds something else in the same text."""
 FILES = ("own.toml", "shapes.json")
 BLOCK = b"-----begin "
+STATEMENTS = (b"insert into ", b"copy ")
+MANIFESTS = (b"kind: secret", b'kind: "secret', b'kind": "secret', b'kind":"secret')
 FAR_BYTES = 2_000
 ASSIGNMENTS = (
     *(
@@ -37,9 +39,18 @@ ASSIGNMENTS = (
         b"api key",
     ),
     *(b"accesskey", b"access_key", b"access-key", b"authkey", b"auth_key", b"auth-key", b"privatekey"),
-    *(b"pass:", b"pass =", b"pass=", b'pass"', b"pass'"),
+    *(b"pass:", b"pass =", b"pass=", b'pass"', b"pass'", b"pw:", b"pw =", b"pw=", b'pw"', b"pw'"),
     *(b"private_key", b"private-key", b"signingkey", b"signing_key", b"signing-key", b"encryptionkey"),
-    *(b"encryption_key", b"encryption-key", b"masterkey", b"master_key", b"master-key", b"session_key"),
+    *(
+        b"encryption_key",
+        b"encryption-key",
+        b"masterkey",
+        b"master_key",
+        b"master-key",
+        b"session_key",
+        b"encrypt.key",
+        b"encryption.key",
+    ),
 )
 """What the name of a value that must not be seen holds, in lower case."""
 
@@ -100,6 +111,9 @@ class Rules:
     """Those whose matches may be longer than `FAR_BYTES`."""
     assignments: frozenset[int]
     block: int
+    apart: frozenset[int]
+    """Words of statements and manifests, and `block`: they announce no rule."""
+    manifests: frozenset[int]
 
 
 @cache
@@ -122,7 +136,7 @@ def rules() -> Rules:
     for rule in made:
         for word in rule.words:
             words.setdefault(word.encode("ascii"), []).append(rule)
-    for word in (BLOCK, *ASSIGNMENTS):
+    for word in (BLOCK, *STATEMENTS, *MANIFESTS, *ASSIGNMENTS):
         words.setdefault(word, [])
     listed = list(words)
     return Rules(
@@ -135,6 +149,8 @@ def rules() -> Rules:
         ),
         assignments=frozenset(listed.index(word) for word in ASSIGNMENTS),
         block=listed.index(BLOCK),
+        apart=frozenset(listed.index(word) for word in (BLOCK, *STATEMENTS, *MANIFESTS)),
+        manifests=frozenset(listed.index(word) for word in MANIFESTS),
     )
 
 

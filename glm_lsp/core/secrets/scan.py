@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from glm_lsp.core.secrets import heads, looks
+from glm_lsp.core.secrets import heads, looks, tables
 from glm_lsp.core.secrets.escapes import ESCAPE, unescaped
 from glm_lsp.core.secrets.rules import ASSIGNMENTS, Rule, Rules, rules
 from glm_lsp.core.values import HeldBack, Span
@@ -23,7 +23,7 @@ MOST_BLOCK_BYTES = 40_000
 LEAST_ENTROPY = 2.0
 _MOST_DECOYS = 4
 """Stand-ins before a secret that are passed over."""
-_NAME_END = rb"[\w-]{0,40}+[\\\"'`\])]{0,4}+(?::[ \t]?[\w.\[\]|&<>?, ']{1,40}+)?[ \t]{0,20}+"
+_NAME_END = rb"[\w-]{0,40}+[\\\"'`\])]{0,4}+(?::[ \t]?[\w.\[\]|&<>?, ']{1,40}+)??[ \t]{0,20}+"
 _OPERATOR = rb"(?:=>|:=|\?=|={1,3}|!==?|:|,|\()[ \t]{0,20}+"
 _VALUE = rb"(\\?[\"'`])((?:(?!\1)(?:\\[^\n]|[^\s\\])){8,512}+)\1"
 _QUOTED = re.compile(
@@ -54,7 +54,8 @@ _ELEMENT = re.compile(
     rb"[\w-]{0,40}+(?:</\w{1,10}>\s{0,40}+(?:<\w{1,10}>\s{0,20}+){0,2}<\w{1,10})?>([^<>\s]{8,512})</"
 )
 _NAMED = re.compile(
-    rb"[\w-]{0,40}+\\?[\"']?[ \t]{0,9}+,?\s{0,80}+\\?[\"']?value\\?[\"']?\s{0,4}+[:=]\s{0,4}+\\?([\"'])?"
+    rb"[\w-]{0,40}+\\?[\"']?[ \t]{0,9}+(?:,|:\s{0,4}+\{)?+\s{0,80}+\\?[\"']?value\\?[\"']?"
+    rb"\s{0,4}+[:=]\s{0,4}+\\?([\"'])?"
     rb"((?(1)[^\s\"'\\]|[^\s\"',;<>{}()\[\]$|]){8,512}+)",
     re.IGNORECASE,
 )
@@ -62,15 +63,18 @@ _NAMED = re.compile(
 _CELL = re.compile(
     rb"[\w -]{0,40}+[*_`]{0,3}[ \t]{0,40}+\|[ \t]{0,40}+[*_`]{0,3}([^\s|`]{8,512})`?[*_]{0,3}[ \t]{0,200}+\|"
 )
-_ROW = re.compile(rb"[ \t]{0,8}+\|([^\n]{0,1000}+)")
-_RULER = re.compile(rb"[ \t]{0,8}+\|[ \t:|-]{3,300}+\r?")
-MOST_TABLE_BYTES = 2_000
-"""Rows of a table further away are not looked at."""
+BYTES_PER_CELL = 256
 _SAID = re.compile(
     rb"[\w-]{0,40}+[ \t]{1,4}+(?:(?:is|was|to)[ \t]{1,4})?([^\s\"'`,;<>{}()\[\]$|]{8,512})(?=[\s;,\"'`)]|$)"
 )
+_BELOW = re.compile(
+    rb"[\w ]{0,24}+[\"'`*_]{0,3}+:{0,2}[\"'`*_]{0,3}+[ \t]{0,9}+\r?\n(?:[ \t]{0,9}+\r?\n){0,2}+"
+    rb"(?:[ \t>]{0,12}+(?:`{3}|~{3})\w{0,12}+[ \t]{0,9}+\r?\n)?+[ \t>*:-]{0,16}+[`\"']{0,2}+"
+    rb"([^\s`\"'<>{}()\[\]$|]{8,512}+)[`\"']{0,2}+[ \t]{0,20}+(?:\r?\n|$)"
+)
+"""A value in a line of its own, below its name."""
 _SPECIAL = re.compile(rb"[#!@^&~?+=%]")
-_PASSWORD = re.compile(rb"pass(?:w|phrase|\W)|pwd|secret|credential")
+_PASSWORD = re.compile(rb"pass(?:w|phrase|\W)|pwd|pw\W|secret|credential")
 _BEGINS = re.compile(
     rb"(" + b"|".join(map(re.escape, ASSIGNMENTS)) + rb")" + _NAME_END + rb"(?:=>|:=|=|:)[ \t]{0,20}+"
     rb"(?:[\"'`]([^\"'`\s]{1,200})|([a-z0-9+/=-]{8,200}))$"
@@ -83,6 +87,8 @@ _QUOTES = (b'"', b"'", b"`")
 _DIGEST = re.compile(
     rb"(?i)hash|sha\d|digest|integrity|checksum|fingerprint|etag|signature|image|icon|font|wasm"
 )
+_RESULT = b"--- "
+"""What stands before `PASS: test` in a log."""
 _TAIL = re.compile(rb"[A-Za-z0-9+/=_.~-]*")
 _HEADER = re.compile(rb"-----BEGIN [A-Z0-9][A-Z0-9 ]{0,60}-----")
 _KEYS = re.compile(rb"PRIVATE KEY|CERTIFICATE-----")
@@ -111,6 +117,7 @@ PLAIN_SUFFIXES = (
         ".txt",
         ".md",
     ),
+    *(".rst", ".adoc", ".log", ".http", ".rest", ".ipynb", ".creds", ".repo", ".list"),
 )
 """Files where values stand without quotes."""
 _PLAIN_NAMES = ("dockerfile", "makefile", "jenkinsfile", "procfile", "config")
@@ -118,30 +125,39 @@ _PLAIN_NAMES = ("dockerfile", "makefile", "jenkinsfile", "procfile", "config")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`places` are sorted and apart; `whole`, if it is not empty, says why all of the text is left out."""
+    """`places` are sorted and apart; `whole`, if it is not empty, says why all of the text is left out.
+
+    `reach`: the tables, from where to where. What is found in one depends on all of it.
+    """
 
     places: tuple[HeldBack, ...] = ()
     whole: str = ""
+    reach: tuple[tuple[int, int], ...] = ()
 
 
-def find(path: str, data: bytes) -> Found:
-    """What to hold back of a text: secrets, and what begins as one does, for it may be saved half-typed."""
-    plain = _plain(path)
+def find(path: str, data: bytes, *, part: bool = False) -> Found:
+    """What to hold back of a text: secrets, and what begins as one does, for it may be saved half-typed.
+
+    `part`: the file begins before this text.
+    """
+    form, reach = _form(path, part=part), list[tuple[int, int]]()
     try:
-        spans = _spans(data, plain=plain)
+        spans = _spans(data, reach, form)
         if ESCAPE in data and (cut := unescaped(data)):
             spans += [
-                (cut.back(start), cut.back(end), kind) for start, end, kind in _spans(cut.data, plain=plain)
+                (cut.back(start), cut.back(end), kind) for start, end, kind in _spans(cut.data, [], form)
             ]
     except _TooDenseError:
         return Found(whole=TOO_DENSE)
-    return Found(_placed(data, spans))
+    return Found(_placed(data, spans), reach=tuple(dict.fromkeys(reach)))
 
 
-def _spans(data: bytes, *, plain: bool) -> list[tuple[int, int, str]]:
+def _spans(
+    data: bytes, reach: list[tuple[int, int]], form: tuple[bool, bool, bool]
+) -> list[tuple[int, int, str]]:
     known = rules()
     hits = known.search.find_matches_as_indexes(data.lower(), overlapping=True)
-    scan = _Scan(data, known, plain=plain)
+    scan = _Scan(data, known, reach, form)
     spans = scan.announced(hits)
     spans += scan.literals()
     return spans
@@ -165,8 +181,11 @@ class _TooDenseError(Exception):
 class _Scan:
     """One text on its way through the rules."""
 
-    def __init__(self, data: bytes, known: Rules, *, plain: bool) -> None:
-        self._data, self._rules, self._plain = data, known, plain
+    def __init__(
+        self, data: bytes, known: Rules, reach: list[tuple[int, int]], form: tuple[bool, bool, bool]
+    ) -> None:
+        self._data, self._rules, self._reach = data, known, reach
+        self._plain, self._table, self._manifest = form
         self._looks = FREE_LOOKS + len(data) // BYTES_PER_LOOK
         self._past: dict[str, int] = {}
         self._block_end = 0
@@ -176,13 +195,10 @@ class _Scan:
 
         One loop without calls: there is a hit in every few hundred bytes, and nearly all announce nothing.
         """
-        data, known, past, found = self._data, self._rules, self._past, list[tuple[int, int, str]]()
+        known, past, found = self._rules, self._past, list[tuple[int, int, str]]()
         for word, start, _ in hits:
-            if word == known.block:
-                self._look(BLOCK_LOOKS)
-                if start >= self._block_end and (block := self._block(start)):
-                    self._block_end = block[1]
-                    found.append(block)
+            if word in known.apart:
+                found += self._apart(word, start)
                 continue
             for rule in known.by_word[word]:
                 self._looks -= SHAPE_LOOKS
@@ -202,6 +218,18 @@ class _Scan:
                 self._look()
                 found += self._assigned(start)
         return found
+
+    def _apart(self, word: int, start: int) -> list[tuple[int, int, str]]:
+        """What a word announces that is no rule's."""
+        if word in self._rules.manifests:
+            return self._told(tables.manifest(self._data, start)) if self._manifest else []
+        if word != self._rules.block:
+            return self._told(tables.statement(self._data, start))
+        self._look(BLOCK_LOOKS)
+        if start < self._block_end or not (block := self._block(start)):
+            return []
+        self._block_end = block[1]
+        return [block]
 
     def _look(self, count: int = 1) -> None:
         self._looks -= count
@@ -293,7 +321,10 @@ class _Scan:
             pieces = [match.span(2)]
         elif self._plain and (match := _CELL.match(data, start, start + 900)):
             pieces = [match.span(1)]
-        elif self._plain and (match := _SAID.match(data, start, start + 600)):
+        elif self._plain and (
+            (match := _SAID.match(data, start, start + 600))
+            or ((match := _BELOW.match(data, start, start + 800)) and looks.is_choppy(match[1]))
+        ):
             pieces, said = [match.span(1)], True
         elif match := _OPEN_QUOTE.match(data, start, start + 700):
             typed = heads.is_part(match[1]) and not looks.is_stand_in(match[1])
@@ -304,32 +335,21 @@ class _Scan:
         if looks.is_random(value):
             return [(a, b, "random value") for a, b in pieces]
         passes = _PASSWORD.match(data[start : start + 12].lower()) is not None
-        if pieces and passes and looks.is_password(value) and (not said or _SPECIAL.search(value)):
+        if (
+            pieces
+            and passes
+            and looks.is_password(value)
+            and (not said or _SPECIAL.search(value))
+            and not data.endswith(_RESULT, 0, start)
+        ):
             return [(a, b, "password") for a, b in pieces]
-        return self._column(start, passwords=passes) if self._plain else []
+        return self._told(tables.column(data, start, plain=self._plain, table=self._table))
 
-    def _column(self, start: int, *, passwords: bool) -> list[tuple[int, int, str]]:
-        """The values below the name at `start`, where that is the head of a column of a table with bars."""
-        data = self._data
-        first = data.rfind(b"\n", max(0, start - 1000), start) + 1
-        end = data.find(b"\n", start, start + 1000)
-        if end < 0 or not (head := _ROW.fullmatch(data, first, end)):
-            return []
-        after = data.find(b"\n", end + 1, end + 300)
-        if after < 0 or not _RULER.fullmatch(data, end + 1, after):
-            return []
-        column, found, at = data.count(b"|", head.start(1), start), list[tuple[int, int, str]](), after + 1
-        while at < start + MOST_TABLE_BYTES and (row := _ROW.match(data, at)):
-            self._look()
-            cells = row[1].split(b"|")
-            at = row.end() + 1
-            if column < len(cells):
-                value = cells[column].strip(b" \t`*_\r")
-                place = row.start(1) + sum(len(c) + 1 for c in cells[:column]) + cells[column].find(value)
-                if looks.is_random(value) or (passwords and looks.is_password(value)):
-                    kind = "random value" if looks.is_random(value) else "password"
-                    found.append((place, place + len(value), kind))
-        return found
+    def _told(self, told: tables.Told) -> list[tuple[int, int, str]]:
+        self._look(len(told.places) + (told.last - told.first) // BYTES_PER_CELL)
+        if told.last > told.first:
+            self._reach.append((told.first, told.last))
+        return told.places
 
     def literals(self) -> Iterator[tuple[int, int, str]]:
         """Strings that look random by themselves, whatever they are given to."""
@@ -374,9 +394,11 @@ class _Scan:
         return at
 
 
-def _plain(path: str) -> bool:
+def _form(path: str, *, part: bool) -> tuple[bool, bool, bool]:
+    """Whether values stand without quotes in a file, its first line names columns, it may be a manifest."""
     name = path.rpartition("/")[2].lower()
-    return name.endswith(PLAIN_SUFFIXES) or name.startswith(_PLAIN_NAMES) or "." not in name
+    plain = name.endswith(PLAIN_SUFFIXES) or name.startswith(_PLAIN_NAMES) or "." not in name
+    return plain, not part and tables.is_table(name), plain or name.endswith(".json")
 
 
 def _placed(data: bytes, spans: list[tuple[int, int, str]]) -> tuple[HeldBack, ...]:
