@@ -22,10 +22,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
-import platformdirs
 from diskcache import Cache, Disk, Timeout
 
-CACHE_VARIABLE = "GLM_LSP_CACHE"
+from glm_lsp.disk.places import CACHE_VARIABLE, Refused, default_directory, private_directory
+
+__all__ = ["CACHE_VARIABLE", "Refused", "Store", "default_directory", "private_directory"]
+
 SIZE_LIMIT_BYTES = 1 << 30
 _FILE_NAME = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")
 _MODE_RAW, _MODE_BINARY = 1, 2
@@ -58,10 +60,6 @@ class _Envelope(msgspec.Struct, array_like=True, frozen=True):
 
 _decode = msgspec.msgpack.Decoder(_Envelope).decode
 _encode = msgspec.msgpack.Encoder().encode
-
-
-class Refused(Exception):  # noqa: N818 (reads as the state that it is)
-    """An entry that this module did not write."""
 
 
 class _PlainDisk(Disk):
@@ -237,28 +235,10 @@ class Store:
         private_directory(self.directory)
 
 
-def default_directory() -> Path:
-    """Where caches go: the environment's `GLM_LSP_CACHE`, else the user's cache directory."""
-    given = os.environ.get(CACHE_VARIABLE, "")
-    return Path(given).absolute() if given else Path(platformdirs.user_cache_dir("glm-lsp", appauthor=False))
-
-
 def _checksum(key: str, value: bytes) -> bytes:
     return hashlib.blake2b(
         value, digest_size=16, key=hashlib.blake2b(key.encode(), digest_size=32).digest()
     ).digest()
-
-
-def private_directory(directory: Path) -> None:
-    """Make the directory, ours alone. Raises Refused where it is a link or somebody else's."""
-    directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        directory.mkdir(mode=0o700)
-    status = directory.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-        raise Refused("it is not a directory of yours")
-    if stat.S_IMODE(status.st_mode) != 0o700:
-        directory.chmod(0o700)
 
 
 def _close_to_others(database: Path) -> None:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pathspec import GitIgnoreSpec
-
 from glm_lsp.workspace.files import Unreadable, read_bytes
-from glm_lsp.workspace.patterns import MAX_RULES_BYTES, safe_of
+from glm_lsp.workspace.patterns import MAX_RULES_BYTES, made, safe_of
 from glm_lsp.workspace.rules import Rules
 
 _NEVER = """
@@ -126,14 +124,14 @@ class _Patterns:
     def __init__(self, lines: Sequence[tuple[str, str]]) -> None:
         kept = [(safe, where) for line, where in lines for safe in safe_of([line])]
         self._where = [where for _, where in kept]
-        self._spec = GitIgnoreSpec.from_lines([safe for safe, _ in kept])
+        self._spec = made([safe for safe, _ in kept]) if kept else None
 
     def __bool__(self) -> bool:
         return bool(self._where)
 
     def said(self, path: str) -> tuple[bool | None, str]:
         """What the last line that fits a path says, and where it stands."""
-        if not self._where:
+        if self._spec is None:
             return None, ""
         found = self._spec.check_file(path)
         return found.include, self._where[found.index] if found.index is not None else ""

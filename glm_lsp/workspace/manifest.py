@@ -24,7 +24,7 @@ import msgspec
 
 from glm_lsp.core.lazy import LazyOutline
 from glm_lsp.core.values import FileOutline
-from glm_lsp.disk.store import Refused, private_directory
+from glm_lsp.disk.places import Refused, private_directory
 from glm_lsp.workspace.encoding import VERSION
 from glm_lsp.workspace.records import CHECK_BYTES, Records
 from glm_lsp.workspace.stamps import Clock, Stat

@@ -14,21 +14,17 @@ import logging
 import os
 import time
 from collections.abc import Collection, Coroutine, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-
-from tree_sitter import Tree
+from typing import TYPE_CHECKING
 
 from glm_lsp.core.errors import NOTICES, ConflictError, GlmError, UsageError
 from glm_lsp.core.history import History
 from glm_lsp.core.lazy import Outlines, differing
-from glm_lsp.core.secrets import SETTING as ALLOWED
-from glm_lsp.core.secrets import attributed, masked
+from glm_lsp.core.secrets.allow import SETTING as ALLOWED
 from glm_lsp.core.settings import Settings
 from glm_lsp.core.snapshot import Snapshot
-from glm_lsp.core.syntax import Halted, Memo, outline, parse, reparse
 from glm_lsp.core.values import Document, FileOutline, Refusal, RefusalKind, RepoIndex
-from glm_lsp.disk.store import default_directory
+from glm_lsp.disk.places import default_directory
 from glm_lsp.workspace import git
 from glm_lsp.workspace.discovery import Listing, discovered
 from glm_lsp.workspace.files import Unreadable, check_name, is_relative, load, refusal
@@ -38,6 +34,11 @@ from glm_lsp.workspace.look import RULES, Look, within
 from glm_lsp.workspace.messages import Job
 from glm_lsp.workspace.run import IndexReport, Progress, Run, report
 from glm_lsp.workspace.search import holding
+
+if TYPE_CHECKING:
+    from tree_sitter import Tree
+
+    from glm_lsp.workspace.opened import Open
 
 __all__ = ["IndexReport", "Repository"]
 
@@ -53,17 +54,6 @@ MEMORY_BYTES = 3 << 30
 MOST_WORKERS = 4
 MOST_REFRESHED = 5000
 """Where more has changed, all is looked at: something may have been overlooked."""
-
-
-@dataclass(slots=True)
-class _Open:
-    """A document in the editor. `tree` is of `parsed`, an earlier text or this one."""
-
-    document: Document
-    parsed: bytes = b""
-    tree: Tree | None = None
-    memo: Memo = field(default_factory=Memo)
-    busy: bool = False
 
 
 class Repository:
@@ -87,7 +77,7 @@ class Repository:
         self._listed: frozenset[str] = frozenset()
         self._empty: set[str] = set()
         """Directories in which files of the index may appear."""
-        self._open: dict[str, _Open] = {}
+        self._open: dict[str, Open] = {}
         self._known = Known(
             self.root,
             default_directory() / "index",
@@ -212,6 +202,9 @@ class Repository:
 
     def update(self, document: Document) -> None:
         """The editor has this text. One that must not be read (a secret, ignored, huge) is left out."""
+        from glm_lsp.core.secrets import masked  # noqa: PLC0415 (a start without documents needs none of these)
+        from glm_lsp.workspace.opened import Open, outlined  # noqa: PLC0415
+
         document = masked(document, open_=True, allowed=self.allowed)
         if self._gate(document.path) is not None or not self._fit(document):
             self._open.pop(document.path, None)
@@ -219,14 +212,14 @@ class Repository:
             return
         state = self._open.get(document.path)
         if state is None:
-            state = self._open[document.path] = _Open(document)
+            state = self._open[document.path] = Open(document)
             if self._history is None:
                 self._history = History()
                 self._spawn(self._learn())
         state.document = document
         self._changed()
         if len(document.data) <= INLINE_BYTES and not state.busy:
-            self._take(state, document, *_outlined(state, document, INLINE_S))
+            self._take(state, document, *outlined(state, document, INLINE_S))
         elif not state.busy:
             state.busy = True
             self._spawn(self._follow(state))
@@ -349,17 +342,19 @@ class Repository:
             self._outlines = self._outlines.changed({path: found})
             self._changed(outlines=True)
 
-    def _take(self, state: _Open, document: Document, tree: Tree | None, found: FileOutline) -> None:
+    def _take(self, state: Open, document: Document, tree: Tree | None, found: FileOutline) -> None:
         state.parsed, state.tree = document.data, tree
         if self._open.get(document.path) is state:
             self._set_outline(document.path, found)
 
-    async def _follow(self, state: _Open) -> None:
+    async def _follow(self, state: Open) -> None:
         """Outline a large document in a thread, again as long as its text has moved on meanwhile."""
+        from glm_lsp.workspace.opened import outlined  # noqa: PLC0415
+
         try:
             while True:
                 document = state.document
-                done = await asyncio.to_thread(_outlined, state, document, THREAD_S)
+                done = await asyncio.to_thread(outlined, state, document, THREAD_S)
                 self._take(state, document, *done)
                 if state.document is document:
                     return
@@ -419,24 +414,3 @@ def _keep(*, collect: bool = True) -> None:
         if collect:
             gc.collect()
         gc.freeze()
-
-
-def _outlined(state: _Open, document: Document, limit_s: float) -> tuple[Tree | None, FileOutline]:
-    """The document's tree, made from an earlier one where there is one, and its outline."""
-    until = time.monotonic() + limit_s
-
-    def halt() -> bool:
-        return time.monotonic() > until
-
-    try:
-        if state.tree is None:
-            new = parse(document.data, document.language, halt=halt)
-        else:
-            new = reparse(state.tree, state.parsed, document.data, document.language, halt)
-        found = outline(document.path, document.data, document.language, tree=new, halt=halt, memo=state.memo)
-        return new, attributed(found, document)
-    except Halted:
-        error = f"took the parser more than {limit_s:g} s"
-        return None, FileOutline(
-            document.path, document.digest, document.language, size_bytes=len(document.data), error=error
-        )

@@ -6,7 +6,9 @@ Offsets are UTF-8 bytes. Trees belong to the thread that made them.
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -84,3 +86,14 @@ def __getattr__(name: str) -> Any:
     found = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
     globals()[name] = found
     return found
+
+
+class _Package(ModuleType):
+    """`outline` is what the module of that name offers, also where that module is imported by itself."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
