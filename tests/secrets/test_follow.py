@@ -54,6 +54,19 @@ PIECES = (
     b"token = '9f86d0Kx1e4fWq7bZ2Lp'\n",
     b"# 9f86d0Kx1e4fWq7bZ2Lp again\n",
     b"curl -u bob:k9#mQ2!vL7pX http://x\n",
+    b"u,password\n",
+    b"eve,k9#mQ2!vL7pX\n" * 200,
+    b"---\nkind: Secret\ndata:\n",
+    b"  key: k9mQ2vL7pX\n" * 200,
+    b"kind: Secret\n",
+    b"INSERT INTO t (a, password) VALUES ",
+    b"(1, 'k9#mQ2!vL7pX'), \n" * 200,
+    b"<tr><th>a</th><th>password</th></tr>\n",
+    b"<tr><td>1</td><td>k9#mQ2!vL7pX</td></tr>\n" * 100,
+    b"</table>\n",
+    b"===  ========\n",
+    b"bob  password\n",
+    b"bob  k9#mQ2!vL7pX\n" * 100,
 )
 
 
@@ -63,18 +76,19 @@ PIECES = (
         st.tuples(st.integers(0, 10**6), st.integers(0, 60), st.sampled_from((*PIECES, b"", b"-", b"B"))),
         max_size=6,
     ),
+    st.sampled_from(["a.md", "a.csv", "a.yml", "a.py"]),
 )
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=60)
 def test_edits_among_half_blocks_rulers_and_tables(
-    parts: list[bytes], edits: list[tuple[int, int, bytes]]
+    parts: list[bytes], edits: list[tuple[int, int, bytes]], path: str
 ) -> None:
     """An edit may make a block, far away, of what was none, or end one."""
     now, follower = b"".join(parts), Follower()
-    follower.veiled("a.md", now)
+    follower.veiled(path, now)
     for at, removed, new in edits:
         at %= len(now) + 1
         now = now[:at] + new + now[at + removed :]
-        veiled, alone = follower.veiled("a.md", now), Follower().veiled("a.md", now)
+        veiled, alone = follower.veiled(path, now), Follower().veiled(path, now)
         assert (veiled.found, veiled.places, veiled.shown) == (alone.found, alone.places, alone.shown)
 
 

@@ -43,7 +43,7 @@ _PIECE = re.compile(
 """A string that goes on in another one, which the language joins."""
 _MOST_PIECES_BYTES = 1_200
 _PLAIN = re.compile(
-    rb"[\w-]{0,40}+[\"'*_]{0,3}+[ \t]{0,20}+[:=][*_]{0,2}+[ \t]{0,20}+"
+    rb"[\w-]{0,40}+[\"'*_]{0,3}+[ \t]{0,20}+[:=]{1,2}+[*_]{0,2}+[ \t]{0,20}+"
     rb"([^\s\"'`;,<>{}()\[\]$|]{8,512})(?=[\s;,\"'`]|$)"
 )
 _ARGUMENT = re.compile(
@@ -84,6 +84,8 @@ _RUNS = bytes(
 )
 _LONG, MOST_LITERAL_BYTES = b"a" * 32, 512
 _QUOTES = (b'"', b"'", b"`")
+_DOTTED = re.compile(rb"[\"'`]((?:[A-Za-z0-9_-]{5,80}\.){1,2})\Z")
+"""The parts of a token before its last and longest one."""
 _DIGEST = re.compile(
     rb"(?i)hash|sha\d|digest|integrity|checksum|fingerprint|etag|signature|image|icon|font|wasm"
 )
@@ -357,15 +359,21 @@ class _Scan:
         while (first := runs.find(_LONG, last)) >= 0:
             last = runs.find(b" ", first)
             last = len(runs) if last < 0 else last
-            if last - first > MOST_LITERAL_BYTES or not first or data[first - 1 : first] not in _QUOTES:
+            if last - first > MOST_LITERAL_BYTES or not first:
                 continue
+            begun = first
+            if data[first - 1 : first] not in _QUOTES:
+                parts = _DOTTED.search(data, max(0, first - 120), first)
+                if parts is None:
+                    continue
+                begun = parts.start(1)
             near = data[max(0, first - 40) : first]
             if (
                 data[last : last + 1] in _QUOTES
                 and looks.is_drawn(data[first:last])
                 and not _DIGEST.search(near)
             ):
-                yield first, last, "random value"
+                yield begun, last, "random value"
 
     def _block(self, start: int) -> tuple[int, int, str] | None:
         """A key or certificate in text form, from its first line to its last, or as far as it goes."""

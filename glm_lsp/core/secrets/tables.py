@@ -101,7 +101,7 @@ def is_value(value: bytes, head: bytes) -> bool:
     """Whether what stands in a column of this name is to be held back."""
     if looks.is_random(value):
         return True
-    if len(value) < LEAST_BYTES or not _PASSES.search(head):
+    if len(value) < LEAST_BYTES or b" " in value or not _PASSES.search(head):
         return False
     if _EXACT.fullmatch(head):
         return looks.is_written_password(value) and not _NO_VALUE.fullmatch(value)
