@@ -9,9 +9,12 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import time
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 
+PROGRESS_S = 0.1
 LEAST = 8
 """Characters that a column keeps, however narrow the terminal is."""
 
@@ -24,6 +27,33 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> N
         first, _, rest = made.partition("\n")
         made = f"\x1b[1m{first}\x1b[0m\n{rest}"
     sys.stdout.write(made)
+
+
+@contextmanager
+def progress(title: str, *, quiet: bool = False) -> Generator[Callable[[int, int], None] | None]:
+    """A line on stderr that tells how far it is, for people only: None where stderr is no terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from glm_lsp.workspace.run import Telling  # noqa: PLC0415 (not for a table)
+
+    telling, said = Telling(), -1.0
+
+    def step(done: int, total: int) -> None:
+        nonlocal said
+        text, now = telling.text(done, total), time.monotonic()
+        if done >= total or now - said >= PROGRESS_S:
+            said = now
+            width = max(shutil.get_terminal_size((80, 24)).columns - 1, LEAST)
+            sys.stderr.write(f"\r\x1b[K{f'{title}: {text}'[:width]}")
+            sys.stderr.flush()
+
+    step(0, 0)
+    try:
+        yield step
+    finally:
+        sys.stderr.write("\r\x1b[K")
+        sys.stderr.flush()
 
 
 def drawn(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> str:

@@ -47,7 +47,7 @@ async def _index(args: argparse.Namespace) -> int:
     settings = door.settings(args)
     repository = Repository(directory, settings)
     try:
-        with report.progress("indexing", quiet=args.format == "json") as step:
+        with grid.progress("indexing", quiet=args.format == "json") as step:
             found = await repository.index(step)
         outlines = repository.snapshot().index.outlines
     finally:

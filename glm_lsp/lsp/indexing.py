@@ -286,19 +286,11 @@ class _Eta:
     """Says how far it is, and how long the rest takes."""
 
     def __init__(self, report: Report) -> None:
-        from glm_lsp.workspace.run import Pace  # noqa: PLC0415 (after `initialize`)
+        from glm_lsp.workspace.run import Telling  # noqa: PLC0415 (after `initialize`)
 
         self._report = report
-        self._pace = Pace()
+        self._telling = Telling()
 
     def advance(self, done: int, total: int) -> None:
-        if not total:
-            return
-        left_s = self._pace.left_s(done, total)
-        self._report.say(f"{done:,} of {total:,} files{_left(left_s)}", min(100, 100 * done // total))
-
-
-def _left(left_s: float | None) -> str:
-    if left_s is None:
-        return ""
-    return f", {left_s:.0f} s left" if left_s < 100 else f", {left_s / 60:.0f} min left"
+        if total:
+            self._report.say(self._telling.text(done, total), min(100, 100 * done // total))

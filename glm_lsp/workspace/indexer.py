@@ -137,7 +137,7 @@ class Indexer:
     ) -> None:
         """Outline every file whose digest is not the one in `known`. Cancelling ends the processes.
 
-        `sizes`, in bytes, as far as they are known: what is large comes first, so that nobody is waited for.
+        `sizes`, in bytes, as far as they are known: what is small comes last, so that nobody is waited for.
         Raises GlmError where no process can be started.
         """
         self._queue.extend(_batches(paths, known or {}, sizes or {}))
@@ -299,7 +299,11 @@ class Indexer:
 
 
 def _batches(paths: Sequence[str], digests: Mapping[str, str], sizes: Mapping[str, int]) -> list[Batch]:
-    """Files that lie together, in parts that take about as long; the largest part first."""
+    """Files that lie together, in parts that take about as long.
+
+    The smallest come last, so that at the end nobody is waited for; the others as they lie, so that the pace
+    of some tells that of all.
+    """
     parts: list[tuple[int, list[str]]] = []
     part, size = list[str](), 0
     for path in paths:
@@ -310,5 +314,7 @@ def _batches(paths: Sequence[str], digests: Mapping[str, str], sizes: Mapping[st
             part, size = [], 0
     if part:
         parts.append((size, part))
-    parts.sort(key=lambda p: -p[0])
-    return [Batch(part, [digests.get(path, "") for path in part]) for _, part in parts]
+    last = sorted(parts, key=lambda p: p[0])[: max(len(parts) // 8, 1)][::-1]
+    ends = {id(part) for part in last}
+    ordered = [*(part for part in parts if id(part) not in ends), *last]
+    return [Batch(part, [digests.get(path, "") for path in part]) for _, part in ordered]

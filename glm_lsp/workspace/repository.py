@@ -30,7 +30,7 @@ from glm_lsp.workspace.discovery import Listing, discovered
 from glm_lsp.workspace.files import Unreadable, check_name, is_relative, load, refusal
 from glm_lsp.workspace.ignore import Ignore
 from glm_lsp.workspace.known import Known
-from glm_lsp.workspace.look import RULES, Look, within
+from glm_lsp.workspace.look import MOST_DIRECTORIES, RULES, Look, within
 from glm_lsp.workspace.messages import Job
 from glm_lsp.workspace.run import IndexReport, Progress, Run, report
 from glm_lsp.workspace.search import holding
@@ -98,7 +98,7 @@ class Repository:
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: set[asyncio.Task[None]] = set()
         self._lock = asyncio.Lock()
-        self._closed = self._mending = False
+        self._closed = self._mending = self._settled_before = False
         self._history: History | None = None
 
     async def index(self, progress: Progress | None = None) -> IndexReport:
@@ -152,7 +152,13 @@ class Repository:
         found = {""}
         if self._walked is not self._listing:
             self._walked = self._listing
-            self._empty.update(within(self.root, self._new_ignore(), ""))
+            inside = within(self.root, self._new_ignore(), "")
+            if len(inside) >= MOST_DIRECTORIES:
+                _notices.warning(
+                    f"{self.root} has more than {MOST_DIRECTORIES:,} directories: new files in those that "
+                    "hold none yet are noticed when the repository is opened again, not at once."
+                )
+            self._empty.update(inside)
         for path in self._listed:
             while (path := path.rpartition("/")[0]) and path not in found:
                 found.add(path)
@@ -176,7 +182,8 @@ class Repository:
         mine = {path: self._outlines[path] for path in self._open if path in self._outlines}
         self._outlines = disk.changed({**dict.fromkeys(self._open), **mine}) if self._open else disk
         self._changed(outlines=True)
-        _keep()
+        _keep(collect=self._settled_before)
+        self._settled_before = True
 
     def job(self) -> Job:
         """What the indexing processes are told."""
@@ -403,7 +410,7 @@ class Repository:
             raise
 
 
-def _keep(*, collect: bool = True) -> None:
+def _keep(*, collect: bool) -> None:
     """Put what lives now out of the garbage collector's sight.
 
     What an index holds lives long and is in no cycle; otherwise each full collection would look at all of it:

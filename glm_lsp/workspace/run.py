@@ -70,6 +70,25 @@ class Pace:
         return (total - done) * elapsed_s / files if files > 1 and elapsed_s >= PACE_STEP_S else None
 
 
+class Telling:
+    """What a person is told while an index is made: no time that nobody can know yet, and what takes it."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._pace = Pace(clock)
+
+    def text(self, done: int, total: int) -> str:
+        """A phrase. Before anything is listed `total` is 0."""
+        if not total:
+            return "listing files"
+        left_s = self._pace.left_s(done, total)
+        if done >= total:
+            return f"{total:,} files, saving"
+        if left_s is None:
+            return f"{done:,} of {total:,} files"
+        left = f"{left_s:.0f} s" if left_s < 100 else f"{left_s / 60:.0f} min"
+        return f"{done:,} of {total:,} files, {left} left"
+
+
 class Run:
     """Brings what is known up to date with some files. Used once."""
 
