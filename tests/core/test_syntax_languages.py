@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -262,3 +264,15 @@ def test_operators_and_what_returns_references_are_functions() -> None:
     text = b"A& A::operator=(const A& a) { return *this; }\nconst B& b::c::get() { return x; }\n"
     found = outline("a.cc", text, "cpp")
     assert [(s.kind, s.qualified) for s in found.symbols] == [("method", "A.operator="), ("method", "c.get")]
+
+
+def test_what_a_package_offers_is_no_module_of_the_same_name() -> None:
+    """`outline` is a function, and the name of the module that it stands in."""
+    code = (
+        "import glm_lsp.core.syntax.outline\n"
+        "from glm_lsp.core.syntax import outline\n"
+        "assert callable(outline)\n"
+        "from glm_lsp.core import syntax, secrets\n"
+        "assert all(getattr(p, name) is not None for p in (syntax, secrets) for name in p.__all__)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -116,4 +116,4 @@ async def test_where_something_is_known_nothing_is_started(
         await repository.close()
         if not again:
             monkeypatch.setattr(indexer, "COMMAND", ("/nowhere",))
-            monkeypatch.setattr(Indexer, "begin", lambda self: pytest.fail("started"))
+            monkeypatch.delattr(Indexer, "begin")
