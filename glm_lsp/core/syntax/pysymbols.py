@@ -10,11 +10,15 @@ from tree_sitter import Node
 from glm_lsp.core.syntax.trees import text_of
 from glm_lsp.core.values import Import, Span, Symbol, SymbolKind
 
+_FIRST = frozenset(bytes([i]) for i in b"\"'uUrR#")
+"""What a string may begin with, or a comment before it."""
 NOT_TEXT = re.compile(rb"[^\"'uUrR]")
 
 
 def docstring(data: bytes, block: Node) -> str:
     """The first line of the string that opens a block or a module; empty where there is none."""
+    if data[block.start_byte : block.start_byte + 1] not in _FIRST:
+        return ""
     node = docstring_node(data, block)
     if node is None:
         return ""
@@ -24,7 +28,9 @@ def docstring(data: bytes, block: Node) -> str:
 
 def docstring_node(data: bytes, block: Node) -> Node | None:
     """The string node that documents a block or a module; f-strings and bytes do not count."""
-    statement = next((c for c in block.named_children if c.type != "comment"), None)
+    statement = block.named_child(0) if block.named_child_count else None
+    if statement is not None and statement.type == "comment":
+        statement = next((c for c in block.named_children if c.type != "comment"), None)
     if statement is None or statement.type != "expression_statement" or statement.named_child_count != 1:
         return None
     node = statement.named_child(0)
@@ -35,7 +41,7 @@ def docstring_node(data: bytes, block: Node) -> Node | None:
 
 def symbol_of(data: bytes, node: Node, name: Node, outer: Node, parent: Symbol | None) -> Symbol:
     """The class or function of `node`; `outer` holds its decorators too."""
-    if node.type == "class_definition":
+    if data.startswith(b"class", node.start_byte):
         kind = SymbolKind.CLASS
     elif parent is not None and parent.kind is SymbolKind.CLASS:
         kind = SymbolKind.METHOD
@@ -78,13 +84,17 @@ def moved(symbol: Symbol, by: int, down: int, parent: Symbol | None, outer: Node
 
 def _signature(data: bytes, node: Node, block: Node | None) -> str:
     """The lines from `def` or `class` to the colon, with the statement's own indentation taken off."""
-    end = block.start_byte if block else node.end_byte
-    for child in reversed(node.children):
-        if child.type == ":" and child.end_byte <= end:
-            end = child.end_byte
-            break
+    start, end = node.start_byte, block.start_byte if block else node.end_byte
+    text = data[start:end].rstrip()
+    if b"#" in text or not text.endswith(b":"):  # a comment stands there, perhaps
+        for child in reversed(node.children):
+            if child.type == ":" and child.end_byte <= end:
+                text = data[start : child.end_byte]
+                break
+    lines = text.decode("utf-8", "replace").split("\n")
+    if len(lines) == 1:
+        return lines[0]
     indent = node.start_point.column
-    lines = data[node.start_byte : end].decode("utf-8", "replace").rstrip().split("\n")
     rest = (line[min(indent, len(line) - len(line.lstrip())) :].rstrip("\r") for line in lines[1:])
     return "\n".join([lines[0].rstrip("\r"), *rest])
 

@@ -6,35 +6,30 @@ the names of a definition in one step, and only what is new in it is looked at.
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 from glm_lsp.core.references import References
-from glm_lsp.core.syntax.lexicon import IDENT, JOINT, LEXICONS, SIGNS, Lexicon
+from glm_lsp.core.syntax.lexicon import JOINT, LEXICONS, Lexicon
 from glm_lsp.core.syntax.memo import Memo
 from glm_lsp.core.syntax.trees import Halted
+from glm_lsp.core.syntax.vocabulary import (
+    FIND_NAMES,
+    INSIDE_BYTES,
+    MASK,
+    SHIFT,
+    Token,
+    Vocabulary,
+    done,
+    vocabulary,
+)
 from glm_lsp.core.values import Span, Symbol, SymbolKind
 
-OTHER = "…"
-"""Stands for what is before a dot and is no name."""
 MOST_USES = 50_000
 """In one file; what has more is data."""
-QUALIFIER_BYTES = 80
 _BOUND = (SymbolKind.FUNCTION, SymbolKind.METHOD)
-_IDENT = re.compile(IDENT.encode("latin-1"))
-_PART = re.compile(rb"[\w$#\x80-\xff]++")
-_INSIDE_BYTES = frozenset(i for i in range(256) if re.match(rb"[\w$#.\1\x80-\xff]", bytes([i])))
-_INSIDE = frozenset(bytes([i]) for i in _INSIDE_BYTES)
-_RANGES = (b"..", b"...")
-_DIGITS = frozenset(b"0123456789")
-_FOLLOW = b" \t=:>?\"'"
-_NO_NAME = _DIGITS | frozenset(b"#")
+_INSIDE = frozenset(bytes([i]) for i in INSIDE_BYTES)
 SLASH, BACKTICK = b"/`"
-JOINED = JOINT.decode()
-SHIFT = 32
-MASK = (1 << SHIFT) - 1
 
 
 def uses(
@@ -58,7 +53,7 @@ def uses(
         text[span.start : span.end] = b" " * len(span)
     for symbol in symbols:
         text[symbol.name_span.start : symbol.name_span.end] = b" " * len(symbol.name_span)
-    scan = _Scan(bytes(text), known, _KNOWN.setdefault(lexicon, {}), bound)
+    scan = _Scan(bytes(text), known, vocabulary(lexicon), bound)
     if memo is not None:
         memo.begin(len(data))
     for scope in _scopes(symbols, len(data), decorated=bound is not None):
@@ -70,6 +65,7 @@ def uses(
             scan.again(scope, scope.symbol, memo)
         if len(scan.found) > MOST_USES:
             break
+    done(lexicon)
     return scan.references()
 
 
@@ -108,38 +104,6 @@ def _scopes(symbols: Sequence[Symbol], size: int, *, decorated: bool) -> list[_S
         here = here.parent
 
 
-_Use = tuple[bytes, str, str, int]
-"""What must not be bound for it to be a use; name, qualifier, and where in the token the name stands."""
-
-
-class _Parts(NamedTuple):
-    """A token taken apart; many occur in file after file."""
-
-    uses: tuple[_Use, ...]
-    binds: tuple[bytes, ...]
-
-
-_Numbered = tuple[bytes, bytes, int, Sequence[tuple[bytes, int, int]] | None]
-"""Likewise within a file: the token between spaces; its name, with its qualifier as one number; or, if it is
-more than a name, for each use what must not be bound, name and qualifier as one number, and its place."""
-_KNOWN: dict[str, dict[bytes, _Parts]] = {}
-"""By lexicon, tokens of earlier files. Begun anew when there are `MOST_KNOWN`."""
-MOST_KNOWN = 10_000
-
-
-class _Numbers(dict[bytes, "_Numbered | None"]):
-    """What a file's tokens say, each looked at when it is asked for first."""
-
-    __slots__ = ("_number",)
-
-    def __init__(self, number: Callable[[bytes], _Numbered | None]) -> None:
-        self._number = number
-
-    def __missing__(self, token: bytes) -> _Numbered | None:
-        found = self[token] = self._number(token)
-        return found
-
-
 class _Scan:
     """Names as columns: position in the text, in the table of names, of qualifiers."""
 
@@ -147,20 +111,15 @@ class _Scan:
         self,
         text: bytes,
         lexicon: Lexicon,
-        known: dict[bytes, _Parts],
+        known: Vocabulary,
         bound: Mapping[int, frozenset[bytes]] | None,
     ) -> None:
         self._text = text
         self._lexicon = lexicon
         self._clean = b" " + text.translate(lexicon.spaces) + b" "
         """What is between tokens is one space or more: a place in it is one more than in the text."""
-        self._keywords, self._ends = lexicon.keywords, lexicon.ends
-        self._table: dict[str, int] = {"": 0}
         self._known = known
         self._own = bound
-        self._numbers = _Numbers(self._number)
-        self._binders: dict[bytes, Sequence[bytes]] = {}
-        """Tokens seen so far that bind names, and which."""
         self.found: list[tuple[int, int]] = []
 
     def references(self) -> References:
@@ -168,18 +127,21 @@ class _Scan:
         self.found.sort()
         starts = [start for start, _ in self.found]
         used = [key >> SHIFT for _, key in self.found]
-        return References(tuple(self._table), used, [key & MASK for _, key in self.found], starts)
+        before = [key & MASK for _, key in self.found]
+        table = {number: at for at, number in enumerate(dict.fromkeys([*used, *before]))}
+        mine, name = table.__getitem__, self._known.names.__getitem__
+        return References(tuple(map(name, table)), list(map(mine, used)), list(map(mine, before)), starts)
 
     def read(self, scope: _Scope) -> None:
         """Add what a scope uses."""
-        clean, also, number = self._clean, self._lexicon.also, self._numbers.__getitem__
-        pieces: list[tuple[int, int, list[_Numbered | None]]] = []
-        binders = self._binders
+        clean, also, known = self._clean, self._lexicon.also, self._known.__getitem__
+        pieces: list[tuple[int, int, list[Token | None]]] = []
+        binders = self._known.binders
         binding: list[bytes] = []
         for start, end in scope.pieces:
             if end > start:
                 tokens = dict.fromkeys(clean[start + 1 : end + 1].split())
-                pieces.append((start, end, list(map(number, tokens))))
+                pieces.append((start, end, list(map(known, tokens))))
                 binding += [name for token in tokens if token in binders for name in binders[token]]
         bound = scope.bound = self._bound(scope, binding)
         found, find = self.found, clean.find
@@ -210,7 +172,7 @@ class _Scan:
         """Add what a piece uses where it looks like no use."""
         at = start
         for token in dict.fromkeys(tokens):
-            known = self._numbers[token]
+            known = self._known[token]
             if known is None or (place := self._place(token, at, start, end)) < 0:
                 continue
             at = place
@@ -221,7 +183,7 @@ class _Scan:
 
     def again(self, scope: _Scope, symbol: Symbol, memo: Memo) -> None:
         """Add what a definition uses, as it is known from an earlier text if that had the same one."""
-        text, base, number = self._text, symbol.span.start, self._table.setdefault
+        text, base, number = self._text, symbol.span.start, self._known.number
         inherited = scope.parent.bound if scope.parent is not None else frozenset[bytes]()
         if self._own is not None:
             inherited |= self._own.get(symbol.name_span.start, frozenset())
@@ -233,12 +195,11 @@ class _Scan:
         if (kept := memo.get(key)) is not None:
             scope.bound, uses = kept
             for place, name, before in uses:
-                used = number(name, len(self._table))
-                self.found.append((base + place, used << SHIFT | number(before, len(self._table))))
+                self.found.append((base + place, number(name) << SHIFT | number(before)))
             return
         first = len(self.found)
         self.read(scope)
-        names = list(self._table)
+        names = self._known.names
         uses = [(at - base, names[k >> SHIFT], names[k & MASK]) for at, k in self.found[first:]]
         memo.keep(key, (scope.bound, uses), len(before) + sum(len(piece) for _, piece in pieces))
 
@@ -249,72 +210,11 @@ class _Scan:
             found = text.find(token, begin, end)
             while found >= 0:
                 if text[found + size : found + size + 1] not in _INSIDE and (
-                    not found or text[found - 1] not in _INSIDE_BYTES
+                    not found or text[found - 1] not in INSIDE_BYTES
                 ):
                     return found
                 found = text.find(token, found + 1, end)
         return -1
-
-    def _number(self, token: bytes) -> _Numbered | None:
-        """A token with its names in this file's table; None where it is no use of any."""
-        if token in self._keywords:
-            return None
-        table, text = self._table, token.decode("utf-8", "replace")
-        number = table.setdefault
-        if text.isidentifier():  # most tokens are one
-            return b" " + token + b" ", token, number(text, len(table)) << SHIFT, None
-        name = text.rstrip(SIGNS)
-        if name.isascii() and (name == text or text[len(name) :] in self._ends):
-            if "." not in name and "\1" not in name:
-                if name.isidentifier() or name.isalnum():
-                    if token.endswith(self._lexicon.binding):
-                        self._binders[token] = (token[: len(name)],)
-                    return None
-            elif (uses := self._dotted(name)) is not None:
-                return (b" " + token + b" ", b"", 0, uses) if uses else None
-        known = self._known
-        if token in known:
-            parts = known[token]
-        else:
-            if len(known) >= MOST_KNOWN:
-                known.clear()
-            parts = _parts(token, self._lexicon)
-            if len(token) <= QUALIFIER_BYTES:
-                known[token] = parts
-        if parts.binds:
-            self._binders[token] = parts.binds
-        if not parts.uses:
-            return None
-        uses = [
-            (head, number(name, len(table)) << SHIFT | number(before, len(table)), place)
-            for head, name, before, place in parts.uses
-        ]
-        return b" " + token + b" ", b"", 0, uses
-
-    def _dotted(self, text: str) -> list[tuple[bytes, int, int]] | None:
-        """The uses in names in ASCII with single dots, as `_taken_apart` finds them; None: it is no such."""
-        lexicon, table, number = self._lexicon, self._table, self._table.setdefault
-        uses: list[tuple[bytes, int, int]] = []
-        words = text.replace(JOINED, ".").split(".") if "\1" in text else text.split(".")
-        if not (first := words[0]):
-            qualifier = OTHER
-        elif not first.isidentifier():
-            return None
-        else:
-            qualifier, head = first, first.encode()
-            if head not in lexicon.keywords:
-                uses.append((head, number(first, len(table)) << SHIFT, 0))
-            elif head not in lexicon.receivers:
-                return uses
-        at = len(first)
-        for word in words[1:]:
-            if not word.isidentifier():
-                return None
-            at += 1 + (text[at] == "\1")
-            uses.append((b"", number(word, len(table)) << SHIFT | number(qualifier, len(table)), at))
-            at += len(word)
-            qualifier = OTHER if at > QUALIFIER_BYTES or qualifier == OTHER else f"{qualifier}.{word}"
-        return uses
 
     def _bound(self, scope: _Scope, binding: list[bytes]) -> frozenset[bytes]:
         """The names that a function and those around it bind themselves; `binding` are some."""
@@ -339,64 +239,8 @@ class _Scan:
             for pattern in lexicon.lists:
                 for one in pattern.findall(text, start, end):
                     names += params(b"(" + one.strip(b"()|") + b")")
-        found = frozenset(_IDENT.findall(b" ".join(names)))
+        found = frozenset(FIND_NAMES(b" ".join(names)))
         return found | inherited if inherited else found
-
-
-def _parts(token: bytes, lexicon: Lexicon) -> _Parts:
-    """What is in a token that is more than one name."""
-    uses: list[_Use] = []
-    binds: list[bytes] = []
-    for one in lexicon.tokens.finditer(token):
-        text, start = one[0], one.start()
-        if text in lexicon.keywords:
-            continue
-        if lexicon.binding and b"." not in text and text.endswith(lexicon.binding):
-            binds += _IDENT.findall(text)
-        if b"." in text or b"\1" in text:
-            uses += [(*use[:3], start + use[3]) for use in _taken_apart(text, lexicon)]
-        elif text[0] not in _NO_NAME and text[-1] in _INSIDE_BYTES:
-            with contextlib.suppress(UnicodeDecodeError):
-                uses.append((text, text.decode(), "", start))
-    return _Parts(tuple(uses), tuple(binds))
-
-
-def _taken_apart(token: bytes, lexicon: Lexicon) -> list[_Use]:
-    """The names of a token, each with what stands before its dot; none where it is no use."""
-    if token[0] in _NO_NAME:
-        return []
-    if token[-1] not in _INSIDE_BYTES:
-        token = token.rstrip(_FOLLOW)
-        if b"." not in token and JOINT not in token:
-            return []
-    try:
-        token.decode()
-    except UnicodeDecodeError:
-        return []
-    uses: list[_Use] = []
-    qualifier, last = "", 0
-    for part in _PART.finditer(token):
-        name, joint = part[0], token[last : part.start()]
-        last = part.end()
-        if joint in _RANGES:
-            qualifier, joint = "", b""
-        elif joint and not qualifier:
-            qualifier = OTHER
-        if name[0] in _DIGITS:
-            qualifier = OTHER
-            continue
-        word = name.decode()
-        if joint:
-            uses.append((b"", word, qualifier, part.start()))
-            long = last > QUALIFIER_BYTES or qualifier == OTHER
-            qualifier = OTHER if long else f"{qualifier}.{word}"
-            continue
-        if name not in lexicon.keywords:
-            uses.append((b"" if uses else name, word, "", part.start()))
-        elif name not in lexicon.receivers:
-            return []
-        qualifier = word
-    return uses
 
 
 def _blanked(data: bytes, lexicon: Lexicon) -> bytes:
@@ -406,7 +250,9 @@ def _blanked(data: bytes, lexicon: Lexicon) -> bytes:
     for at in range(1, len(parts), more):
         whole = parts[at]
         if code_in is not None and (
-            whole[0] == BACKTICK if lexicon.prefix is None else lexicon.prefix.search(parts[at - 1][-4:])
+            whole[0] == BACKTICK
+            if lexicon.prefix is None
+            else parts[at - 1][-1:].isalpha() and lexicon.prefix.search(parts[at - 1][-4:])
         ):
             parts[at] = _template(whole, code_in)
         else:
