@@ -38,13 +38,12 @@ class Records:
     Where the file cannot be written (a full disk), new records stay in memory: `problem` says why.
     """
 
-    def __init__(self, handle: int = -1) -> None:
-        """`handle`: a file to read, and to be closed with this."""
+    def __init__(self) -> None:
         self.offsets, self.lengths, self.checks = array("Q"), array("I"), bytearray()
         self.damaged: set[int] = set()
         """Rows that could not be read."""
         self.problem = ""
-        self._handle = handle
+        self._handle = -1
         self._end = 0
         self._memory: dict[int, bytes] = {}
         self._parts: OrderedDict[tuple[int, int], Definitions | References] = OrderedDict()
@@ -62,6 +61,10 @@ class Records:
             except OSError as error:
                 made.problem = error.strerror or "system error"
         return made
+
+    def read_from(self, handle: int) -> None:
+        """The file that holds them, to be closed with this."""
+        self._handle = handle
 
     def add(self, data: bytes, check: bytes = b"") -> int:
         """Keep a record; its number."""
