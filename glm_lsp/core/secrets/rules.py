@@ -22,7 +22,7 @@ ENGINE_VERSION = 6
 """Raise it where the code beside these rules finds something else in the same text."""
 FILES = ("own.toml", "shapes.json")
 BLOCK = b"-----begin "
-STATEMENTS = (b"insert into ", b"copy ")
+STATEMENTS = (b"insert into ", b") from stdin")
 MANIFESTS = (b"kind: secret", b'kind: "secret', b'kind": "secret', b'kind":"secret')
 FAR_BYTES = 2_000
 ASSIGNMENTS = (
@@ -70,7 +70,10 @@ class Rule:
     password: bool = False
     unfinished: str = ""
     """A pattern for what is still being typed: the head, and the part that is held back."""
+    gate: str = ""
+    """A pattern for what must follow the word: a quick one, for words that stand everywhere."""
     own: bool = False
+    gated: re.Pattern[bytes] | None = field(default=None, init=False, repr=False)
     is_prefix: bool = field(default=False, init=False)
     """Whether it is ours, and its words begin the very token."""
     _pattern: re.Pattern[bytes] | None = field(default=None, repr=False)
@@ -78,6 +81,7 @@ class Rule:
     _derived: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
+        self.gated = re.compile(self.gate.encode("latin-1")) if self.gate else None
         self.is_prefix = self.own and not (self.before or self.group or self.assigned or self.password)
 
     @property

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from glm_lsp.core.secrets import heads, looks, tables
+from glm_lsp.core.secrets import assigned, heads, looks, tables
 from glm_lsp.core.secrets.escapes import ESCAPE, unescaped
-from glm_lsp.core.secrets.rules import ASSIGNMENTS, Rule, Rules, rules
+from glm_lsp.core.secrets.rules import Rule, Rules, rules
 from glm_lsp.core.values import HeldBack, Span
 
 FREE_LOOKS, BYTES_PER_LOOK = 8_000, 16
@@ -23,74 +23,20 @@ MOST_BLOCK_BYTES = 40_000
 LEAST_ENTROPY = 2.0
 _MOST_DECOYS = 4
 """Stand-ins before a secret that are passed over."""
-_NAME_END = rb"[\w-]{0,40}+[\\\"'`\])]{0,4}+(?::[ \t]?[\w.\[\]|&<>?, ']{1,40}+)??[ \t]{0,20}+"
-_OPERATOR = rb"(?:=>|:=|\?=|={1,3}|!==?|:|,|\()[ \t]{0,20}+"
-_VALUE = rb"(\\?[\"'`])((?:(?!\1)(?:\\[^\n]|[^\s\\])){8,512}+)\1"
-_QUOTED = re.compile(
-    _NAME_END + _OPERATOR + rb"\s{0,40}+(?:[\w.]{0,30}+\(\s{0,40}+)?[rbfu@]{0,2}+" + _VALUE, re.IGNORECASE
-)
-_OPEN_QUOTE = re.compile(
-    _NAME_END + _OPERATOR + rb"[rbfu@]{0,2}+[\"'`]([^\s\"'`]{8,512})[ \t]{0,20}+\r?(?:\n|$)", re.IGNORECASE
-)
-"""A string that is being typed: nothing closes it in its line."""
-_BARE = re.compile(
-    rb"[\w-]{0,40}+[ \t]{0,4}+[:=][ \t]{0,4}+([A-Za-z0-9+/=_-]{16,512}+)[ \t]{0,20}+(?:[\r\n;#]|$)"
-)
-"""A value without quotes, where values have them: only one that no name looks like is held back."""
-_PIECE = re.compile(
-    rb"(?:\\?[\"'`]\s{0,60}+[+.\\]?\s{0,60}+[rbfu]{0,2}+\\?[\"'`])([A-Za-z0-9+/=_.~-]{4,512}+)(?=\\?[\"'`])"
-)
-"""A string that goes on in another one, which the language joins."""
-_MOST_PIECES_BYTES = 1_200
-_PLAIN = re.compile(
-    rb"[\w-]{0,40}+[\"'*_]{0,3}+[ \t]{0,20}+[:=]{1,2}+[*_]{0,2}+[ \t]{0,20}+"
-    rb"([^\s\"'`;,<>{}()\[\]$|]{8,512})(?=[\s;,\"'`]|$)"
-)
-_ARGUMENT = re.compile(
-    rb"[\w-]{0,40}+[ \t]{1,4}([^\s\"'`;,<>{}()\[\]$|=-][^\s\"'`;,<>{}()\[\]$|]{7,512})(?=[\s;,\"'`]|$)"
-)
-_BEFORE_ARGUMENT = re.compile(rb"(?:\s--[\w-]{0,40}|\bENV[ \t]+\w{0,40})$")
-_ELEMENT = re.compile(
-    rb"[\w-]{0,40}+(?:</\w{1,10}>\s{0,40}+(?:<\w{1,10}>\s{0,20}+){0,2}<\w{1,10})?>([^<>\s]{8,512})</"
-)
-_NAMED = re.compile(
-    rb"[\w-]{0,40}+\\?[\"']?[ \t]{0,9}+(?:,|:\s{0,4}+\{)?+\s{0,80}+\\?[\"']?value\\?[\"']?"
-    rb"\s{0,4}+[:=]\s{0,4}+\\?([\"'])?"
-    rb"((?(1)[^\s\"'\\]|[^\s\"',;<>{}()\[\]$|]){8,512}+)",
-    re.IGNORECASE,
-)
-"""A value that stands beside a name: `name: X`, `value: Y`."""
-_CELL = re.compile(
-    rb"[\w -]{0,40}+[*_`]{0,3}[ \t]{0,40}+\|[ \t]{0,40}+[*_`]{0,3}([^\s|`]{8,512})`?[*_]{0,3}[ \t]{0,200}+\|"
-)
 BYTES_PER_CELL = 256
-_SAID = re.compile(
-    rb"[\w-]{0,40}+[ \t]{1,4}+(?:(?:is|was|to)[ \t]{1,4})?([^\s\"'`,;<>{}()\[\]$|]{8,512})(?=[\s;,\"'`)]|$)"
-)
-_BELOW = re.compile(
-    rb"[\w ]{0,24}+[\"'`*_]{0,3}+:{0,2}[\"'`*_]{0,3}+[ \t]{0,9}+\r?\n(?:[ \t]{0,9}+\r?\n){0,2}+"
-    rb"(?:[ \t>]{0,12}+(?:`{3}|~{3})\w{0,12}+[ \t]{0,9}+\r?\n)?+[ \t>*:-]{0,16}+[`\"']{0,2}+"
-    rb"([^\s`\"'<>{}()\[\]$|]{8,512}+)[`\"']{0,2}+[ \t]{0,20}+(?:\r?\n|$)"
-)
-"""A value in a line of its own, below its name."""
-_SPECIAL = re.compile(rb"[#!@^&~?+=%]")
-_PASSWORD = re.compile(rb"pass(?:w|phrase|\W)|pwd|pw\W|secret|credential")
-_BEGINS = re.compile(
-    rb"(" + b"|".join(map(re.escape, ASSIGNMENTS)) + rb")" + _NAME_END + rb"(?:=>|:=|=|:)[ \t]{0,20}+"
-    rb"(?:[\"'`]([^\"'`\s]{1,200})|([a-z0-9+/=-]{8,200}))$"
-)
+_QUOTES, _DOT = (b'"', b"'", b"`"), ord(".")
 _RUNS = bytes(
-    97 if (chr(byte).isalnum() and byte < 128) or chr(byte) in "+/_=-" else 32 for byte in range(256)
+    97 if (chr(b).isalnum() and b < 128) or chr(b) in "+/_=-" else 34 if chr(b) in "\"'`." else 32
+    for b in range(256)
 )
-_LONG, MOST_LITERAL_BYTES = b"a" * 32, 512
-_QUOTES = (b'"', b"'", b"`")
+_RUN_END = re.compile(rb"[^a]")
+_LONG, MOST_LITERAL_BYTES = b'"' + b"a" * 32, 512
+"""What a string of that many letters begins with, once translated: a quote, or the dot of a token."""
 _DOTTED = re.compile(rb"[\"'`]((?:[A-Za-z0-9_-]{5,80}\.){1,2})\Z")
 """The parts of a token before its last and longest one."""
 _DIGEST = re.compile(
     rb"(?i)hash|sha\d|digest|integrity|checksum|fingerprint|etag|signature|image|icon|font|wasm"
 )
-_RESULT = b"--- "
-"""What stands before `PASS: test` in a log."""
 _TAIL = re.compile(rb"[A-Za-z0-9+/=_.~-]*")
 _HEADER = re.compile(rb"-----BEGIN [A-Z0-9][A-Z0-9 ]{0,60}-----")
 _KEYS = re.compile(rb"PRIVATE KEY|CERTIFICATE-----")
@@ -103,24 +49,11 @@ _SHORT_END = re.compile(rb"[A-Za-z0-9]*(?:[0-9+/=]|[a-z][A-Z]|[A-Z]{2})")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/=]{40}")
 VAGUE = ("random value", "password")
 """Kinds that say less than others of the same place."""
-PLAIN_SUFFIXES = (
-    *(".ini", ".cfg", ".conf", ".config", ".yml", ".yaml", ".properties", ".toml", ".env", ".sh", ".bash"),
-    *(
-        ".zsh",
-        ".fish",
-        ".ps1",
-        ".bat",
-        ".tf",
-        ".hcl",
-        ".cnf",
-        ".service",
-        ".dockerfile",
-        ".mk",
-        ".txt",
-        ".md",
-    ),
-    *(".rst", ".adoc", ".log", ".http", ".rest", ".ipynb", ".creds", ".repo", ".list"),
-)
+_PLAIN = """
+ini cfg conf config yml yaml properties toml env sh bash zsh fish ps1 bat tf hcl cnf service dockerfile mk txt
+md rst adoc log http rest ipynb creds repo list
+"""
+PLAIN_SUFFIXES = frozenset(_PLAIN.split())
 """Files where values stand without quotes."""
 _PLAIN_NAMES = ("dockerfile", "makefile", "jenkinsfile", "procfile", "config")
 
@@ -165,17 +98,6 @@ def _spans(
     return spans
 
 
-def begins(before: bytes) -> bool:
-    """Whether a line, up to the cursor, ends in the open value of a name that is a secret's."""
-    match = _BEGINS.search(before.lower())
-    if match is None:
-        return False
-    if match[3]:
-        return looks.is_choppy(before[match.start(3) :]) and heads.is_part(before[match.start(3) :])
-    value = before[match.start(2) :]
-    return bool(_PASSWORD.match(match[1])) or any(48 <= b <= 57 for b in value) or heads.is_part(value)
-
-
 class _TooDenseError(Exception):
     """Not an error of ours: the text is hostile, or no text."""
 
@@ -197,8 +119,8 @@ class _Scan:
 
         One loop without calls: there is a hit in every few hundred bytes, and nearly all announce nothing.
         """
-        known, past, found = self._rules, self._past, list[tuple[int, int, str]]()
-        for word, start, _ in hits:
+        data, known, past, found = self._data, self._rules, self._past, list[tuple[int, int, str]]()
+        for word, start, end in hits:
             if word in known.apart:
                 found += self._apart(word, start)
                 continue
@@ -206,8 +128,14 @@ class _Scan:
                 self._looks -= SHAPE_LOOKS
                 if self._looks < 0:
                     raise _TooDenseError
+                if rule.gated is not None and not rule.gated.match(data, end):
+                    continue
                 if start >= (done := past.get(rule.id, 0)):
-                    shape = self._shaped(rule, max(done, start - rule.before), start)
+                    limit, shape = start + rule.after + 16, None
+                    if rule.before:
+                        shape = self._shaped(rule, max(done, start - rule.before), start, limit)
+                    elif (match := rule.pattern.match(data, start, limit)) is not None:
+                        shape = self._shape(rule, match, limit)
                     if shape is not None:
                         past[rule.id] = shape[1]
                         found.append(shape)
@@ -238,14 +166,10 @@ class _Scan:
         if self._looks < 0:
             raise _TooDenseError
 
-    def _shaped(self, rule: Rule, first: int, start: int) -> tuple[int, int, str] | None:
-        """What `rule` finds for its word at `start`, no earlier than `first`."""
-        data, limit = self._data, start + rule.after + 16
-        if not rule.before:
-            match = rule.pattern.match(data, start, limit)
-            return self._shape(rule, match, limit) if match is not None else None
+    def _shaped(self, rule: Rule, first: int, start: int, limit: int) -> tuple[int, int, str] | None:
+        """What `rule` finds for its word at `start`, no earlier than `first`, before `limit`."""
         for _ in range(_MOST_DECOYS):
-            match = rule.pattern.search(data, max(0, first), limit)
+            match = rule.pattern.search(self._data, max(0, first), limit)
             if match is None or match.start() > start:
                 return None
             if shape := self._shape(rule, match, limit):
@@ -289,63 +213,20 @@ class _Scan:
     def _in_pieces(self, rule: Rule, start: int) -> list[tuple[int, int, str]]:
         """A token that begins as `rule` says, in strings which the language joins."""
         run = _TAIL.match(self._data, start, start + rule.after)
-        pieces = self._pieces(start, run.end()) if run else []
+        pieces = assigned.pieces(self._data, start, run.end()) if run else []
         joined = b"".join(self._data[a:b] for a, b in pieces)
         if len(pieces) < 2 or not rule.pattern.match(joined) or looks.is_stand_in(joined):
             return []
         return [(a, b, rule.what) for a, b in pieces]
 
-    def _pieces(self, first: int, last: int) -> list[tuple[int, int]]:
-        """A string's place, and those of the strings that it goes on in."""
-        pieces = [(first, last)]
-        most = first + _MOST_PIECES_BYTES
-        while pieces[-1][1] < most and (match := _PIECE.match(self._data, pieces[-1][1])):
-            pieces.append(match.span(1))
-        return pieces
-
     def _assigned(self, start: int) -> list[tuple[int, int, str]]:
-        """A value that looks random, given to something whose name is that of a secret."""
+        """A value that looks random, given to something whose name is that of a secret; or below it."""
         data = self._data
-        pieces: list[tuple[int, int]] = []
-        said = False
-        if match := _QUOTED.match(data, start, start + 800):
-            pieces = self._pieces(*match.span(2))
-        elif (
-            (match := _ELEMENT.match(data, start, start + 600))
-            or (self._plain and (match := _PLAIN.match(data, start, start + 700)))
-            or (
-                (match := _ARGUMENT.match(data, start, start + 700))
-                and _BEFORE_ARGUMENT.search(data, max(0, start - 60), start)
-            )
-        ):
-            pieces = [match.span(1)]
-        elif (match := _NAMED.match(data, start, start + 800)) and (match[1] or self._plain):
-            pieces = [match.span(2)]
-        elif self._plain and (match := _CELL.match(data, start, start + 900)):
-            pieces = [match.span(1)]
-        elif self._plain and (
-            (match := _SAID.match(data, start, start + 600))
-            or ((match := _BELOW.match(data, start, start + 800)) and looks.is_choppy(match[1]))
-        ):
-            pieces, said = [match.span(1)], True
-        elif match := _OPEN_QUOTE.match(data, start, start + 700):
-            typed = heads.is_part(match[1]) and not looks.is_stand_in(match[1])
-            return [(*match.span(1), "random value")] if typed else []
-        elif (match := _BARE.match(data, start, start + 700)) and looks.is_no_name(match[1]):
-            pieces = [match.span(1)]
-        value = b"".join(data[a:b] for a, b in pieces)
-        if looks.is_random(value):
-            return [(a, b, "random value") for a, b in pieces]
-        passes = _PASSWORD.match(data[start : start + 12].lower()) is not None
-        if (
-            pieces
-            and passes
-            and looks.is_password(value)
-            and (not said or _SPECIAL.search(value))
-            and not data.endswith(_RESULT, 0, start)
-        ):
-            return [(a, b, "password") for a, b in pieces]
-        return self._told(tables.column(data, start, plain=self._plain, table=self._table))
+        if found := assigned.places(data, start, plain=self._plain):
+            return found
+        if self._plain or self._table or data.find(b"<th", max(0, start - 220), start) >= 0:
+            return self._told(tables.column(data, start, plain=self._plain, table=self._table))
+        return []
 
     def _told(self, told: tables.Told) -> list[tuple[int, int, str]]:
         self._look(len(told.places) + (told.last - told.first) // BYTES_PER_CELL)
@@ -355,25 +236,23 @@ class _Scan:
 
     def literals(self) -> Iterator[tuple[int, int, str]]:
         """Strings that look random by themselves, whatever they are given to."""
-        data, runs, last = self._data, self._data.translate(_RUNS), 0
-        while (first := runs.find(_LONG, last)) >= 0:
-            last = runs.find(b" ", first)
-            last = len(runs) if last < 0 else last
-            if last - first > MOST_LITERAL_BYTES or not first:
-                continue
+        data, runs, first = self._data, self._data.translate(_RUNS), 0
+        while (first := runs.find(_LONG, first) + 1) > 0:
+            end = _RUN_END.search(runs, first)
+            last = end.start() if end else len(runs)
             begun = first
-            if data[first - 1 : first] not in _QUOTES:
+            if data[first - 1] == _DOT:
                 parts = _DOTTED.search(data, max(0, first - 120), first)
-                if parts is None:
-                    continue
-                begun = parts.start(1)
-            near = data[max(0, first - 40) : first]
+                begun = parts.start(1) if parts else 0
             if (
-                data[last : last + 1] in _QUOTES
+                begun
+                and last - first <= MOST_LITERAL_BYTES
+                and data[last : last + 1] in _QUOTES
                 and looks.is_drawn(data[first:last])
-                and not _DIGEST.search(near)
+                and not _DIGEST.search(data, max(0, first - 40), first)
             ):
                 yield begun, last, "random value"
+            first = last
 
     def _block(self, start: int) -> tuple[int, int, str] | None:
         """A key or certificate in text form, from its first line to its last, or as far as it goes."""
@@ -405,8 +284,9 @@ class _Scan:
 def _form(path: str, *, part: bool) -> tuple[bool, bool, bool]:
     """Whether values stand without quotes in a file, its first line names columns, it may be a manifest."""
     name = path.rpartition("/")[2].lower()
-    plain = name.endswith(PLAIN_SUFFIXES) or name.startswith(_PLAIN_NAMES) or "." not in name
-    return plain, not part and tables.is_table(name), plain or name.endswith(".json")
+    _, dot, suffix = name.rpartition(".")
+    plain = not dot or suffix in PLAIN_SUFFIXES or name.startswith(_PLAIN_NAMES)
+    return plain, not part and suffix in tables.SUFFIXES, plain or suffix == "json"
 
 
 def _placed(data: bytes, spans: list[tuple[int, int, str]]) -> tuple[HeldBack, ...]:

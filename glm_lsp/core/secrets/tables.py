@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from glm_lsp.core.secrets import looks
 
-TABLE_SUFFIXES = (".csv", ".tsv", ".tab", ".psv")
+SUFFIXES = frozenset({"csv", "tsv", "tab", "psv"})
+"""Of files whose first line names their columns."""
 MOST_MANIFEST_BYTES = 200_000
 LEAST_HEADS = 2
 LEAST_BYTES, LEAST_IN_MANIFEST = 6, 4
@@ -67,11 +68,6 @@ class Told:
     places: list[tuple[int, int, str]] = field(default_factory=list[tuple[int, int, str]])
     first: int = 0
     last: int = 0
-
-
-def is_table(path: str) -> bool:
-    """Whether the first line of a file names its columns."""
-    return path.lower().endswith(TABLE_SUFFIXES)
 
 
 def column(data: bytes, start: int, *, plain: bool, table: bool) -> Told:
@@ -250,15 +246,20 @@ def _html(data: bytes, at: int) -> Told:
 
 
 def statement(data: bytes, start: int) -> Told:
-    """Rows that a statement, which begins at `start`, puts into columns that it names."""
+    """Rows that a statement puts into columns that it names. `start`: its beginning, or `) FROM stdin`."""
     begun = _INSERT.match(data, start)
+    if begun is None:
+        first = max(
+            data.rfind(b"COPY ", low := max(0, start - 4_200), start), data.rfind(b"copy ", low, start)
+        )
+        begun = _INSERT.match(data, first) if first >= 0 else None
     if begun is None:
         return Told()
     heads = [head.strip(b" \t\"`'[]\r\n") for head in begun[1].split(b",")]
     wanted = {number: head for number, head in enumerate(heads) if _SECRETS.search(head)}
     if not wanted:
         return Told()
-    told = Told(first=start, last=begun.end())
+    told = Told(first=begun.start(), last=begun.end())
     if made := _STDIN.match(data, begun.end()):
         at = made.end()
         while at < len(data) and not data.startswith(b"\\.", at):

@@ -6,10 +6,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from glm_lsp.core.secrets.allow import kept
+from glm_lsp.core.secrets.assigned import begins
 from glm_lsp.core.secrets.follow import Follower
 from glm_lsp.core.secrets.marker import SHORT, mask
 from glm_lsp.core.secrets.repeat import everywhere
-from glm_lsp.core.secrets.scan import begins, find
+from glm_lsp.core.secrets.scan import find
 from glm_lsp.core.values import Document, FileOutline, HeldBack
 
 QUOTED_CHARS = 5
