@@ -14,6 +14,7 @@ import logging
 import os
 import time
 from collections.abc import Collection, Coroutine, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,7 +117,7 @@ class Repository:
                 loading = asyncio.create_task(asyncio.to_thread(self._known.load))
                 listing = await discovered(self.root, self._ignore, self._known.sure)
                 await loading
-                self._listing, self._listed = listing, frozenset(listing.paths)
+                self._listing, self._listed = replace(listing, stats={}), frozenset(listing.paths)
                 await self._finish(run.bring(listing.paths, whole=True, stats=listing.stats))
             finally:
                 await run.end()
