@@ -99,3 +99,10 @@ def _listed(path: str, rows: Iterable[tuple[str, str]]) -> _Lists:
     for key, qualified in rows:
         lists.setdefault(key, []).append(Target(path, qualified))
     return {key: tuple(items) for key, items in lists.items()}
+
+
+def called_like(member: Target, said: str) -> bool:
+    """Whether the class of a member is called like a value of it, in small letters: `client` is a `TestClient`,
+    `lastrequest` a `Request`."""
+    owner = member.name.rpartition(".")[0].rpartition(".")[2].replace("_", "").lower()
+    return bool(owner) and (owner.endswith(said) or (len(owner) > 3 and said.endswith(owner)))

@@ -12,8 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from glm_lsp.core.definitions import Definitions, Target
-from glm_lsp.core.imports import Modules, shared
+from glm_lsp.core import pairs
+from glm_lsp.core.definitions import Definitions, Target, called_like
+from glm_lsp.core.imports import Modules
 from glm_lsp.core.lazy import Outlines, differing
 from glm_lsp.core.lookup import Lookup, tables_of
 from glm_lsp.core.references import MOST, References
@@ -27,6 +28,8 @@ MOST_DIFFERING = 256
 """Files that may differ from those of which the tables were made, if they are few of all."""
 MOST_STARS = 2000
 """Names that one file gets by importing everything of others."""
+MOST_HINTED = 12
+"""Files that may define a name whose owner is guessed."""
 _BASES = re.compile(
     r"class\s+\w+\s*\((.*)\)|\b(?:extends|implements)\s+(.*)|\b(?:class|struct)\s+\w+[^:]*:(?!:)\s*(.*)",
     re.DOTALL,
@@ -363,12 +366,8 @@ class Graph:
     def paired(self, path: str) -> str:
         """The file that tests `path`, or that `path` tests: named alike but for `test`; else empty."""
         if self._stems is None:
-            self._stems = {}
-            for other in self.index.outlines:
-                self._stems.setdefault(_stem(other), []).append(other)
-        mine = "test" in path
-        found = [p for p in self._stems.get(_stem(path), ()) if p != path and ("test" in p) is not mine]
-        return max(found, key=lambda p: (shared(p, path), p), default="")
+            self._stems = pairs.stems(self.index.outlines)
+        return pairs.paired(path, self._stems)
 
     def uses(self, path: str) -> Uses:
         """What a file speaks of."""
@@ -394,17 +393,22 @@ class Graph:
             target = self.resolve(path, name, qualifier, inside)
             if target is not None:
                 certain[target] = certain.get(target, 0) + count
-            elif qualifier and len(name) > 2 and len(self.defining(name)) == 1:
-                found = self.named(name)
-                if len(found) == 1:
-                    hints[found[0]] = hints.get(found[0], 0) + count
+            elif qualifier and len(name) > 2:
+                for hint in self.hinted(name, qualifier):
+                    hints[hint] = hints.get(hint, 0) + count
         return Uses(certain, hints)
 
-
-def _stem(path: str) -> str:
-    """A file's name without its ends and without what marks a test."""
-    name = posixpath.basename(path).partition(".")[0]
-    return re.sub(r"^tests?_|_tests?$|Tests?$", "", name)
+    def hinted(self, name: str, qualifier: str) -> tuple[Target, ...]:
+        """What `qualifier.name` may be where nothing tells what the qualifier is: the only definition of that
+        name, or those of a class that is called like the qualifier."""
+        files = len(self.defining(name))
+        if not 0 < files <= MOST_HINTED:
+            return ()
+        found = self.named(name)
+        if len(found) == 1:
+            return found
+        said = qualifier.rpartition(".")[2].replace("_", "").lower()
+        return tuple(t for t in found if called_like(t, said)) if len(said) > 2 else ()
 
 
 def _counted(outline: FileOutline, start: int = 0, end: int = MOST) -> Mapping[tuple[str, str], int]:

@@ -68,7 +68,10 @@ def private(outline: FileOutline, symbols: Mapping[str, tuple[Symbol, ...]]) -> 
     for qualified, same in symbols.items():
         symbol = same[0]
         if symbol.parent:
-            hidden = _local(symbol, symbols) or (language == "go" and not symbol.name[:1].isupper())
+            # A method of an object that a function of a script returns is called from everywhere.
+            given = language in _SCRIPTS and symbol.kind is SymbolKind.METHOD
+            hidden = _local(symbol, symbols) and not given
+            hidden = hidden or (language == "go" and not symbol.name[:1].isupper())
         elif language == "go":
             hidden = not symbol.name[:1].isupper()
         elif exported:
