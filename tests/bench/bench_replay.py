@@ -17,24 +17,27 @@ import sys
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from glm_lsp.cli.player import Answer, Player, playing
 from glm_lsp.core.generation import Prompt
 from glm_lsp.core.settings import DEFAULTS
-from glm_lsp.core.snapshot import Snapshot
 from glm_lsp.core.values import BlockKind
 from glm_lsp.engines.tokenizers import BpeTokenizer, from_file
 from glm_lsp.features import replay as events
 from glm_lsp.features.complete import pack_context
 from glm_lsp.features.session import Session as Packer
-from tests.bench import corpora, replay_recall, sessions
+from tests.bench import corpora, replay_recall, replay_truth, sessions
 from tests.bench.bench_server import table
 from tests.bench.probe import percentile
 from tests.bench.replay_checker import Checker
 from tests.bench.replay_peers import Continue, Layout, LlamaVim, Meter, PackAndFile
 from tests.bench.replay_picture import picture
+from tests.bench.replay_texts import Texts
+from tests.bench.replay_truth import Truth
 from tests.bench.rows import RESULTS, Row, circumstances
 from tests.bench.sessions import Event, Session
 from tests.conftest import apart
@@ -42,6 +45,8 @@ from tests.conftest import apart
 BUDGET = 32_768
 EVERY = 25
 """Recall is measured at each so many-th request: a fresh pack takes long."""
+TOLD_EVERY = 2
+"""Independent tools are asked at each so many-th of these."""
 COMING = 15
 """Edits that a cursor's need is looked up in."""
 PICTURE = Path(__file__).with_name("replay.svg")
@@ -90,6 +95,9 @@ class Replayed:
     epochs: int = 0
     costs: dict[str, Cost] = field(default_factory=dict[str, Cost])
     fresh: Cost = field(default_factory=Cost)
+    told: Cost = field(default_factory=Cost)
+    """Ours, of what independent tools say is needed; and a fresh pack's."""
+    told_fresh: Cost = field(default_factory=Cost)
     seconds: float = 0.0
 
     @property
@@ -98,50 +106,16 @@ class Replayed:
         return len(self.turns) + len(self.rest)
 
 
-class Texts:
-    """What the events have made of the files: an account of its own, beside the player's."""
-
-    def __init__(self, root: Path) -> None:
-        self._texts = {path: data for path, data in sessions.tree(root).items()}
-        self._disk = dict(self._texts)
-        self._lines: dict[str, tuple[bytes, tuple[str, ...]]] = {}
-        self.player: Player | None = None
-
-    def apply(self, event: Event) -> None:
-        path = str(event["path"])
-        match event["op"]:
-            case "open":
-                if "text" in event:
-                    self._texts[path] = str(event["text"]).encode()
-            case "edit":
-                data = self._texts[path]
-                new = str(event["text"]).encode()
-                self._texts[path] = data[: event["start"]] + new + data[event["end"] :]
-            case "save":
-                self._disk[path] = self._texts[path]
-            case "close":
-                self._texts[path] = self._disk.get(path, b"")
-            case _:
-                pass
-
-    def text(self, path: str) -> str:
-        return self._texts.get(path, b"").decode()
-
-    def lines(self, path: str) -> Sequence[str]:
-        """The same value as long as the text is the same."""
-        data = self._texts.get(path, b"")
-        known = self._lines.get(path)
-        if known is None or known[0] is not data:
-            known = self._lines[path] = data, tuple(data.decode().split("\n"))
-        return known[1]
-
-    def snapshot(self) -> Snapshot:
-        assert self.player is not None
-        return self.player.repository.snapshot()
-
-
-async def replayed(session: Session, tokenizer: BpeTokenizer, budget: int, *, peers: bool = True) -> Replayed:
-    """Play a session, and count."""
+async def replayed(
+    session: Session,
+    tokenizer: BpeTokenizer,
+    budget: int,
+    *,
+    peers: bool = True,
+    copied: Path | None = None,
+    compiler: Path | None = None,
+) -> Replayed:
+    """Play a session, and count. With an empty folder independent tools say what is needed (`Truth`)."""
     began = time.process_time()
     found = Replayed(session.name, session.language)
     texts = Texts(session.root)
@@ -161,7 +135,9 @@ async def replayed(session: Session, tokenizer: BpeTokenizer, budget: int, *, pe
             yield events.read_event(sessions.line(event), number + 1)
 
     ours = found.costs[OURS] = Cost()
-    async with playing(session.root, DEFAULTS, budget, tokenizer) as player:
+    async with AsyncExitStack() as stack:
+        player = await stack.enter_async_context(playing(session.root, DEFAULTS, budget, tokenizer))
+        truth = stack.enter_context(Truth(copied, compiler)) if copied else None
         texts.player = player
         async for answer in player.play(told()):
             if answer.prompt is None:
@@ -181,7 +157,8 @@ async def replayed(session: Session, tokenizer: BpeTokenizer, budget: int, *, pe
                 cost = found.costs.setdefault(layout.name, Cost())
                 cost.add(*layout.meter.cost(written[layout.name], layout.reuse))
             if len(ours.evaluated) % EVERY == 1:
-                await _recall(found, player, texts, session.events, at, written)
+                often = len(ours.evaluated) % (EVERY * TOLD_EVERY) == 1
+                await _recall(found, player, texts, session.events, at, written, truth if often else None)
     found.seconds = time.process_time() - began
     return found
 
@@ -219,6 +196,7 @@ async def _recall(
     told: Sequence[Event],
     at: int,
     written: dict[str, list[str]],
+    truth: Truth | None,
 ) -> None:
     """What each prompt shows of what is needed here, and what a pack for this place alone would show."""
     event, snapshot = told[at], player.repository.snapshot()
@@ -238,6 +216,17 @@ async def _recall(
         shown, needed = replay_recall.recall(wanted, "".join(pieces))
         cost.shown += shown
         cost.needed += needed
+    if truth is not None:
+        edits = [e for e in after[:COMING] if len(str(e["text"])) < 400]
+        coming_text, start, end = replay_truth.later(text.encode(), offset, edits)
+        wanted = truth.needs(texts.files(), path, coming_text, start, end)
+        for cost, pieces in (
+            (found.told, written[OURS]),
+            (found.told_fresh, [s.text for s in fresh.segments]),
+        ):
+            shown, needed = replay_recall.recall(wanted, "".join(pieces))
+            cost.shown += shown
+            cost.needed += needed
 
 
 def row_of(found: Replayed) -> tuple[str, ...]:
@@ -331,7 +320,17 @@ def goals(all_found: Sequence[Replayed]) -> list[Row]:
             "at most 5",
             behind <= 5,
         ),
+        _told_row(all_found),
     ]
+
+
+def _told_row(all_found: Sequence[Replayed]) -> Row:
+    needed = sum(f.told.needed for f in all_found)
+    shown, fresh = sum(f.told.shown for f in all_found), sum(f.told_fresh.shown for f in all_found)
+    behind = 100 * (fresh - shown) / needed if needed else float("nan")
+    beside = f"{needed} definitions needed: {100 * shown / needed:.1f} % shown" if needed else "none needed"
+    what = "the same, of what jedi and the TypeScript compiler say is needed"
+    return Row(what, f"{behind:.1f} points", beside, "at most 5", behind <= 5)
 
 
 def report(all_found: Sequence[Replayed]) -> str:
@@ -341,7 +340,8 @@ def report(all_found: Sequence[Replayed]) -> str:
     said = (
         "Tokens of `ggml-vocab-qwen2.gguf`, packs of at most 32,768. Rebuilt: at so many requests the prompt "
         "alone gives each file it shows as it is now. Recall: of the definitions in one other file that the "
-        "code around the cursor and the next words name, so many stand in the prompt. The layouts of others "
+        "code around the cursor and the next words name, so many stand in the prompt: by names that the "
+        "index holds once, and by tools that resolve the text as it is going to be. The layouts of others "
         "are written anew from what their sources do; llama.vim's with its server's cache reuse. "
         f"{seconds:.0f} s of processor time. {circumstances(False)}"
     )
@@ -377,13 +377,18 @@ def main() -> int:
     args = parser.parse_args()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     tokenizer = from_file(corpora.vocabulary())
+    compiler = replay_truth.tools()
     all_found: list[Replayed] = []
     whole = True
     for pair in chosen(args.only, tuned=args.tuned):
         try:
-            with apart():
+            with apart(), TemporaryDirectory() as copied:
                 session = sessions.session(pair, args.requests)
-                found = asyncio.run(replayed(session, tokenizer, args.budget, peers=not args.bare))
+                folder = Path(copied).resolve()
+                playing_it = replayed(
+                    session, tokenizer, args.budget, peers=not args.bare, copied=folder, compiler=compiler
+                )
+                found = asyncio.run(playing_it)
         except Exception:
             traceback.print_exc()
             whole = False
