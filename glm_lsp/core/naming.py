@@ -35,6 +35,8 @@ _ADDED = re.compile(
 )
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _IN_CODE = re.compile(r"_|[a-z0-9][A-Z]|[A-Z][A-Z].*[a-z]|\d")
+_QUALIFIED = re.compile(r"\w{2}(?:\.|::|#)\w{2}")
+"""More than `e.g.`"""
 _INSTRUCTIONS = """
 a add all an and any argument arguments as async at attribute be body by call called callers calls change
 class classes code comment constant convert create default definition delete docs documentation drop each
@@ -98,7 +100,8 @@ def naming(graph: Graph, task: str, paths: Sequence[str], family: Family) -> Nam
         called = plain[match.end() : match.end() + 1] == "("
         first = position == 0 or plain[: match.start()].rstrip().endswith((".", ":", "\n"))
         if word not in new and (called or _written_as_code(word, first=first)):
-            reading.take(word, "named in the task", told=called or _IN_CODE.search(word) is not None)
+            told = called or _IN_CODE.search(word) is not None or _QUALIFIED.search(word) is not None
+            reading.take(word, "named in the task", told=told)
     if not reading.found and not reading.ambiguous:
         for word in dict.fromkeys(m[0] for m in words):
             if word not in new and len(word) >= LEAST_WORD_CHARS and word.lower() not in _NO_NAMES:

@@ -115,6 +115,7 @@ async def test_a_task_that_is_cut_short_changes_nothing() -> None:
     [
         ("make everything better", "names nothing that is defined here; give the PATHs"),
         ("rename `gone` to `here`", "Nothing here is called gone; give the PATHs"),
+        ("rename Shop.gone to here", "Nothing here is called Shop.gone; give the PATHs"),
         ("make `run` async", "9 definitions are called run (run (m0.py)"),
     ],
 )
