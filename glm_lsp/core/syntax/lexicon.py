@@ -39,17 +39,14 @@ class Lexicon:
     """The sign of it that spaces may stand before, with such a space: `joined` moves it to the name."""
     spaced: tuple[tuple[bytes, bytes], ...] = ()
     """How that looks most often, and what it becomes."""
-    typed: re.Pattern[bytes] | None = None
-    """A type with such a sign after it, which is a use all the same."""
     binding: tuple[bytes, ...] = ()
     """How it ends where a function binds the name."""
     dots: tuple[bytes, ...] = ()
     """What joins names besides the dot; two bytes each."""
     params: re.Pattern[bytes] | None = None
     """The names that a parameter list binds."""
-    names: tuple[tuple[bytes, re.Pattern[bytes]], ...] = ()
-    """In a body: text whose names are bound, and what such text has in it; empty: the pattern begins with
-    what is found as fast."""
+    names: tuple[re.Pattern[bytes], ...] = ()
+    """In a body: text whose names are bound. Each begins with something that is found fast."""
     lists: tuple[re.Pattern[bytes], ...] = ()
     """In a body: parameter lists."""
     also: re.Pattern[bytes] | None = None
@@ -57,8 +54,7 @@ class Lexicon:
     receivers: frozenset[bytes] = frozenset()
     """Keywords that stand for an object."""
     code_in: re.Pattern[bytes] | None = None
-    """Code inside of strings in backticks, or where there is a `prefix`, of strings after such a one."""
-    prefix: re.Pattern[bytes] | None = None
+    """Code inside of strings in backticks."""
 
     @property
     def split(self) -> Callable[[bytes], list[bytes]]:
@@ -85,8 +81,6 @@ class Lexicon:
         """The text, as long as before, without spaces between a name and what `follow` looks for."""
         if self.after is None:
             return text
-        if self.typed is not None:
-            text = self.typed.sub(rb"\1;", text)
         for spaced, joined in self.spaced:
             text = text.replace(spaced, joined)
         left = [found.span() for found in self.after.finditer(text)]
@@ -138,11 +132,7 @@ def _compiled(pattern: str) -> re.Pattern[bytes]:
     return re.compile(pattern.encode("latin-1"), re.DOTALL | re.MULTILINE)
 
 
-def _each(*patterns: str) -> tuple[tuple[bytes, re.Pattern[bytes]], ...]:
-    return tuple((b"", _compiled(pattern)) for pattern in patterns)
-
-
-def _some(*patterns: str) -> tuple[re.Pattern[bytes], ...]:
+def _each(*patterns: str) -> tuple[re.Pattern[bytes], ...]:
     return tuple(_compiled(pattern) for pattern in patterns)
 
 
@@ -170,7 +160,7 @@ _SCRIPT = Lexicon(
         rf"({IDENT})\s*+(?=[?!]?\s*+[:,)=\]}}])"
     ),
     names=_each(rf"const{_DECLARED}", rf"let{_DECLARED}", rf"var{_DECLARED}", rf"catch\s*\(\s*({IDENT})"),
-    lists=_some(r"\(([^()]{0,400})\)\s{0,40}(?::[^=(){};]{0,200})?=>"),
+    lists=_each(r"\(([^()]{0,400})\)\s{0,40}(?::[^=(){};]{0,200})?=>"),
     also=_compiled(r"case\s+([\w$]+)(?=:)"),
     receivers=_words("this super"),
     code_in=_compiled(r"\$\{([^{}]{1,500})\}"),
@@ -193,7 +183,7 @@ _GO = Lexicon(
     names=_each(
         rf"\n[ \t]*+(?:if |for |switch |case )?{_LIST}\s*:=", rf"var\s+({IDENT}(?:,\s*{IDENT}){{0,20}})"
     ),
-    lists=_some(r"func\s*(\([^()]{0,400}\))"),
+    lists=_each(r"func\s*(\([^()]{0,400}\))"),
     also=_compiled(r"case\s+([\w.]+)(?=:)"),
 )
 
@@ -217,7 +207,7 @@ _RUST = Lexicon(
         r"for\s+\(([a-z_][\w, ]{0,200})\)", r"Some\(([a-z_]\w*)\)",
         r"Ok\(([a-z_]\w*)\)", r"Err\(([a-z_]\w*)\)",
     ),
-    lists=_some(r"(\|[^|\n]{0,200}\|)"),
+    lists=_each(r"(\|[^|\n]{0,200}\|)"),
     receivers=_words("self Self super crate"),
 )  # fmt: skip
 
@@ -243,7 +233,7 @@ _JAVA = Lexicon(
     names=_each(
         rf"\n[ \t]*+{_JAVA_TYPE}({IDENT})\s*+(?=[=;:])", rf"\([ \t]*+{_JAVA_TYPE}({IDENT})\s*+(?=[=;:)])"
     ),
-    lists=_some(r"(\([\w, ]{0,200}\))\s*->"),
+    lists=_each(r"(\([\w, ]{0,200}\))\s*->"),
     receivers=_words("this super self"),
 )
 
@@ -293,31 +283,7 @@ _PLAIN = Lexicon(
     dots=(b"::", b"->"),
 )
 
-_PYTHON = Lexicon(
-    inert=_compiled(
-        r"""["'#](?:(?<=\#)[^\n]*+|(?<=")""(?:[^"\\]++|\\.|"(?!""))*+(?:"{3}|\Z)|"""
-        rf"(?<=')''(?:[^'\\]++|\\.|'(?!''))*+(?:'{{3}}|\Z)|{_QUOTED}|{_SINGLE})"
-    ),
-    keywords=_words(
-        "and as assert async await break class continue def del elif else except False finally for from "
-        "global if import in is lambda None nonlocal not or pass raise return True try while with yield"
-    ),
-    follow=r"[ \t]*+=(?!=)|\"|'",
-    after=_compiled(r"=(?<=[ \t]=)(?!=)"),
-    spaced=((b" = ", b"=  "),),
-    typed=_compiled(rf"(:[ \t]*+(?:[\w.{_HIGH}]++[ \t]*+\|?[ \t]*+){{1,8}})=(?!=)"),
-    params=_compiled(rf"[(,][\s*]*+({IDENT})\s*+(?=[=,)])"),
-    names=(
-        (b"for", _compiled(rf"for\s([\w\s,()*{_HIGH}]{{1,200}}?)\sin\b")),
-        (b":=", _compiled(rf"({IDENT})\s*+:=")),
-    ),
-    lists=_some(r"lambda\s*+([^:\n]{1,300}):"),
-    code_in=_compiled(r"(?<!\{)\{(?!\{)([^{}!:]{1,500})"),
-    prefix=re.compile(rb"(?:^|[^\w])(?:[fFtT][rR]?|[rR][fFtT])$"),
-)
-
 LEXICONS = {
-    "python": _PYTHON,
     "script": _SCRIPT,
     "go": _GO,
     "rust": _RUST,

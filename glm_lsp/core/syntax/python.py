@@ -1,14 +1,14 @@
 """The outline of a Python file: its definitions, imports and uses of names.
 
-One walk over its statements with a cursor, no recursion and no tree-sitter query: a query never ends on a
-file that nests deeper than 65,535 and takes quadratic time on a wide error node, and it cannot be stopped
-from outside; the walk is linear, stops when asked and passes over expressions, most of a tree. What they use
-is found in the text (`uses`).
+One walk with a cursor, no recursion and no tree-sitter query: a query never ends on a file that nests deeper
+than 65,535 and takes quadratic time on a wide error node, and it cannot be stopped from outside; the walk is
+linear, stops when asked, lets other threads run, and is no slower.
 """
 
 from __future__ import annotations
 
 import re
+from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,18 +16,22 @@ from functools import cache
 
 from tree_sitter import Node, Tree
 
+from glm_lsp.core.references import References
 from glm_lsp.core.syntax.languages import grammar
 from glm_lsp.core.syntax.memo import Memo
 from glm_lsp.core.syntax.pysymbols import docstring, imports_of, moved, symbol_of
 from glm_lsp.core.syntax.trees import Halted
-from glm_lsp.core.syntax.uses import uses
 from glm_lsp.core.syntax.variables import variables
-from glm_lsp.core.values import Export, Import, Reference, Span, Symbol, SymbolKind
+from glm_lsp.core.values import Export, Import, Reference, Symbol, SymbolKind
 
-PLAIN_PARAMETERS = re.compile(rb"\((?:[\w\s*,=.\x80-\xff])*\)")
-PARAMETER = re.compile(rb"[(,][\s*]*([A-Za-z_\x80-\xff][\w\x80-\xff]*)")
-"""Of such a list."""
-REMEMBERED_DEPTH = 2
+DOTTED = re.compile(rb"[\w\x80-\xff]+(?:\.[\w\x80-\xff]+)+")
+QUALIFIER_BYTES = 80
+"""A longer expression before the dot, or one that is no dotted name, is written as `OTHER`."""
+OTHER = "…"
+OTHER_BYTES = OTHER.encode()
+
+
+REMEMBERED_DEPTH = 4
 """Definitions that stand deeper are not remembered by themselves: each level holds the text once more."""
 HALT_NODES = 4096
 """`halt` is asked once for so many nodes."""
@@ -41,11 +45,10 @@ class _Scope:
     parent: _Scope | None
     end: int
     bound: set[bytes] = field(default_factory=set[bytes])
+    uses: dict[tuple[bytes, bytes], int] = field(default_factory=dict[tuple[bytes, bytes], int])
+    """Name and qualifier, and where they stand first, less `moved`."""
+    moved: int = 0
     depth: int = 0
-
-
-_Inert = tuple[int, int, Sequence[Import]]
-"""Text from one place to another that is no use of a name, and what it imports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +69,11 @@ def read(tree: Tree, data: bytes, halt: Callable[[], bool] | None = None, memo: 
     parameters and local variables of functions are not references. Raises `Halted` when `halt` says so.
     """
     walk = _Walk(data, memo)
-    walk.run(tree, halt, _handlers())
+    walk.run(tree, halt)
     walk.remember()
     symbols = [*walk.symbols, *variables(tree.root_node, data, walk.symbols)]
     symbols.sort(key=lambda s: (s.span.start, -s.span.end))
-    inert = [Span(start, end) for start, end, _ in walk.inert]
-    return Facts(
-        symbols=tuple(symbols),
-        references=uses(data, "python", symbols, inert, halt, memo=memo, bound=walk.bound()),
-        imports=tuple(one for _, _, imports in walk.inert for one in imports),
-        docstring=docstring(data, tree.root_node),
-    )
+    return Facts(tuple(symbols), walk.references(), tuple(walk.imports), docstring(data, tree.root_node))
 
 
 def definitions(tree: Tree, data: bytes, halt: Callable[[], bool] | None = None) -> tuple[Symbol, ...]:
@@ -86,22 +83,25 @@ def definitions(tree: Tree, data: bytes, halt: Callable[[], bool] | None = None)
     return tuple(sorted(walk.symbols, key=lambda s: (s.span.start, -s.span.end)))
 
 
-TARGETS = frozenset(
+IDENTIFIERS_BOUND = frozenset(
     {
-        "parameters", "typed_parameter", "list_splat_pattern", "dictionary_splat_pattern",
-        "as_pattern_target", "pattern_list", "tuple_pattern", "list_pattern",
+        "parameters", "lambda_parameters", "typed_parameter", "list_splat_pattern",
+        "dictionary_splat_pattern", "as_pattern_target", "pattern_list", "tuple_pattern", "list_pattern",
     }
 )  # fmt: skip
-"""Nodes that bind the names that they are made of."""
+"""Nodes whose own identifiers are names that a parameter list or a statement binds."""
 
-NAMED = frozenset({"default_parameter", "typed_default_parameter"})
-"""Nodes that bind the name in their field `name`."""
+FIELD_BOUND = {
+    "default_parameter": "name",
+    "typed_default_parameter": "name",
+    "named_expression": "name",
+    "assignment": "left",
+    "for_statement": "left",
+    "for_in_clause": "left",
+}
+"""Nodes that bind the identifier in this field."""
 
 IMPORTS = frozenset({"import_statement", "import_from_statement", "future_import_statement"})
-WORDS = frozenset(
-    {"match_statement", "case_clause", "type_alias_statement", "print_statement", "exec_statement"}
-)
-"""Statements that begin with a word that might be a name."""
 
 LEAVES = frozenset(
     {
@@ -115,9 +115,7 @@ WITHOUT_DEFINITIONS = IMPORTS | {
     "expression_statement", "return_statement", "raise_statement", "assert_statement", "delete_statement",
     "comment", "decorator", "parameters", "argument_list", "type", "identifier", "attribute", "subscript",
     "call", "string", "boolean_operator", "comparison_operator", "not_operator", "binary_operator",
-    "case_pattern", "list", "tuple", "dictionary", "conditional_expression", "lambda", "list_comprehension",
-    "generator_expression", "parenthesized_expression", "unary_operator", "await", "global_statement",
-    "nonlocal_statement",
+    "with_clause", "case_pattern", "list", "tuple", "dictionary",
 }  # fmt: skip
 """The commonest nodes under which no class or function can stand in a file without errors."""
 
@@ -129,17 +127,23 @@ class _Walk:
         self.data = data
         self._memo = memo
         self._read: list[tuple[Hashable, Node, int, int]] = []
-        """Definitions to be remembered: their keys, and which scope and inert text are their first."""
+        """Definitions to be remembered: their keys, and which scope and import are their first."""
+        self._imported: list[int] = []
+        """Where the imports stand."""
         self.symbols: list[Symbol] = []
-        self.inert: list[_Inert] = []
+        self.imports: list[Import] = []
         self._scope = _Scope(None, None, len(data) + 1)
         self._scopes = [self._scope]
         self._decorated: dict[int, Node] = {}
+        self._bound: set[int] = set()
+        self._names: set[int] = set()
+        """Places of identifiers that are no uses: definitions, labels, names after a dot."""
 
-    def run(self, tree: Tree, halt: Callable[[], bool] | None, handlers: Handlers) -> None:
-        """Visit the nodes. `handlers` has what to do with the kinds that matter."""
+    def run(self, tree: Tree, halt: Callable[[], bool] | None, handlers: Handlers | None = None) -> None:
+        """Visit every node. `handlers` has what to do with the few kinds that matter, all by default."""
         cursor = tree.walk()
         down, on, up = cursor.goto_first_child, cursor.goto_next_sibling, cursor.goto_parent
+        handlers = handlers or _handlers()
         left = HALT_NODES
         while True:
             node = cursor.node
@@ -158,34 +162,9 @@ class _Walk:
                 if not up():
                     return
 
-    def bound(self) -> dict[int, frozenset[bytes]]:
-        """The names that statements of functions bind, by the place of the function's name."""
-        return {
-            scope.symbol.name_span.start: frozenset(scope.bound)
-            for scope in self._scopes
-            if scope.symbol is not None and scope.bound
-        }
-
-    def _bind(self, target: Node | None) -> None:
-        """Note the names that a target binds."""
-        if target is None:
-            return
-        data, scope = self.data, self._owner(target.start_byte)
-        local = scope.symbol is not None and scope.symbol.kind is not SymbolKind.CLASS
-        pending = [target]
-        while pending:
-            node = pending.pop()
-            kind = node.type
-            if kind == "identifier":
-                start, end = node.start_byte, node.end_byte
-                if local:
-                    scope.bound.add(data[start:end])
-                else:
-                    self.inert.append((start, end, ()))
-            elif kind in TARGETS:
-                pending += node.named_children[:1] if kind == "typed_parameter" else node.named_children
-            elif kind in NAMED and (name := node.child_by_field_name("name")) is not None:
-                pending.append(name)
+    def _bind(self, node: Node | None) -> None:
+        if node is not None and node.type == "identifier":
+            self._bound.add(node.start_byte)
 
     def _owner(self, offset: int) -> _Scope:
         scope = self._scope
@@ -199,6 +178,7 @@ class _Walk:
         name = node.child_by_field_name("name")
         if name is None or name.start_byte == name.end_byte:
             return True
+        self._names.add(name.start_byte)
         outer = self._decorated.pop(node.start_byte, node)
         scope = self._owner(node.start_byte)
         if self._memo is not None and scope.depth < REMEMBERED_DEPTH and not node.has_error:
@@ -207,16 +187,18 @@ class _Walk:
             if (kept := self._memo.get(key)) is not None:
                 self._again(kept, outer, scope)
                 return False
-            self._read.append((key, node, len(self._scopes), len(self.inert)))
+            self._read.append((key, node, len(self._scopes), len(self.imports)))
         symbol = symbol_of(self.data, node, name, outer, scope.symbol)
         self.symbols.append(symbol)
         self._scope = _Scope(symbol, scope, outer.end_byte, depth=scope.depth + 1)
         self._scopes.append(self._scope)
         return True
 
-    def _again(self, kept: tuple[Sequence[_Scope], Sequence[_Inert]], outer: Node, parent: _Scope) -> None:
+    def _again(self, kept: tuple[Sequence[_Scope], Sequence[Import]], outer: Node, parent: _Scope) -> None:
         """A definition that an earlier text had too, where it stands now; `outer` has its decorators."""
-        scopes, inert = kept
+        scopes, imports = kept
+        self.imports += imports
+        self._imported += [outer.start_byte] * len(imports)
         now: dict[int, _Scope] = {}
         by = down = 0
         for scope in scopes:
@@ -226,11 +208,12 @@ class _Walk:
             if not now:
                 by, down = outer.end_byte - symbol.span.end, outer.end_point.row - symbol.end_line
             symbol = moved(symbol, by, down, around.symbol, None if now else outer)
-            mine = _Scope(symbol, around, scope.end + by, scope.bound, around.depth + 1)
+            mine = _Scope(
+                symbol, around, scope.end + by, scope.bound, scope.uses, scope.moved + by, around.depth + 1
+            )
             now[id(scope)] = mine
             self.symbols.append(symbol)
             self._scopes.append(mine)
-        self.inert += [(start + by, end + by, imports) for start, end, imports in inert]
 
     def remember(self) -> None:
         """Keep what was read for the next text."""
@@ -238,11 +221,10 @@ class _Walk:
             return
         self._memo.begin(len(self.data))
         starts = [s.symbol.span.start if s.symbol is not None else -1 for s in self._scopes]
-        places = [start for start, _, _ in self.inert]
         for key, node, scope, first in self._read:
             last = bisect_left(starts, node.end_byte, scope)
-            inert = self.inert[first : bisect_left(places, node.end_byte, first)]
-            self._memo.keep(key, (self._scopes[scope:last], inert), node.end_byte - node.start_byte)
+            imports = self.imports[first : bisect_left(self._imported, node.end_byte, first)]
+            self._memo.keep(key, (self._scopes[scope:last], imports), node.end_byte - node.start_byte)
 
     def decorated(self, node: Node) -> bool:
         """A definition with decorators: they belong to its span."""
@@ -251,46 +233,99 @@ class _Walk:
             self._decorated[inner.start_byte] = node
         return True
 
-    def function(self, node: Node) -> bool:
-        """A function: its parameters are bound in it."""
-        number = len(self._scopes)
-        if not self.definition(node) or len(self._scopes) == number:
-            return len(self._scopes) == number and node.has_error
-        if (parameters := node.child_by_field_name("parameters")) is not None:
-            text = self.data[parameters.start_byte : parameters.end_byte]
-            if PLAIN_PARAMETERS.fullmatch(text):
-                self._scope.bound.update(PARAMETER.findall(text))
-            else:
-                self._bind(parameters)
+    def bind_field(self, node: Node) -> bool:
+        """A statement that binds the name in one of its fields."""
+        self._bind(node.child_by_field_name(FIELD_BOUND[node.type]))
         return True
 
-    def assigned(self, node: Node) -> bool:
-        """A statement that may be an assignment, or several in one."""
-        inner = node.named_child(0) if node.named_child_count else None
-        while inner is not None and inner.type == "assignment":
-            self._bind(inner.child_by_field_name("left"))
-            inner = inner.child_by_field_name("right")
-        return node.has_error
-
-    def loop(self, node: Node) -> bool:
-        """A `for`."""
-        self._bind(node.child_by_field_name("left"))
+    def bind_children(self, node: Node) -> bool:
+        """A list of names that are bound."""
+        for child in node.named_children:
+            self._bind(child)
         return True
 
-    def target(self, node: Node) -> bool:
-        """What follows `as`."""
-        self._bind(node)
-        return False
+    def string(self, node: Node) -> bool:
+        """Only a string with a brace in it can hold names."""
+        return self.data.find(b"{", node.start_byte, node.end_byte) >= 0
 
-    def word(self, node: Node) -> bool:
-        """A statement whose first word is no name."""
-        if node.child_count:
-            self.inert.append((node.start_byte, node.child(0).end_byte, ()))
+    def label(self, node: Node) -> bool:
+        """A name that belongs to what is called or matched, not to this file."""
+        self._names.add(node.start_byte)
         return True
 
     def imported(self, node: Node) -> bool:
         """An import statement; the names in it are no uses."""
-        self.inert.append((node.start_byte, node.end_byte, tuple(imports_of(self.data, node))))
+        self.imports.extend(imports_of(self.data, node))
+        self._imported += [node.start_byte] * (len(self.imports) - len(self._imported))
+        return False
+
+    def identifier(self, node: Node) -> bool:
+        """A name, unless what stands around it has said that it is none."""
+        start = node.start_byte
+        scope, name = self._owner(start), self.data[start : node.end_byte]
+        if start in self._bound:
+            scope.bound.add(name)
+        elif start not in self._names and (name, b"") not in scope.uses:
+            scope.uses[name, b""] = start
+        return False
+
+    def attribute(self, node: Node) -> bool:
+        start, end = node.start_byte, node.end_byte
+        dotted = self.data[start:end] if end - start <= QUALIFIER_BYTES else b""
+        if DOTTED.fullmatch(dotted):
+            self._dotted(dotted, start)
+            return False
+        name = node.child_by_field_name("attribute")
+        if name is None:
+            return True
+        at, end = name.start_byte, name.end_byte
+        if at < end:
+            self._names.add(at)
+            # What stands before the dot may use the same name, and is visited later.
+            uses, use = self._owner(start).uses, (self.data[at:end], OTHER_BYTES)
+            uses[use] = min(at, uses.get(use, at))
+        return True
+
+    def _dotted(self, dotted: bytes, start: int) -> None:
+        """The uses in `a.b.c`, without a look at the nodes below it."""
+        scope = self._owner(start)
+        uses, dot = scope.uses, dotted.index(b".")
+        if start in self._bound:
+            scope.bound.add(dotted[:dot])
+        elif start not in self._names and (dotted[:dot], b"") not in uses:
+            uses[dotted[:dot], b""] = start
+        while dot >= 0:
+            after = dotted.find(b".", dot + 1)
+            use = dotted[dot + 1 : after if after >= 0 else None], dotted[:dot]
+            if use not in uses:
+                uses[use] = start + dot + 1
+            dot = after
+
+    def references(self) -> References:
+        """Uses of names, after the walk: only then is it known what each function binds."""
+        found = [
+            (start + scope.moved, name, qualifier)
+            for scope in self._scopes
+            for (name, qualifier), start in scope.uses.items()
+            if (qualifier or not _local(name, scope)) and _is_text(name)
+        ]
+        found.sort()
+        table: dict[bytes, int] = {b"": 0}
+        names, qualifiers = array("I"), array("I")
+        for _, name, qualifier in found:
+            names.append(table.setdefault(name, len(table)))
+            qualifiers.append(table.setdefault(qualifier, len(table)))
+        texts = [name.decode("utf-8", "replace") for name in table]
+        return References(texts, names, qualifiers, [start for start, _, _ in found])
+
+
+def _is_text(name: bytes) -> bool:
+    """Whether a name is UTF-8: of a broken one the length would not be known."""
+    if name.isascii():
+        return True
+    try:
+        return bool(name.decode())
+    except UnicodeDecodeError:
         return False
 
 
@@ -315,14 +350,16 @@ None: punctuation and keywords, which have no children.
 def _handlers() -> Handlers:
     by_type: dict[str, Callable[[_Walk, Node], bool] | None] = {
         **dict.fromkeys(LEAVES),
-        **dict.fromkeys(WITHOUT_DEFINITIONS, _broken),
-        "function_definition": _Walk.function,
+        "identifier": _Walk.identifier,
+        "attribute": _Walk.attribute,
+        "function_definition": _Walk.definition,
         "class_definition": _Walk.definition,
         "decorated_definition": _Walk.decorated,
-        "expression_statement": _Walk.assigned,
-        "for_statement": _Walk.loop,
-        "as_pattern_target": _Walk.target,
-        **dict.fromkeys(WORDS, _Walk.word),
+        "keyword_argument": _Walk.label,
+        "keyword_pattern": _Walk.label,
+        "string": _Walk.string,
+        **dict.fromkeys(FIELD_BOUND, _Walk.bind_field),
+        **dict.fromkeys(IDENTIFIERS_BOUND, _Walk.bind_children),
         **dict.fromkeys(IMPORTS, _Walk.imported),
     }
     return _by_number(by_type)
@@ -350,3 +387,12 @@ def _by_number(by_type: Mapping[str, Callable[[_Walk, Node], bool] | None]) -> H
         elif (kind := language.node_kind_for_id(number)) in by_type:
             handlers[number] = by_type[kind or ""]
     return handlers
+
+
+def _local(name: bytes, scope: _Scope | None) -> bool:
+    """Whether a function around the place binds the name itself."""
+    while scope is not None and scope.symbol is not None:
+        if name in scope.bound and scope.symbol.kind is not SymbolKind.CLASS:
+            return True
+        scope = scope.parent
+    return False

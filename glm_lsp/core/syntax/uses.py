@@ -7,7 +7,7 @@ the names of a definition in one step, and only what is new in it is looked at.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from glm_lsp.core.references import References
 from glm_lsp.core.syntax.lexicon import JOINT, LEXICONS, Lexicon
@@ -40,7 +40,6 @@ def uses(
     halt: Callable[[], bool] | None = None,
     *,
     memo: Memo | None = None,
-    bound: Mapping[int, frozenset[bytes]] | None = None,
 ) -> References:
     """The names that are used, once for each definition, or once for the file's own code.
 
@@ -53,10 +52,10 @@ def uses(
         text[span.start : span.end] = b" " * len(span)
     for symbol in symbols:
         text[symbol.name_span.start : symbol.name_span.end] = b" " * len(symbol.name_span)
-    scan = _Scan(bytes(text), known, vocabulary(lexicon), bound)
+    scan = _Scan(bytes(text), known, vocabulary(lexicon))
     if memo is not None:
         memo.begin(len(data))
-    for scope in _scopes(symbols, len(data), decorated=bound is not None):
+    for scope in _scopes(symbols, len(data)):
         if halt is not None and halt():
             raise Halted
         if memo is None or scope.symbol is None:
@@ -80,15 +79,14 @@ class _Scope:
         self.bound: frozenset[bytes] = frozenset()
 
 
-def _scopes(symbols: Sequence[Symbol], size: int, *, decorated: bool) -> list[_Scope]:
-    """The scopes of a file, outer ones first. What stands before the name of what may be `decorated` is run
-    by the scope around it."""
+def _scopes(symbols: Sequence[Symbol], size: int) -> list[_Scope]:
+    """The scopes of a file, outer ones first."""
     here = _Scope(None, None, size)
     found, at = [here], 0
     for symbol in symbols:
         if symbol.kind is SymbolKind.VARIABLE:
             continue
-        start = max(symbol.name_span.start if decorated else symbol.span.start, at)
+        start = max(symbol.span.start, at)
         while here.parent is not None and here.end <= start:
             here.pieces.append((at, here.end))
             at, here = max(at, here.end), here.parent
@@ -107,19 +105,12 @@ def _scopes(symbols: Sequence[Symbol], size: int, *, decorated: bool) -> list[_S
 class _Scan:
     """Names as columns: position in the text, in the table of names, of qualifiers."""
 
-    def __init__(
-        self,
-        text: bytes,
-        lexicon: Lexicon,
-        known: Vocabulary,
-        bound: Mapping[int, frozenset[bytes]] | None,
-    ) -> None:
+    def __init__(self, text: bytes, lexicon: Lexicon, known: Vocabulary) -> None:
         self._text = text
         self._lexicon = lexicon
         self._clean = b" " + text.translate(lexicon.spaces) + b" "
         """What is between tokens is one space or more: a place in it is one more than in the text."""
         self._known = known
-        self._own = bound
         self.found: list[tuple[int, int]] = []
 
     def references(self) -> References:
@@ -185,13 +176,10 @@ class _Scan:
         """Add what a definition uses, as it is known from an earlier text if that had the same one."""
         text, base, number = self._text, symbol.span.start, self._known.number
         inherited = scope.parent.bound if scope.parent is not None else frozenset[bytes]()
-        if self._own is not None:
-            inherited |= self._own.get(symbol.name_span.start, frozenset())
         head = (symbol.body.start if len(symbol.body) else symbol.span.end) - base
         # With the byte on either side, by which it is told whether a name begins or ends there.
         pieces = tuple((a - base, text[max(a - 1, 0) : b + 1]) for a, b in scope.pieces if b > a)
-        before = text[base : base + head] if self._own is None else b""
-        key = (self._lexicon.follow, symbol.kind in _BOUND, head, before, pieces, inherited)
+        key = (self._lexicon.follow, symbol.kind in _BOUND, head, text[base : base + head], pieces, inherited)
         if (kept := memo.get(key)) is not None:
             scope.bound, uses = kept
             for place, name, before in uses:
@@ -201,7 +189,7 @@ class _Scan:
         self.read(scope)
         names = self._known.names
         uses = [(at - base, names[k >> SHIFT], names[k & MASK]) for at, k in self.found[first:]]
-        memo.keep(key, (scope.bound, uses), len(before) + sum(len(piece) for _, piece in pieces))
+        memo.keep(key, (scope.bound, uses), head + sum(len(piece) for _, piece in pieces))
 
     def _place(self, token: bytes, at: int, start: int, end: int) -> int:
         """Where a token stands first, most often after the one before it; -1 if a piece ends in it."""
@@ -224,17 +212,11 @@ class _Scan:
             return inherited
         head = symbol.body.start if len(symbol.body) else symbol.span.end
         params = lexicon.params.findall
-        names = binding
-        if self._own is None:
-            names = [*binding, *params(text, symbol.span.start, head)]
-        else:
-            inherited |= self._own.get(symbol.name_span.start, frozenset())
+        names = [*binding, *params(text, symbol.span.start, head)]
         for start, end in scope.pieces:
-            if self._own is None and (start := max(start, min(head, end))) >= end:
+            if (start := max(start, min(head, end))) >= end:
                 continue
-            for word, pattern in lexicon.names:
-                if word and text.find(word, start, end) < 0:
-                    continue
+            for pattern in lexicon.names:
                 names += pattern.findall(text, start, end)
             for pattern in lexicon.lists:
                 for one in pattern.findall(text, start, end):
@@ -249,11 +231,7 @@ def _blanked(data: bytes, lexicon: Lexicon) -> bytes:
     code_in, more = lexicon.code_in, lexicon.inert.groups + 2
     for at in range(1, len(parts), more):
         whole = parts[at]
-        if code_in is not None and (
-            whole[0] == BACKTICK
-            if lexicon.prefix is None
-            else parts[at - 1][-1:].isalpha() and lexicon.prefix.search(parts[at - 1][-4:])
-        ):
+        if whole[0] == BACKTICK and code_in is not None:
             parts[at] = _template(whole, code_in)
         else:
             # A quote tells that what stands before it is no name.
