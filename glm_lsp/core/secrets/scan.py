@@ -21,9 +21,10 @@ SHAPE_LOOKS, BLOCK_LOOKS = 4, 32
 TOO_DENSE = "too much in it resembles secrets to look through it"
 MOST_BLOCK_BYTES = 40_000
 LEAST_ENTROPY = 2.0
+FEW_BEFORE = 12
 _MOST_DECOYS = 4
 """Stand-ins before a secret that are passed over."""
-BYTES_PER_CELL = 256
+BYTES_PER_CELL = 32
 _QUOTES, _DOT = (b'"', b"'", b"`"), ord(".")
 _RUNS = bytes(
     97 if (chr(b).isalnum() and b < 128) or chr(b) in "+/_=-" else 34 if chr(b) in "\"'`." else 32
@@ -112,7 +113,7 @@ class _Scan:
         self._plain, self._table, self._manifest = form
         self._looks = FREE_LOOKS + len(data) // BYTES_PER_LOOK
         self._past: dict[str, int] = {}
-        self._block_end = 0
+        self._block_end = self._manifest_end = 0
 
     def announced(self, hits: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, str]]:
         """What the words at these places announce: start, end and kind of secrets. A hit is word, start, end.
@@ -152,7 +153,11 @@ class _Scan:
     def _apart(self, word: int, start: int) -> list[tuple[int, int, str]]:
         """What a word announces that is no rule's."""
         if word in self._rules.manifests:
-            return self._told(tables.manifest(self._data, start)) if self._manifest else []
+            if not self._manifest or start < self._manifest_end:
+                return []
+            told = tables.manifest(self._data, start)
+            self._manifest_end = told.last
+            return self._told(told)
         if word != self._rules.block:
             return self._told(tables.statement(self._data, start))
         self._look(BLOCK_LOOKS)
@@ -168,8 +173,15 @@ class _Scan:
 
     def _shaped(self, rule: Rule, first: int, start: int, limit: int) -> tuple[int, int, str] | None:
         """What `rule` finds for its word at `start`, no earlier than `first`, before `limit`."""
+        data, pattern = self._data, rule.pattern
+        if rule.before <= FEW_BEFORE:  # a search goes on past the word, as far as the limit
+            for at in range(max(0, first), start + 1):
+                match = pattern.match(data, at, limit)
+                if match is not None and (shape := self._shape(rule, match, limit)):
+                    return shape
+            return None
         for _ in range(_MOST_DECOYS):
-            match = rule.pattern.search(self._data, max(0, first), limit)
+            match = pattern.search(data, max(0, first), limit)
             if match is None or match.start() > start:
                 return None
             if shape := self._shape(rule, match, limit):

@@ -16,6 +16,8 @@ SUFFIXES = frozenset({"csv", "tsv", "tab", "psv"})
 """Of files whose first line names their columns."""
 MOST_MANIFEST_BYTES = 200_000
 LEAST_HEADS = 2
+MOST_HEAD_BYTES = 4_000
+"""Of the row that names columns, on both sides of a name."""
 LEAST_BYTES, LEAST_IN_MANIFEST = 6, 4
 _DELIMITERS = (b",", b";", b"\t", b"|")
 _HEAD_CELL = re.compile(rb"[ \"'*`]{0,4}[A-Za-z][\w .()/-]{0,48}[ \"'*`\r]{0,4}")
@@ -46,7 +48,6 @@ _NO_VALUE = re.compile(
     rb"[\d.,:eE+/ TZ-]*|[A-Za-z]+|[a-z]+(?:[ _./:-]+[a-z]+)*|[^@\s]+@[\w.-]+\.[a-z]{2,}|(?:https?:/)?/.*"
 )
 _KIND = re.compile(rb"kind[\"']?:[ \t]*[\"']?Secret\b")
-_APART = re.compile(rb"^---", re.MULTILINE)
 _DATA = re.compile(
     rb"^([ \t]*)(?:data|stringData):[ \t]*\r?\n((?:\1[ \t]+[^\n]*\n?|[ \t]*\r?\n)+)", re.MULTILINE
 )
@@ -224,9 +225,9 @@ def _bullets(data: bytes, start: int, first: int, bullet: re.Match[bytes]) -> To
 
 def _html(data: bytes, at: int) -> Told:
     """The cells below a `<th>` that stands among others."""
-    begun = max((m.start() for m in _HTML_ROW.finditer(data, max(0, at - 4_000), at)), default=-1)
-    over = _HTML_ROW.search(data, at)
-    if begun < 0 or over is None or len(_HTML_HEAD.findall(data, begun, over.start())) < LEAST_HEADS:
+    begun = data.rfind(b"<tr", max(0, at - MOST_HEAD_BYTES), at)
+    over = _HTML_ROW.search(data, at, at + MOST_HEAD_BYTES) if begun >= 0 else None
+    if over is None or len(_HTML_HEAD.findall(data, begun, over.start())) < LEAST_HEADS:
         return Told()
     close = data.find(b"</table", at)
     close = len(data) if close < 0 else close
@@ -293,9 +294,9 @@ def manifest(data: bytes, start: int) -> Told:
     if not _KIND.match(data, start):
         return Told()
     low, high = max(0, start - MOST_MANIFEST_BYTES), min(len(data), start + MOST_MANIFEST_BYTES)
-    first = max((m.start() for m in _APART.finditer(data, low, start)), default=low)
-    after = _APART.search(data, start, high)
-    last = after.start() if after else high
+    first = max(low, data.rfind(b"\n---", low, start))
+    last = data.find(b"\n---", start, high)
+    last = high if last < 0 else last
     told = Told(first=first, last=last)
     for block in _DATA.finditer(data, first, last):
         for entry in _ENTRY.finditer(data, block.start(2), block.end(2)):
