@@ -350,6 +350,19 @@ def test_configurations_may_extend_each_other_in_a_circle() -> None:
     assert graph.module("@/ui", "app/src/deep/page.ts") == "app/src/ui/index.tsx"
 
 
+@pytest.mark.parametrize("name", ["@shop/settings/base.json", "@shop/settings/base", "@shop/settings"])
+def test_a_configuration_may_extend_that_of_a_package_of_the_repository(name: str) -> None:
+    shared = '{"compilerOptions": {"baseUrl": "../..", "paths": {"~all/*": ["shared/*"]}}}'
+    files = {
+        **WEB,
+        "packages/settings/package.json": '{"name": "@shop/settings"}',
+        "packages/settings/base.json": shared,
+        "packages/settings/tsconfig.json": shared,
+        "app/tsconfig.json": json.dumps({"extends": name}),
+    }
+    assert graph_of(files).module("~all/log", "app/src/deep/page.ts") == "shared/log.ts"
+
+
 def test_a_changed_configuration_changes_where_imports_lead() -> None:
     changed = {**WEB, "app/tsconfig.json": '{"compilerOptions": {"paths": {"new/*": ["src/*"]}}}'}
     outlines = dict(WEB_GRAPH.index.outlines)
