@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from keyword import iskeyword
 
 from tree_sitter import Node
 
@@ -12,6 +13,9 @@ from glm_lsp.core.values import Import, Span, Symbol, SymbolKind
 
 _FIRST = frozenset(bytes([i]) for i in b"\"'uUrR#")
 """What a string may begin with, or a comment before it."""
+_ONE = rb"[A-Za-z_]\w*(?:[ \t]+as[ \t]+[A-Za-z_]\w*)?"
+_FROM = re.compile(rb"from[ \t]+(\.*\w+(?:\.\w+)*)[ \t]+import[ \t]+(%b(?:[ \t]*,[ \t]*%b)*)" % (_ONE, _ONE))
+"""The commonest form: in one line, without brackets."""
 NOT_TEXT = re.compile(rb"[^\"'uUrR]")
 
 
@@ -101,6 +105,15 @@ def _signature(data: bytes, node: Node, block: Node | None) -> str:
 
 def imports_of(data: bytes, node: Node) -> Iterator[Import]:
     """The imports of a statement."""
+    if plain := _FROM.fullmatch(data, node.start_byte, node.end_byte):
+        module = plain[1].decode()
+        names = [name.split() for name in plain[2].decode().split(",")]
+        if module != "__future__" and all(name and not iskeyword(name[0]) for name in names):
+            name_of = module.lstrip(".")
+            level = len(module) - len(name_of)
+            for name in names:
+                yield Import(name_of, name[0], name[2] if len(name) == 3 else "", level)
+            return
     module, level = "", 0
     source = node.child_by_field_name("module_name")
     if node.type == "future_import_statement":
