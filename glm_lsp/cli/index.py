@@ -28,7 +28,7 @@ MOST_ROWS = 60
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", metavar="DIR", nargs="?", type=Path, default=Path())
     parser.add_argument(
-        "--explain", metavar="PATH", default="", help="what is known of this one path, or why it is left out"
+        "--explain", metavar="PATH", help="what is known of this one path, or why it is left out"
     )
     parser.add_argument("--format", choices=("text", "json"), default="text")
 
@@ -52,7 +52,7 @@ async def _index(args: argparse.Namespace) -> int:
         outlines = repository.snapshot().index.outlines
     finally:
         await repository.close()
-    if args.explain:
+    if args.explain is not None:
         from glm_lsp.workspace.explain import explain  # noqa: PLC0415
 
         path = _below(repository.root, directory, args.explain)

@@ -85,6 +85,8 @@ def problems(outlines: Mapping[str, FileOutline]) -> tuple[tuple[str, str], ...]
 
 def _left_out(root: Path, settings: Settings, report: IndexReport, path: str) -> tuple[str, str]:
     """Why a path is not in the index, and what decided that."""
+    if path == ".":
+        return "is the whole directory; name a file in it", ""
     if not is_relative(path):
         return "is not a path below the root", ""
     try:
