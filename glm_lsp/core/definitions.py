@@ -102,7 +102,12 @@ def _listed(path: str, rows: Iterable[tuple[str, str]]) -> _Lists:
 
 
 def called_like(member: Target, said: str) -> bool:
-    """Whether the class of a member is called like a value of it, in small letters: `client` is a `TestClient`,
+    """Whether the class of a member is called like a value, in small letters: `client` is a `TestClient`,
     `lastrequest` a `Request`."""
     owner = member.name.rpartition(".")[0].rpartition(".")[2].replace("_", "").lower()
     return bool(owner) and (owner.endswith(said) or (len(owner) > 3 and said.endswith(owner)))
+
+
+def defined(outline: FileOutline) -> set[str]:
+    """The qualified names of what a file defines."""
+    return {symbol.qualified for symbol in outline.symbols}

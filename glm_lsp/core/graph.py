@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from glm_lsp.core import pairs
-from glm_lsp.core.definitions import Definitions, Target, called_like
+from glm_lsp.core.definitions import Definitions, Target, called_like, defined
 from glm_lsp.core.imports import Modules
+from glm_lsp.core.imports.folders import INCLUDING, NAMESPACED
 from glm_lsp.core.lazy import Outlines, differing
 from glm_lsp.core.lookup import Lookup, tables_of
-from glm_lsp.core.references import MOST, References
+from glm_lsp.core.references import counted
 from glm_lsp.core.values import OWNERS, FileOutline, Import, RepoIndex, Symbol
 
 MOST_HOPS = 4
@@ -35,6 +35,8 @@ _BASES = re.compile(
     re.DOTALL,
 )
 _NO_BASE = frozenset({"extends", "implements", "public", "private", "protected", "virtual", "metaclass"})
+MOST_INCLUDES = 6
+"""How deep headers that include others are followed."""
 SELVES = frozenset({"self", "cls", "this", "super", "Self"})
 _T = TypeVar("_T")
 
@@ -94,7 +96,7 @@ class Graph:
             graph._folders, graph._stems = self._folders, self._stems
             moved = any(old[p].imports != new[p].imports or old[p].exports != new[p].exports for p in changed)
             graph._central = None if moved else self._central
-            if not moved and all(_defined(old[path]) == _defined(new[path]) for path in changed):
+            if not moved and all(defined(old[path]) == defined(new[path]) for path in changed):
                 graph._bindings = dict(self._bindings)
                 graph._uses = {p: u for p, u in dict(self._uses).items() if p not in changed}
         graph._relink(old, {path: new.get(path) for path in changed})
@@ -301,15 +303,34 @@ class Graph:
             head, _, last = qualifier.rpartition(".")
             owner = self.resolve(path, last, head, inside)
         if owner is None:
-            return None
+            return self._in_namespace(path, name, qualifier)
         return self.member(owner, name) if owner.name else self.exported(owner.path, name)
+
+    def _in_namespace(self, path: str, name: str, qualifier: str) -> Target | None:
+        """`qualifier::name` of C++ where the qualifier is a namespace: what stands in one is indexed as if it
+        stood outside. Those of the standard library are nobody's else."""
+        if path.endswith(NAMESPACED) and qualifier.partition(".")[0] != "std" and self.defining(name):
+            return self.resolve(path, name)
+        return None
 
     def _beside(self, path: str, name: str) -> Target | None:
         """A definition of that name in the other files of a package, which need no import."""
-        for other in self._modules.beside(path) if self.defining(name) else ():
+        found = self.defining(name)
+        if found and path.endswith(INCLUDING):
+            included = self.kept("included", path, lambda: self._included(path))
+            return next((Target(p, name) for p in found if p in included and name in self.symbols(p)), None)
+        for other in self._modules.beside(path) if found else ():
             if name in self.symbols(other):
                 return Target(other, name)
         return None
+
+    def _included(self, path: str) -> frozenset[str]:
+        """The headers that a source of C or C++ gets by those that it includes."""
+        found, fresh = {path}, [path]
+        for _ in range(MOST_INCLUDES):
+            fresh = [p for p in {q for one in fresh for q in self.imported(one)} if p not in found]
+            found.update(fresh)
+        return frozenset(found)
 
     def member(self, owner: Target, name: str, hops: int = MOST_HOPS) -> Target | None:
         """`name` of the class `owner` or of a class that it derives from."""
@@ -374,7 +395,7 @@ class Graph:
         found = self._uses.get(path)
         if found is None:
             outline = self.index.outlines.get(path)
-            found = self._uses[path] = self._resolved(path, _counted(outline) if outline else {})
+            found = self._uses[path] = self._resolved(path, counted(outline) if outline else {})
         return found
 
     def uses_within(self, target: Target) -> Uses:
@@ -383,7 +404,7 @@ class Graph:
         if symbol is None or outline is None:
             return Uses({}, {})
         span = symbol.span
-        inside = _counted(outline, span.start, span.end)
+        inside = counted(outline, span.start, span.end)
         return self._resolved(target.path, inside, symbol.parent or "")
 
     def _resolved(self, path: str, counts: Mapping[tuple[str, str], int], inside: str = "") -> Uses:
@@ -409,18 +430,6 @@ class Graph:
             return found
         said = qualifier.rpartition(".")[2].replace("_", "").lower()
         return tuple(t for t in found if called_like(t, said)) if len(said) > 2 else ()
-
-
-def _counted(outline: FileOutline, start: int = 0, end: int = MOST) -> Mapping[tuple[str, str], int]:
-    """Name and qualifier of what is used between two places, with the number of times."""
-    references = outline.references
-    if isinstance(references, References):
-        return references.uses(start, end)
-    return Counter((r.name, r.qualifier) for r in references if start <= r.span.start < end)
-
-
-def _defined(outline: FileOutline) -> set[str]:
-    return {s.qualified for s in outline.symbols}
 
 
 def _project(outlines: Mapping[str, FileOutline], path: str) -> tuple[tuple[str, ...], ...]:

@@ -126,6 +126,31 @@ def test_a_member_of_an_unknown_value_is_that_of_the_class_that_it_is_called_lik
     assert {f"{t.path}:{t.name}" for t in found} == hinted
 
 
+@pytest.mark.parametrize(
+    ("name", "qualifier", "found"),
+    [
+        ("grow", "lib", "inc/deep.h:grow"),
+        ("grow", "", "inc/deep.h:grow"),
+        ("make", "lib.Box", "inc/lib.h:Box.make"),
+        ("make", "Box", "inc/lib.h:Box.make"),
+        ("grow", "std", ""),
+        ("far", "lib", ""),
+    ],
+)
+def test_namespaces_of_c_plus_plus_and_headers_that_include_others(
+    name: str, qualifier: str, found: str
+) -> None:
+    files = {
+        "src/use.cc": '#include "inc/lib.h"\n\nint f() { return 1; }\n',
+        "inc/lib.h": '#include "inc/deep.h"\nnamespace lib {\nclass Box { public: int make(); };\n}\n',
+        "inc/deep.h": "namespace lib {\nint grow(int x);\n}\n",
+        "inc/far.h": "namespace lib {\nint far(int x);\n}\n",
+    }
+    outlines = {p: outline(p, t.encode(), language_of(p, t.encode())) for p, t in files.items()}
+    target = Graph(RepoIndex(outlines)).resolve("src/use.cc", name, qualifier)
+    assert (f"{target.path}:{target.name}" if target else "") == found
+
+
 def test_functions_named_alike_tell_what_is_used() -> None:
     text = (
         "from lib import needed, other\n\n\ndef write_line():\n    needed()\n\n\n"
