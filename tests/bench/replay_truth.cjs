@@ -28,6 +28,13 @@ const counted = new Set([
   ts.SyntaxKind.MethodSignature, ts.SyntaxKind.GetAccessor, ts.SyntaxKind.SetAccessor,
 ]);
 
+function counts(made) {
+  if (counted.has(made.kind)) return true;
+  const given = ts.isVariableDeclaration(made) ? made.initializer
+    : ts.isPropertyAccessExpression(made) && ts.isBinaryExpression(made.parent) ? made.parent.right : undefined;
+  return given !== undefined && (ts.isFunctionLike(given) || ts.isClassLike(given));
+}
+
 function needs(asked) {
   paths = asked.paths;
   for (const p of asked.changed) versions.set(p, (versions.get(p) || 0) + 1);
@@ -44,7 +51,7 @@ function needs(asked) {
       let symbol = checker.getSymbolAtLocation(node);
       if (symbol && symbol.flags & ts.SymbolFlags.Alias) symbol = checker.getAliasedSymbol(symbol);
       const made = (symbol && symbol.declarations) || [];
-      if (made.length === 1 && made[0].name && ts.isIdentifier(made[0].name) && counted.has(made[0].kind)) {
+      if (made.length === 1 && made[0].name && ts.isIdentifier(made[0].name) && counts(made[0])) {
         const file = made[0].getSourceFile();
         const where = path.relative(root, file.fileName);
         if (file !== own && known.has(where)) {

@@ -65,6 +65,10 @@ class Truth:
             self._node.stdin.close()
             self._node.wait()
 
+    def resolves(self, path: str) -> bool:
+        """Whether there is a tool for the language of a file."""
+        return path.endswith(".py") or (path.endswith(_SCRIPTS) and self._compiler is not None)
+
     def needs(self, files: Mapping[str, bytes], path: str, text: bytes, start: int, end: int) -> list[Need]:
         """What `path`, once it is `text`, needs of the other files around its bytes `start` to `end`."""
         changed = {p: data for p, data in {**files, path: text}.items() if self._written.get(p) != data}
@@ -78,9 +82,8 @@ class Truth:
         self._written |= changed
         first = max(0, text.count(b"\n", 0, start) - NEAR_LINES)
         last = text.count(b"\n", 0, end) + NEAR_LINES
-        scripts = path.endswith(_SCRIPTS) and self._compiler is not None
-        find = self._python if path.endswith(".py") else self._script if scripts else None
-        found = find(path, text.decode(), first, last, sorted({*changed, *gone})) if find else set()
+        find = self._python if path.endswith(".py") else self._script
+        found = find(path, text.decode(), first, last, sorted({*changed, *gone}))
         return sorted(
             (Need(p, name, line) for p, at, name in found if (line := self._line(p, at))),
             key=lambda n: (n.path, n.name, n.line),
