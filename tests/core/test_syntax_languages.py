@@ -287,7 +287,7 @@ def test_what_a_package_offers_is_no_module_of_the_same_name() -> None:
         ("go", "type (\n\tA int\n\tB interface {\n\t\tM()\n\t}\n)\n", ["A", "B", "M"]),
         ("go", "type P[T interface{ M() }] struct{ a T }\n", ["P"]),
         ("rust", "fn f() {\n    fn g() {}\n    if a { struct S { b: u8 } }\n}\n", ["f", "g", "S"]),
-        ("rust", "mod a { mod b { mod c { impl T { fn m() { enum E { X } } } } } }\n", ["a", "b", "c", "m", "E"]),
+        ("rust", "mod a { mod b { mod c { impl T { fn m() { enum E { X } } } } } }", [*"abcmE"]),
         ("rust", "fn f(g: fn(u8)) { g(1) /* fn no() {} */ }\n", ["f"]),
     ],
 )  # fmt: skip
