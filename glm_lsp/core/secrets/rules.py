@@ -16,6 +16,7 @@ from importlib import resources
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation
 
+from glm_lsp.core.secrets.escapes import ESCAPE
 from glm_lsp.core.secrets.heads import derived
 
 ENGINE_VERSION = 6
@@ -115,8 +116,9 @@ class Rules:
     """Those whose matches may be longer than `FAR_BYTES`."""
     assignments: frozenset[int]
     block: int
+    escape: int
     apart: frozenset[int]
-    """Words of statements and manifests, and `block`: they announce no rule."""
+    """Words of statements and manifests, `block` and `escape`: they announce no rule."""
     manifests: frozenset[int]
 
 
@@ -140,7 +142,7 @@ def rules() -> Rules:
     for rule in made:
         for word in rule.words:
             words.setdefault(word.encode("ascii"), []).append(rule)
-    for word in (BLOCK, *STATEMENTS, *MANIFESTS, *ASSIGNMENTS):
+    for word in (ESCAPE, BLOCK, *STATEMENTS, *MANIFESTS, *ASSIGNMENTS):
         words.setdefault(word, [])
     listed = list(words)
     return Rules(
@@ -153,7 +155,8 @@ def rules() -> Rules:
         ),
         assignments=frozenset(listed.index(word) for word in ASSIGNMENTS),
         block=listed.index(BLOCK),
-        apart=frozenset(listed.index(word) for word in (BLOCK, *STATEMENTS, *MANIFESTS)),
+        escape=listed.index(ESCAPE),
+        apart=frozenset(listed.index(word) for word in (ESCAPE, BLOCK, *STATEMENTS, *MANIFESTS)),
         manifests=frozenset(listed.index(word) for word in MANIFESTS),
     )
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from glm_lsp.core.secrets import assigned, heads, looks, tables
-from glm_lsp.core.secrets.escapes import ESCAPE, unescaped
+from glm_lsp.core.secrets.escapes import unescaped
 from glm_lsp.core.secrets.rules import Rule, Rules, rules
 from glm_lsp.core.values import HeldBack, Span
 
@@ -71,32 +71,33 @@ class Found:
     reach: tuple[tuple[int, int], ...] = ()
 
 
+_NOTHING = Found()
+
+
 def find(path: str, data: bytes, *, part: bool = False) -> Found:
     """What to hold back of a text: secrets, and what begins as one does, for it may be saved half-typed.
 
     `part`: the file begins before this text.
     """
-    form, reach = _form(path, part=part), list[tuple[int, int]]()
+    form = _form(path, part=part)
     try:
-        spans = _spans(data, reach, form)
-        if ESCAPE in data and (cut := unescaped(data)):
-            spans += [
-                (cut.back(start), cut.back(end), kind) for start, end, kind in _spans(cut.data, [], form)
-            ]
+        scan = _looked(data, form)
+        spans = scan.found
+        if scan.escaped and (cut := unescaped(data)):
+            spans += [(cut.back(a), cut.back(b), kind) for a, b, kind in _looked(cut.data, form).found]
     except _TooDenseError:
         return Found(whole=TOO_DENSE)
-    return Found(_placed(data, spans), reach=tuple(dict.fromkeys(reach)))
+    if not spans and not scan.reach:
+        return _NOTHING
+    return Found(_placed(data, spans), reach=tuple(dict.fromkeys(scan.reach)))
 
 
-def _spans(
-    data: bytes, reach: list[tuple[int, int]], form: tuple[bool, bool, bool]
-) -> list[tuple[int, int, str]]:
+def _looked(data: bytes, form: tuple[bool, bool, bool]) -> _Scan:
     known = rules()
-    hits = known.search.find_matches_as_indexes(data.lower(), overlapping=True)
-    scan = _Scan(data, known, reach, form)
-    spans = scan.announced(hits)
-    spans += scan.literals()
-    return spans
+    scan = _Scan(data, known, form)
+    scan.announced(known.search.find_matches_as_indexes(data.lower(), overlapping=True))
+    scan.found += scan.literals()
+    return scan
 
 
 class _TooDenseError(Exception):
@@ -106,21 +107,22 @@ class _TooDenseError(Exception):
 class _Scan:
     """One text on its way through the rules."""
 
-    def __init__(
-        self, data: bytes, known: Rules, reach: list[tuple[int, int]], form: tuple[bool, bool, bool]
-    ) -> None:
-        self._data, self._rules, self._reach = data, known, reach
+    def __init__(self, data: bytes, known: Rules, form: tuple[bool, bool, bool]) -> None:
+        self._data, self._rules = data, known
+        self.found: list[tuple[int, int, str]] = []
+        self.reach: list[tuple[int, int]] = []
+        self.escaped = False
         self._plain, self._table, self._manifest = form
         self._looks = FREE_LOOKS + len(data) // BYTES_PER_LOOK
         self._past: dict[str, int] = {}
         self._block_end = self._manifest_end = 0
 
-    def announced(self, hits: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, str]]:
-        """What the words at these places announce: start, end and kind of secrets. A hit is word, start, end.
+    def announced(self, hits: Sequence[tuple[int, int, int]]) -> None:
+        """Find what the words at these places announce: start, end and kind. A hit is word, start, end.
 
         One loop without calls: there is a hit in every few hundred bytes, and nearly all announce nothing.
         """
-        data, known, past, found = self._data, self._rules, self._past, list[tuple[int, int, str]]()
+        data, known, past, found = self._data, self._rules, self._past, self.found
         for word, start, end in hits:
             if word in known.apart:
                 found += self._apart(word, start)
@@ -148,10 +150,12 @@ class _Scan:
             if word in known.assignments:
                 self._look()
                 found += self._assigned(start)
-        return found
 
     def _apart(self, word: int, start: int) -> list[tuple[int, int, str]]:
         """What a word announces that is no rule's."""
+        if word == self._rules.escape:
+            self.escaped = True
+            return []
         if word in self._rules.manifests:
             if not self._manifest or start < self._manifest_end:
                 return []
@@ -243,7 +247,7 @@ class _Scan:
     def _told(self, told: tables.Told) -> list[tuple[int, int, str]]:
         self._look(len(told.places) + (told.last - told.first) // BYTES_PER_CELL)
         if told.last > told.first:
-            self._reach.append((told.first, told.last))
+            self.reach.append((told.first, told.last))
         return told.places
 
     def literals(self) -> Iterator[tuple[int, int, str]]:
