@@ -90,9 +90,9 @@ class Ranking:
     def hidden(self, other: str) -> frozenset[str] | None:
         """What code in `path` cannot name of a file; None: all of it."""
         if other not in self._hidden:
-            imported = other in self.graph.imported(self.path)
-            private = self.graph.private
-            found = reach.hidden(self.path, other, private, imported) if self.path else frozenset[str]()
+            graph, path = self.graph, self.path
+            imported = graph.kept("imported", path, lambda: graph.imported(path)) if path else ()
+            found = reach.hidden(path, other, graph.private, other in imported) if path else frozenset[str]()
             self._hidden[other] = found
         return self._hidden[other]
 

@@ -76,6 +76,7 @@ class Graph:
         self._central: tuple[str, ...] | None = None
         self._kept: dict[tuple[str, str], Any] = {}
         self._uses: dict[str, Uses] = {}
+        self._hints: dict[tuple[str, str], tuple[Target, ...]] = {}
         self._stems: dict[str, list[str]] | None = None
         self._folders: dict[str, list[str]] = {}
 
@@ -97,7 +98,7 @@ class Graph:
             moved = any(old[p].imports != new[p].imports or old[p].exports != new[p].exports for p in changed)
             graph._central = None if moved else self._central
             if not moved and all(defined(old[path]) == defined(new[path]) for path in changed):
-                graph._bindings = dict(self._bindings)
+                graph._bindings, graph._hints = dict(self._bindings), dict(self._hints)
                 graph._uses = {p: u for p, u in dict(self._uses).items() if p not in changed}
         graph._relink(old, {path: new.get(path) for path in changed})
         return graph
@@ -422,14 +423,13 @@ class Graph:
     def hinted(self, name: str, qualifier: str) -> tuple[Target, ...]:
         """What `qualifier.name` may be where nothing tells what the qualifier is: the only definition of that
         name, or those of a class that is called like the qualifier."""
-        files = len(self.defining(name))
-        if not 0 < files <= MOST_HINTED:
-            return ()
-        found = self.named(name)
-        if len(found) == 1:
-            return found
         said = qualifier.rpartition(".")[2].replace("_", "").lower()
-        return tuple(t for t in found if called_like(t, said)) if len(said) > 2 else ()
+        found = self._hints.get((name, said))
+        if found is None:
+            known = self.named(name) if 0 < len(self.defining(name)) <= MOST_HINTED else ()
+            likely = tuple(t for t in known if called_like(t, said)) if len(said) > 2 else ()
+            found = self._hints[name, said] = known if len(known) == 1 else likely
+        return found
 
 
 def _project(outlines: Mapping[str, FileOutline], path: str) -> tuple[tuple[str, ...], ...]:
