@@ -175,10 +175,15 @@ class Indexer:
         if ahead is None:
             return await self._start()
         try:
-            return await asyncio.shield(ahead)
+            worker = await asyncio.shield(ahead)
         except asyncio.CancelledError:
             self._ahead = ahead  # for `end`
             raise
+        worker.vigil.signs += 1
+        if worker.process.returncode is None and not worker.vigil.why:
+            return worker
+        await worker.end()  # it waited for longer than one may that has work
+        return await self._start()
 
     async def _start(self) -> _Worker:
         why = ""
@@ -228,7 +233,7 @@ class Indexer:
         async for message in self._answers(worker, len(batch.paths)):
             if isinstance(message, Broken):
                 raise GlmError(f"The process that indexes files {message.reason}.")
-            if isinstance(message, Ready) or message.path != worker.pending[0]:
+            if isinstance(message, Ready) or not worker.pending or message.path != worker.pending[0]:
                 raise EOFError
             worker.pending.popleft()
             if isinstance(message, Left):

@@ -106,6 +106,34 @@ async def test_a_process_that_was_started_ahead_and_is_not_needed_is_ended(tmp_p
     await repository.close()
 
 
+async def test_one_that_was_started_ahead_may_wait_for_as_long_as_it_must(tmp_path: Path) -> None:
+    """While a large tree is listed, or another process has its turn."""
+    taken = Taken()
+    one = Indexer(job(grow(tmp_path, FILES)), taken, workers=1, stall_s=0.2)
+    one.begin()
+    while not children():  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    while children():  # noqa: ASYNC110 (until somebody has lost patience with it)
+        await asyncio.sleep(0.01)
+    await one.run(["f00.py"])
+    await one.end()
+    assert (taken.found, taken.left) == (["f00.py"], {})
+
+
+async def test_more_answers_than_files_end_the_process_and_not_us(tmp_path: Path) -> None:
+    chatty = """
+import sys
+from glm_lsp.workspace import outliner
+from glm_lsp.workspace.messages import Same
+real = outliner.frame
+outliner.frame = lambda found: real([*found, *(Same("x") for _ in found[1:])])
+sys.exit(outliner.main())
+"""
+    root, taken = grow(tmp_path, FILES), Taken()
+    await Indexer(job(root), taken, workers=1, command=(sys.executable, "-P", "-c", chatty)).run(list(FILES))
+    assert sorted([*taken.found, *taken.left]) == list(FILES)
+
+
 async def test_where_something_is_known_nothing_is_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
