@@ -11,7 +11,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from glm_lsp.core.secrets.allow import kept
-from glm_lsp.core.secrets.escapes import ESCAPE
 from glm_lsp.core.secrets.marker import mask
 from glm_lsp.core.secrets.repeat import everywhere, repeated, texts
 from glm_lsp.core.secrets.rules import rules
@@ -20,7 +19,7 @@ from glm_lsp.core.text import common_end, common_start
 from glm_lsp.core.values import HeldBack, Span
 
 NEAR, FAR = 2_500, 9_000
-"""Bytes on both sides of a change in which it can matter: for most shapes, and for those of `far_words`.
+"""Bytes on both sides of a change in which it can matter: for most shapes, and for those of `rules.far`.
 Blocks are looked for further away."""
 SMALL_BYTES = 4 * NEAR
 REMEMBERED = 24
@@ -126,7 +125,7 @@ def _followed(path: str, old: bytes, known: Found, new: bytes) -> tuple[Found, W
     # What stands outside of the change is the same in both.
     gone = _whole_lines(old, start - LONGEST_WORD, end - moved + LONGEST_WORD)
     some = new[first:last].lower(), old[slice(*gone)].lower()
-    if not any(word in text for word in (*rules().far_words, ESCAPE) for text in some):
+    if not any(rules().far.find_matches_as_indexes(text) for text in some):
         first, last = _whole_lines(new, start - NEAR, end + NEAR)
     far = _whole_lines(new, first - MOST_BLOCK_BYTES, last + MOST_BLOCK_BYTES)
     if new.find(_BLOCK, far[0], last) >= 0 or old.find(_BLOCK, *gone) >= 0:

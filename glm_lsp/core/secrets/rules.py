@@ -112,8 +112,8 @@ class Rules:
     words: Sequence[bytes]
     by_word: Sequence[tuple[Rule, ...]]
     search: BytesAhoCorasick
-    far_words: tuple[bytes, ...]
-    """Those whose matches may be longer than `FAR_BYTES`."""
+    far: BytesAhoCorasick
+    """Finds the words whose matches may be longer than `FAR_BYTES`, and escapes."""
     assignments: frozenset[int]
     block: int
     escape: int
@@ -150,8 +150,12 @@ def rules() -> Rules:
         words=listed,
         by_word=[tuple(words[word]) for word in listed],
         search=BytesAhoCorasick(listed, implementation=Implementation.DFA),
-        far_words=tuple(
-            word for word in listed if any(rule.before + rule.after > FAR_BYTES for rule in words[word])
+        far=BytesAhoCorasick(
+            [
+                ESCAPE,
+                *(w for w in listed if any(rule.before + rule.after > FAR_BYTES for rule in words[w])),
+            ],
+            implementation=Implementation.DFA,
         ),
         assignments=frozenset(listed.index(word) for word in ASSIGNMENTS),
         block=listed.index(BLOCK),
