@@ -8,9 +8,9 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from glm_lsp.cli import door, grid, report, shapes
+from glm_lsp.cli import door, report, shapes
 from glm_lsp.cli.exits import Exit
 from glm_lsp.core.errors import UsageError
 
@@ -47,7 +47,7 @@ async def _index(args: argparse.Namespace) -> int:
     settings = door.settings(args)
     repository = Repository(directory, settings)
     try:
-        with grid.progress("indexing", quiet=args.format == "json") as step:
+        with report.progress("indexing", quiet=args.format == "json") as step:
             found = await repository.index(step)
         outlines = repository.snapshot().index.outlines
     finally:
@@ -66,7 +66,7 @@ async def _index(args: argparse.Namespace) -> int:
     else:
         _show(found, directory)
         _show_problems(broken)
-        _show_held(held, len(found.held_back), shapes.remedy(held, settings))
+        report.held_back(held, len(found.held_back), shapes.remedy(held, settings))
     return Exit.OK
 
 
@@ -94,32 +94,22 @@ def _problems(outlines: Mapping[str, FileOutline]) -> Sequence[tuple[str, str]]:
 
 def _show(found: IndexReport, directory: Path) -> None:
     numbers = [f"{n:,}" for n in (found.files, found.symbols, found.references, found.bytes)]
-    grid.show(
-        report.line(str(directory.resolve())),
+    report.show(
+        str(directory.resolve()),
         ("files", "symbols", "references", "bytes", "seconds"),
         [(*numbers, f"{found.seconds:.2f}")],
     )
     if found.skipped:
-        rows = [(report.line(item.path), report.line(item.reason)) for item in found.skipped[:SHOWN]]
+        rows = [(item.path, item.reason) for item in found.skipped[:SHOWN]]
         if len(found.skipped) > SHOWN:
             rows.append(("…", f"and {len(found.skipped) - SHOWN} more; --format json lists them all"))
-        grid.show(f"left out: {len(found.skipped)}", ("path", "reason"), rows)
+        report.show(f"left out: {len(found.skipped)}", ("path", "reason"), rows)
 
 
 def _show_problems(broken: Sequence[tuple[str, str]]) -> None:
     if broken:
-        rows = [(report.line(path), report.line(problem)) for path, problem in broken[:SHOWN]]
-        grid.show(f"project files that cannot be read: {len(broken)}", ("path", "problem"), rows)
-
-
-def _show_held(places: Sequence[Mapping[str, Any]], count: int, remedy: str) -> None:
-    if not places:
-        return
-    rows = [(f"{report.line(p['path'])}:{p['line']}", p["kind"], p["fingerprint"]) for p in places]
-    if count > len(rows):
-        rows.append(("…", f"and {count - len(rows)} more; --format json lists them all", ""))
-    grid.show(f"held back: {count}", ("where", "kind", "fingerprint"), rows)
-    sys.stdout.write(report.safe(remedy))
+        rows = list(broken[:SHOWN])
+        report.show(f"project files that cannot be read: {len(broken)}", ("path", "problem"), rows)
 
 
 def _below(root: Path, directory: Path, named: str) -> str:
@@ -154,10 +144,10 @@ def _explain(found: Explanation, form: str) -> int:
         ]
     rows += [("project", f"{where}: {said}") for where, said in found.project]
     if rows:
-        told = [(what, report.line(said)) for what, said in rows[:MOST_ROWS]]
+        told = list(rows[:MOST_ROWS])
         if len(rows) > MOST_ROWS:
             told.append(("…", f"and {len(rows) - MOST_ROWS} more; --format json lists them all"))
-        grid.show("", ("what", "found"), told)
+        report.show("", ("what", "found"), told)
     return Exit.OK
 
 
