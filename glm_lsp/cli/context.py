@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glm_lsp.cli import door, place, report, shapes
-from glm_lsp.cli.division import Division, Wish, divided, shares
+from glm_lsp.cli.division import Division, Wish, divided, shares, task_shares
 from glm_lsp.cli.exits import Exit
 from glm_lsp.core.errors import UsageError
 from glm_lsp.core.generation import Tokenizer, Work
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from glm_lsp.app import Runtime
     from glm_lsp.core.settings import Settings
     from glm_lsp.features.session import Session
+    from glm_lsp.features.tasks import TaskContext
     from glm_lsp.workspace.repository import Repository
 
 NAME = "context"
@@ -41,6 +42,8 @@ class Found:
     shares: Mapping[str, int]
     counting: str
     notes: tuple[str, ...] = ()
+    task: TaskContext | None = None
+    """Where the pack is a task's: a prompt for each unit, and `tokens` are those of the largest."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -140,7 +143,7 @@ async def _for_task(
 ) -> Found:
     said, paths, asked = str(args.task), list[str](args.words), int(args.budget)
     from glm_lsp.features.editing import question_of  # noqa: PLC0415
-    from glm_lsp.features.retrieval import task_context  # noqa: PLC0415
+    from glm_lsp.features.tasks import task_context  # noqa: PLC0415
 
     names: list[str] = []
     for path in paths:
@@ -162,22 +165,20 @@ async def _for_task(
     task = censored(said, settings.texts(SETTING))
     budget = division.budget_tokens
     found = await task_context(session, snapshot, task, names, budget)
-    largest = max((sum(b.tokens for b in unit) for unit in found.units), default=0)
-    shared = sum(b.tokens for b in found.shared)
-    spent = {"shared": shared, "largest_unit": largest, "unused": max(0, budget - shared - largest)}
     notes = [] if task == said else ["The task holds what looks like a secret; no model would be told it."]
     if not found.closure.definitions:
         notes.append("The task names nothing that is defined here; name a definition, as in Class.method.")
     notes += [f"Nothing here is called {word}." for word in found.closure.unknown]
     return Found(
         budget,
-        found.tokens,
+        found.largest.tokens if found.largest else 0,
         found.blocks,
         found.dropped,
         division,
-        spent,
+        task_shares(found),
         runtime.router.counting(Work.REFACTOR),
         tuple(notes),
+        found,
     )
 
 
@@ -193,9 +194,12 @@ def _reasoning(session: Session, settings: Settings, work: Work, reply: int) -> 
 
 
 def _shape(found: Found, counting: str, held: list[dict[str, Any]]) -> dict[str, Any]:
+    task = found.task
+    units = {} if task is None else {"units": _units(task), "all_tokens": task.all_tokens}
     return {
         "budget_tokens": found.budget,
         "tokens": found.tokens,
+        **units,
         "blocks": [shapes.block(b) for b in found.blocks],
         "dropped": [shapes.dropped(d) for d in found.dropped],
         "held_back": held,
@@ -204,6 +208,34 @@ def _shape(found: Found, counting: str, held: list[dict[str, Any]]) -> dict[str,
         "counting": counting,
         "notes": list(found.notes),
     }
+
+
+def _units(task: TaskContext) -> list[dict[str, Any]]:
+    """Each is a prompt of its own, `tokens` of `budget_tokens`; `own_tokens` stand in no other."""
+    return [
+        {
+            "unit": number,
+            "path": prompt.unit.document.path,
+            "lines": [[start + 1, end] for start, end in prompt.unit.ranges],
+            "tokens": prompt.tokens,
+            "own_tokens": prompt.own_tokens,
+            "budget_tokens": task.budget_tokens,
+        }
+        for number, prompt in enumerate(task.units, 1)
+    ]
+
+
+def _units_table(task: TaskContext) -> None:
+    title = (
+        f"{len(task.units)} prompts of at most {task.budget_tokens:,} tokens; {task.all_tokens:,} are read "
+        "for all, what they share once"
+    )
+    made = report.table(title, "unit", "where", "tokens", "of them its own")
+    for number, prompt in enumerate(task.units, 1):
+        lines = ", ".join(f"{start + 1}-{end}" for start, end in prompt.unit.ranges)
+        where = report.text(f"{report.line(prompt.unit.document.path)}:{lines}")
+        made.add_row(str(number), where, f"{prompt.tokens:,}", f"{prompt.own_tokens:,}")
+    report.console().print(made)
 
 
 def _show(found: Found, counting: str) -> None:
@@ -218,8 +250,10 @@ def _show(found: Found, counting: str) -> None:
     console.print(table)
     console.print(report.text(f"Tokens are counted thus: {counting}"))
     title = f"{found.tokens:,} of {found.budget:,} tokens"
-    if "shared" in found.shares:
-        title = f"{found.tokens:,} tokens in prompts of at most {found.budget:,}"
+    if found.task is not None:
+        title = "what stands in these prompts" if found.task.units else "no prompt"
+        if found.task.units:
+            _units_table(found.task)
     console.print(report.blocks_table(found.blocks, title))
     if found.dropped:
         console.print(report.dropped_table(found.dropped))

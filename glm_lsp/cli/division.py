@@ -6,12 +6,16 @@ Figures and the reasons for them, for people to read; the rules themselves are `
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from glm_lsp.core.errors import UsageError
 from glm_lsp.core.generation import Form, Prompt, Role
 from glm_lsp.core.settings import Settings
 from glm_lsp.core.shares import BODIES, LOG, TAIL, log_tokens, tail_tokens
 from glm_lsp.core.values import BlockKind
+
+if TYPE_CHECKING:
+    from glm_lsp.features.tasks import TaskContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +51,9 @@ WHY = {
     "log_reserve": f"kept free for edits: {LOG}",
     "tail_reserve": f"kept free for the code around the cursor: {TAIL}",
     "unused": "nothing more fitted, or was wanted",
-    "shared": "definitions that all units need, at most half of the budget",
-    "largest_unit": "the largest unit; each is a prompt of its own after what they share",
+    "shared": "the same at the beginning of each unit's prompt: system text, and definitions",
+    "largest_unit": "the lines, the task and the rules for the answer: those of the largest unit",
+    "decided_reserve": "kept free for what the units before it have decided",
 }
 
 
@@ -94,6 +99,19 @@ def divided(wish: Wish, context: int, setting: int, profile: int) -> Division:
             Part("prompt", budget, reason),
         )
     )
+
+
+def task_shares(found: TaskContext) -> dict[str, int]:
+    """Where the budget of a task's largest prompt went, in tokens; the values add up to it."""
+    largest, budget = found.largest, found.budget_tokens
+    own, all_ = (largest.own_tokens, largest.tokens) if largest else (0, 0)
+    decided = min(found.decided_tokens, budget - all_)
+    return {
+        "shared": all_ - own,
+        "largest_unit": own,
+        "decided_reserve": decided,
+        "unused": budget - all_ - decided,
+    }
 
 
 def shares(prompt: Prompt, budget: int, settings: Settings) -> dict[str, int]:

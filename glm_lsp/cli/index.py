@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from glm_lsp.cli.exits import Exit
 from glm_lsp.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from glm_lsp.core.values import FileOutline
     from glm_lsp.workspace.explain import Explanation
     from glm_lsp.workspace.repository import IndexReport
 
@@ -27,7 +28,7 @@ MOST_ROWS = 60
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("directory", metavar="DIR", nargs="?", type=Path, default=Path())
     parser.add_argument(
-        "--explain", metavar="PATH", default="", help="what is known of this one path, or why it is left out"
+        "--explain", metavar="PATH", help="what is known of this one path, or why it is left out"
     )
     parser.add_argument("--format", choices=("text", "json"), default="text")
 
@@ -37,28 +38,26 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _index(args: argparse.Namespace) -> int:
-    from glm_lsp.app import Runtime  # noqa: PLC0415
-    from glm_lsp.workspace.explain import problems  # noqa: PLC0415
+    from glm_lsp.workspace.repository import Repository  # noqa: PLC0415
 
     directory: Path = args.directory
     if not directory.is_dir():
         what = "is not a directory" if directory.exists() else "does not exist"
         raise UsageError(f"{directory} {what}; name a directory to index.")
     settings = door.settings(args)
-    runtime = Runtime(settings)
+    repository = Repository(directory, settings)
     try:
         with report.progress("indexing", quiet=args.format == "json") as step:
-            repository = runtime.repository(directory)
             found = await repository.index(step)
         outlines = repository.snapshot().index.outlines
     finally:
-        await runtime.close()
-    if args.explain:
+        await repository.close()
+    if args.explain is not None:
         from glm_lsp.workspace.explain import explain  # noqa: PLC0415
 
         path = _below(repository.root, directory, args.explain)
         return _explain(explain(repository.root, settings, found, outlines, path), args.format)
-    broken = problems(outlines)
+    broken = _problems(outlines)
     told = found.held_back if args.format == "json" else found.held_back[: report.MOST_HELD]
     held = shapes.held(repository.root, told, settings)
     if args.format == "json":
@@ -85,30 +84,32 @@ def shape(found: IndexReport, held: Sequence[dict[str, object]] | None = None) -
     }
 
 
+def _problems(outlines: Mapping[str, FileOutline]) -> Sequence[tuple[str, str]]:
+    if not any(outline.project for outline in outlines.values()):
+        return ()
+    from glm_lsp.workspace.explain import problems  # noqa: PLC0415 (with the rules of imports)
+
+    return problems(outlines)
+
+
 def _show(found: IndexReport, directory: Path) -> None:
-    console = report.console()
-    table = report.table(str(directory.resolve()), "files", "symbols", "references", "bytes", "seconds")
-    table.add_row(
-        *(f"{n:,}" for n in (found.files, found.symbols, found.references, found.bytes)),
-        f"{found.seconds:.2f}",
+    numbers = [f"{n:,}" for n in (found.files, found.symbols, found.references, found.bytes)]
+    report.show(
+        str(directory.resolve()),
+        ("files", "symbols", "references", "bytes", "seconds"),
+        [(*numbers, f"{found.seconds:.2f}")],
     )
-    console.print(table)
     if found.skipped:
-        skipped = report.table(f"left out: {len(found.skipped)}", "path", "reason")
-        for item in found.skipped[:SHOWN]:
-            skipped.add_row(report.text(report.line(item.path)), report.text(item.reason))
+        rows = [(item.path, item.reason) for item in found.skipped[:SHOWN]]
         if len(found.skipped) > SHOWN:
-            skipped.add_row("…", f"and {len(found.skipped) - SHOWN} more; --format json lists them all")
-        console.print(skipped)
+            rows.append(("…", f"and {len(found.skipped) - SHOWN} more; --format json lists them all"))
+        report.show(f"left out: {len(found.skipped)}", ("path", "reason"), rows)
 
 
 def _show_problems(broken: Sequence[tuple[str, str]]) -> None:
-    if not broken:
-        return
-    made = report.table(f"project files that cannot be read: {len(broken)}", "path", "problem")
-    for path, problem in broken[:SHOWN]:
-        made.add_row(report.text(report.line(path)), report.text(report.line(problem)))
-    report.console().print(made)
+    if broken:
+        rows = list(broken[:SHOWN])
+        report.show(f"project files that cannot be read: {len(broken)}", ("path", "problem"), rows)
 
 
 def _below(root: Path, directory: Path, named: str) -> str:
@@ -143,12 +144,10 @@ def _explain(found: Explanation, form: str) -> int:
         ]
     rows += [("project", f"{where}: {said}") for where, said in found.project]
     if rows:
-        made = report.table("", "what", "found")
-        for what, said in rows[:MOST_ROWS]:
-            made.add_row(what, report.text(report.line(said)))
+        told = list(rows[:MOST_ROWS])
         if len(rows) > MOST_ROWS:
-            made.add_row("…", f"and {len(rows) - MOST_ROWS} more; --format json lists them all")
-        report.console().print(made)
+            told.append(("…", f"and {len(rows) - MOST_ROWS} more; --format json lists them all"))
+        report.show("", ("what", "found"), told)
     return Exit.OK
 
 

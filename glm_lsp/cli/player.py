@@ -40,6 +40,7 @@ from glm_lsp.workspace.repository import Repository
 
 IDLE_S = 2.0
 """Nobody types when nothing has come for this long: as the server has it."""
+MOST_PATH_BYTES = 4096
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -146,6 +147,7 @@ class Player:
                 text = self._texts.get(path)
                 if text is None:
                     disk = self._on_disk(path)
+                    self._make_room(path)
                     text = _Text(b"", disk, disk)
                 data = text.saved if given is None else given
                 if data is None:
@@ -202,11 +204,31 @@ class Player:
         except UnicodeDecodeError:
             raise UsageError(f"{path} is not valid UTF-8.") from None
         except Unreadable as unreadable:
-            if not os.path.lexists(self.repository.root / path):
+            if unreadable.kind is RefusalKind.POLICY:
+                raise PolicyError(f"{path} {unreadable.reason}.") from None
+            if not self._is_there(path):
                 return None
-            error = PolicyError if unreadable.kind is RefusalKind.POLICY else UsageError
-            raise error(f"{path} {unreadable.reason}.") from None
+            raise UsageError(f"{path} {unreadable.reason}.") from None
         return data
+
+    def _is_there(self, path: str) -> bool:
+        """Whether something has this name on the disk. Raises UsageError where nothing ever can have it."""
+        try:
+            os.lstat(self.repository.root / path)
+        except FileNotFoundError:
+            return False
+        except NotADirectoryError:
+            raise UsageError(f"There can be no {path}: what is above it is a file.") from None
+        except OSError as error:
+            raise UsageError(f"There can be no {path}: {(error.strerror or 'error').lower()}.") from None
+        return True
+
+    def _make_room(self, path: str) -> None:
+        """Raise UsageError where a file that the events have made leaves no room for one of this name."""
+        for other in self._texts:
+            for file, below in ((other, path), (path, other)):
+                if below.startswith(f"{file}/"):
+                    raise UsageError(f"There can be no {path} beside {other}: one would be below the other.")
 
     @property
     def session_settings(self) -> Settings:
@@ -216,6 +238,8 @@ class Player:
         """The path as the repository calls it. Raises UsageError for none, PolicyError for one outside."""
         if not path:
             raise UsageError("The path is empty; name a file below the root.")
+        if len(path.encode()) > MOST_PATH_BYTES:
+            raise UsageError(f"The path {path[:80]!r}… is longer than {MOST_PATH_BYTES:,} bytes.")
         if CONTROL.search(path) or "\0" in path:
             raise UsageError(f"The path {path[:200]!r} is left out: {CONTROL_NAME}; name another file.")
         name = posixpath.normpath(path)
@@ -234,21 +258,34 @@ class Player:
             await warm(self.session, self.repository.snapshot(), path, offset)
 
     async def _request(self, event: Event, path: str) -> Answer:
-        offset = event.offset
-        if (text := self._texts.get(path)) is not None:
-            _check(text.data, path, offset, offset)
-            offset -= min(offset, len(text.data) - len(text.data.removeprefix(_BOM)))
+        text, offset = self._texts.get(path), event.offset
+        data = text.data if text is not None else self._on_disk(path)
+        if data is None:
+            raise UsageError(f"There is no file {path}; open it with its text.")
+        _check(data, path, offset, offset)
+        offset -= min(offset, len(data) - len(data.removeprefix(_BOM)))
         self._place = path, offset
         await self.repository.settle()
         snapshot = self.repository.snapshot()
+        most = self.session_settings.integer("index.max_file_bytes")
+        if len(data) > most:  # as with one on the disk, but the session may go on, and make it shorter
+            return self._refused(event, f"{path} is larger than {most:,} bytes (index.max_file_bytes).")
         try:
             prompt = await pack_context(self.session, snapshot, path, offset)
         except (PolicyError, BudgetError) as error:
-            return Answer(event, self._epoch, Reading(self._tokens, self._tokens, ()), None, str(error))
+            return self._refused(event, str(error))
+        except UsageError as error:
+            if text is None:
+                raise
+            return self._refused(event, str(error))
         turned = self._turned(prompt.segments[: prompt.trunk_segments])
         reading = self.tape.read(prompt, mode(snapshot))
         self._tokens = reading.tokens
         return Answer(event, self._epoch, reading, prompt, "", turned)
+
+    def _refused(self, event: Event, why: str) -> Answer:
+        """Nothing is sent, and nothing read: the prompt before stays the one that an engine has."""
+        return Answer(event, self._epoch, Reading(self._tokens, self._tokens, ()), None, why)
 
     def _turned(self, trunk: tuple[Segment, ...]) -> str:
         """What of the trunk is new, other than at its end, and so began an epoch; empty where nothing is."""

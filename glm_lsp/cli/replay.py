@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
@@ -56,7 +57,7 @@ async def _replay(args: argparse.Namespace) -> int:
     figures = Figures()
     with contextlib.ExitStack() as files:
         lines = files.enter_context(_opened(args.events))
-        dump = files.enter_context(_dump(args.dump, root)) if args.dump else None
+        dump = files.enter_context(_dump(args.dump, root, args.events)) if args.dump else None
         tokenizer = _tokenizer(args.tokenizer) if args.tokenizer else None
         async with playing(root, door.settings(args), args.budget, tokenizer) as player:
             if dump is not None and not player.tape.exact:
@@ -70,7 +71,7 @@ async def _replay(args: argparse.Namespace) -> int:
                 if dump is not None:
                     dump.write(answer.dump() + "\n")
     if figures.refused and not figures.answered:
-        raise UsageError(f"No request could be packed; the last: {figures.refused[-1]}")
+        raise UsageError(f"No request could be packed; the last, {figures.refused[-1]}")
     if args.format == "text":
         figures.show()
     return Exit.OK
@@ -83,6 +84,7 @@ def events(lines: BinaryIO) -> Iterator[Event]:
     number = 0
     while line := lines.readline(MOST_LINE_BYTES + 1):
         number += 1
+        line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
         if line.strip():
             yield read_event(line, number)
 
@@ -93,19 +95,30 @@ def _opened(name: str) -> Generator[BinaryIO]:
         yield sys.stdin.buffer
         return
     path = Path(name)
-    if not path.is_file():
-        what = "is no file" if path.exists() else "does not exist"
+    if path.is_dir() or not path.exists():
+        what = "is a directory" if path.is_dir() else "does not exist"
         raise UsageError(f"{path} {what}; name a file of events, or - for stdin.")
     with path.open("rb") as file:
         yield file
 
 
 @contextlib.contextmanager
-def _dump(path: Path, root: Path) -> Generator[TextIO]:
+def _dump(path: Path, root: Path, events_name: str) -> Generator[TextIO]:
     if path.resolve().is_relative_to(root.resolve()):
         raise UsageError(
             f"--dump {path} is inside of {root}, which a replay never writes to; name another place."
         )
+    if path.is_file():
+        if events_name != "-" and path.samefile(events_name):
+            raise UsageError(f"--dump {path} is the file of the events; name another place.")
+        with contextlib.suppress(OSError):
+            if os.path.samestat(path.stat(), os.fstat(1)):
+                raise UsageError(f"--dump {path} is where the result goes; name another place.")
+        if path.stat().st_nlink > 1:
+            raise UsageError(
+                f"--dump {path} has other names too (hard links), which may be inside of {root}; name "
+                "another place."
+            )
     with path.open("w", encoding="ascii") as file:
         yield file
 
@@ -127,7 +140,7 @@ class Figures:
 
     def add(self, answer: Answer) -> None:
         if answer.prompt is None:
-            self.refused.append(answer.refused)
+            self.refused.append(f"line {answer.event.number}: {answer.refused}")
         elif answer.turned == "start":
             self.cold = answer.reading.evaluated
         else:
@@ -157,5 +170,5 @@ class Figures:
         console.print(made)
         if self.refused:
             console.print(
-                report.text(f"{len(self.refused)} requests sent nothing; the last: {self.refused[-1]}")
+                report.text(f"{len(self.refused)} requests sent nothing; the last, {self.refused[-1]}")
             )

@@ -82,6 +82,14 @@ def table(title: str, *columns: str) -> Table:
     return made
 
 
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Write a table of plain cells to stdout, one line each."""
+    made = table(title, *columns)
+    for row in rows:
+        made.add_row(*(text(line(cell)) for cell in row))
+    console().print(made)
+
+
 def blocks_table(blocks: Sequence[Block], title: str) -> Table:
     """What a prompt is made of, in the prompt's order, and why."""
     made = table(title, "kind", "where", "tokens", "symbols", "why")
@@ -129,12 +137,18 @@ def problems(found: Sequence[Problem]) -> None:
 
 @contextmanager
 def progress(title: str, *, quiet: bool = False) -> Generator[Callable[[int, int], None] | None, None, None]:
-    """A bar on stderr, for people only: None where stderr is no terminal."""
+    """How far indexing is, on stderr and for people only: None where stderr is no terminal."""
     if quiet or not sys.stderr.isatty():
         yield None
         return
-    from rich.progress import Progress  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
 
-    with Progress(console=console(error=True), transient=True) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    from glm_lsp.workspace.run import Telling  # noqa: PLC0415
+
+    telling = Telling()
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"))
+    with Progress(*columns, console=console(error=True), transient=True) as bar:
+        task = bar.add_task(title, total=None, told=telling.text(0, 0))
+        yield lambda done, total: bar.update(
+            task, completed=done, total=total or None, told=telling.text(done, total)
+        )

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 
 from glm_lsp.core import sites as finding
 from glm_lsp.core.graph import Graph, Target
-from glm_lsp.core.naming import Ambiguous, Naming, is_test, naming, types_in
+from glm_lsp.core.naming import Ambiguous, Naming, naming, types_in
 from glm_lsp.core.rank import Candidate
+from glm_lsp.core.reach import is_test
 from glm_lsp.core.receivers import Types
 from glm_lsp.core.references import References
 from glm_lsp.core.site import Part, Site, Wanted, stems

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from glm_lsp.core import reach
 from glm_lsp.core.values import FileOutline, Symbol
 
 
@@ -31,17 +32,19 @@ class Definitions:
         self._symbols: dict[str, Mapping[str, tuple[Symbol, ...]]] = {}
         self._by_name: dict[str, _Lists] = {}
         self._by_parent: dict[str, _Lists] = {}
+        self._private: dict[str, frozenset[str]] = {}
 
     def renewed(self, outlines: Mapping[str, FileOutline], changed: Iterable[str]) -> Definitions:
         """Those of other outlines, of which these are `changed`."""
         made = Definitions(outlines)
         # Copied first: a thread whose request was given up may still be filling them.
         made._symbols, made._by_name = dict(self._symbols), dict(self._by_name)
-        made._by_parent = dict(self._by_parent)
+        made._by_parent, made._private = dict(self._by_parent), dict(self._private)
         for path in changed:
             made._symbols.pop(path, None)
             made._by_name.pop(path, None)
             made._by_parent.pop(path, None)
+            made._private.pop(path, None)
         return made
 
     def symbols(self, path: str) -> Mapping[str, tuple[Symbol, ...]]:
@@ -55,6 +58,15 @@ class Definitions:
             for symbol in outline.symbols:
                 lists.setdefault(symbol.qualified, []).append(symbol)
             found = self._symbols[path] = {name: tuple(items) for name, items in lists.items()}
+        return found
+
+    def private(self, path: str) -> frozenset[str]:
+        """The qualified names of a file's definitions that other files cannot name."""
+        found = self._private.get(path)
+        if found is None:
+            outline = self._outlines.get(path)
+            found = reach.private(outline, self.symbols(path)) if outline is not None else frozenset[str]()
+            self._private[path] = found
         return found
 
     def named(self, path: str, name: str) -> tuple[Target, ...]:
@@ -87,3 +99,15 @@ def _listed(path: str, rows: Iterable[tuple[str, str]]) -> _Lists:
     for key, qualified in rows:
         lists.setdefault(key, []).append(Target(path, qualified))
     return {key: tuple(items) for key, items in lists.items()}
+
+
+def called_like(member: Target, said: str) -> bool:
+    """Whether the class of a member is called like a value, in small letters: `client` is a `TestClient`,
+    `lastrequest` a `Request`."""
+    owner = member.name.rpartition(".")[0].rpartition(".")[2].replace("_", "").lower()
+    return bool(owner) and (owner.endswith(said) or (len(owner) > 3 and said.endswith(owner)))
+
+
+def defined(outline: FileOutline) -> set[str]:
+    """The qualified names of what a file defines."""
+    return {symbol.qualified for symbol in outline.symbols}

@@ -6,6 +6,7 @@ import math
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 
+from glm_lsp.core import reach
 from glm_lsp.core.graph import Graph, Target
 from glm_lsp.core.signals import WEIGHTS
 from glm_lsp.core.values import Span, Symbol
@@ -74,9 +75,26 @@ class Ranking:
     """No definition joins those found so far."""
     only: Container[Target] | None = None
     """Where only these are asked for: what else there is need not be looked at."""
+    path: str = ""
+    """Where help is needed; empty: everywhere."""
+    _hidden: dict[str, frozenset[str] | None] = field(default_factory=dict[str, frozenset[str] | None])
 
     def asks_for(self, target: Target) -> bool:
         return self.only is None or target in self.only
+
+    def names(self, target: Target) -> bool:
+        """Whether code in `path` can name a definition at all."""
+        hidden = self.hidden(target.path)
+        return hidden is not None and target.name not in hidden
+
+    def hidden(self, other: str) -> frozenset[str] | None:
+        """What code in `path` cannot name of a file; None: all of it."""
+        if other not in self._hidden:
+            graph, path = self.graph, self.path
+            imported = graph.kept("imported", path, lambda: graph.imported(path)) if path else ()
+            found = reach.hidden(path, other, graph.private, other in imported) if path else frozenset[str]()
+            self._hidden[other] = found
+        return self._hidden[other]
 
     def add(
         self, signal: str, target: Target | None, strength: float, reason: str, certain: bool = False
@@ -84,7 +102,7 @@ class Ranking:
         if target is not None and target.name and strength > 0.0 and self.asks_for(target):
             evidence = self.found.get(target)
             if evidence is None:
-                if self.closed:
+                if self.closed or not (certain or self.names(target)):
                     return
                 evidence = self.found[target] = Evidence()
             evidence.add(self.weights[signal] * strength, reason, certain)
@@ -115,4 +133,5 @@ class Ranking:
 
     def part(self) -> Ranking:
         """For what is the same at many places; where no more are wanted, only of those that are found."""
-        return Ranking(self.graph, self.weights, only=self.found.keys() if self.closed else None)
+        only = self.found.keys() if self.closed else None
+        return Ranking(self.graph, self.weights, only=only, path=self.path, _hidden=self._hidden)

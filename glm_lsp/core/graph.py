@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from glm_lsp.core.definitions import Definitions, Target
-from glm_lsp.core.imports import Modules, shared
+from glm_lsp.core import pairs
+from glm_lsp.core.definitions import Definitions, Target, called_like, defined
+from glm_lsp.core.imports import Modules
+from glm_lsp.core.imports.folders import INCLUDING, NAMESPACED
 from glm_lsp.core.lazy import Outlines, differing
 from glm_lsp.core.lookup import Lookup, tables_of
-from glm_lsp.core.references import MOST, References
+from glm_lsp.core.references import counted
 from glm_lsp.core.values import OWNERS, FileOutline, Import, RepoIndex, Symbol
 
 MOST_HOPS = 4
@@ -27,11 +28,15 @@ MOST_DIFFERING = 256
 """Files that may differ from those of which the tables were made, if they are few of all."""
 MOST_STARS = 2000
 """Names that one file gets by importing everything of others."""
+MOST_HINTED = 12
+"""Files that may define a name whose owner is guessed."""
 _BASES = re.compile(
     r"class\s+\w+\s*\((.*)\)|\b(?:extends|implements)\s+(.*)|\b(?:class|struct)\s+\w+[^:]*:(?!:)\s*(.*)",
     re.DOTALL,
 )
 _NO_BASE = frozenset({"extends", "implements", "public", "private", "protected", "virtual", "metaclass"})
+MOST_INCLUDES = 6
+"""How deep headers that include others are followed."""
 SELVES = frozenset({"self", "cls", "this", "super", "Self"})
 _T = TypeVar("_T")
 
@@ -71,6 +76,7 @@ class Graph:
         self._central: tuple[str, ...] | None = None
         self._kept: dict[tuple[str, str], Any] = {}
         self._uses: dict[str, Uses] = {}
+        self._hints: dict[tuple[str, str], tuple[Target, ...]] = {}
         self._stems: dict[str, list[str]] | None = None
         self._folders: dict[str, list[str]] = {}
 
@@ -91,8 +97,8 @@ class Graph:
             graph._folders, graph._stems = self._folders, self._stems
             moved = any(old[p].imports != new[p].imports or old[p].exports != new[p].exports for p in changed)
             graph._central = None if moved else self._central
-            if not moved and all(_defined(old[path]) == _defined(new[path]) for path in changed):
-                graph._bindings = dict(self._bindings)
+            if not moved and all(defined(old[path]) == defined(new[path]) for path in changed):
+                graph._bindings, graph._hints = dict(self._bindings), dict(self._hints)
                 graph._uses = {p: u for p, u in dict(self._uses).items() if p not in changed}
         graph._relink(old, {path: new.get(path) for path in changed})
         return graph
@@ -167,6 +173,10 @@ class Graph:
     def symbols(self, path: str) -> Mapping[str, tuple[Symbol, ...]]:
         """The definitions of a file by qualified name, in the order of the file."""
         return self._definitions.symbols(path)
+
+    def private(self, path: str) -> frozenset[str]:
+        """The qualified names of a file's definitions that other files cannot name."""
+        return self._definitions.private(path)
 
     def symbol(self, target: Target) -> Symbol | None:
         """The definition that a target names; the first where the file has several of that name."""
@@ -294,15 +304,34 @@ class Graph:
             head, _, last = qualifier.rpartition(".")
             owner = self.resolve(path, last, head, inside)
         if owner is None:
-            return None
+            return self._in_namespace(path, name, qualifier)
         return self.member(owner, name) if owner.name else self.exported(owner.path, name)
+
+    def _in_namespace(self, path: str, name: str, qualifier: str) -> Target | None:
+        """`qualifier::name` of C++ where the qualifier is a namespace: what stands in one is indexed as if it
+        stood outside. Those of the standard library are nobody's else."""
+        if path.endswith(NAMESPACED) and qualifier.partition(".")[0] != "std" and self.defining(name):
+            return self.resolve(path, name)
+        return None
 
     def _beside(self, path: str, name: str) -> Target | None:
         """A definition of that name in the other files of a package, which need no import."""
-        for other in self._modules.beside(path) if self.defining(name) else ():
+        found = self.defining(name)
+        if found and path.endswith(INCLUDING):
+            included = self.kept("included", path, lambda: self._included(path))
+            return next((Target(p, name) for p in found if p in included and name in self.symbols(p)), None)
+        for other in self._modules.beside(path) if found else ():
             if name in self.symbols(other):
                 return Target(other, name)
         return None
+
+    def _included(self, path: str) -> frozenset[str]:
+        """The headers that a source of C or C++ gets by those that it includes."""
+        found, fresh = {path}, [path]
+        for _ in range(MOST_INCLUDES):
+            fresh = [p for p in {q for one in fresh for q in self.imported(one)} if p not in found]
+            found.update(fresh)
+        return frozenset(found)
 
     def member(self, owner: Target, name: str, hops: int = MOST_HOPS) -> Target | None:
         """`name` of the class `owner` or of a class that it derives from."""
@@ -342,6 +371,10 @@ class Graph:
             if target and target.name:
                 yield target
 
+    def package(self, path: str) -> tuple[str, ...]:
+        """The other files whose definitions `path` can name without an import."""
+        return self._modules.beside(path)
+
     def beside(self, path: str) -> tuple[str, ...]:
         """Other files of the same folder, at most `MOST_BESIDE`."""
         if not self._folders:
@@ -355,19 +388,15 @@ class Graph:
     def paired(self, path: str) -> str:
         """The file that tests `path`, or that `path` tests: named alike but for `test`; else empty."""
         if self._stems is None:
-            self._stems = {}
-            for other in self.index.outlines:
-                self._stems.setdefault(_stem(other), []).append(other)
-        mine = "test" in path
-        found = [p for p in self._stems.get(_stem(path), ()) if p != path and ("test" in p) is not mine]
-        return max(found, key=lambda p: (shared(p, path), p), default="")
+            self._stems = pairs.stems(self.index.outlines)
+        return pairs.paired(path, self._stems)
 
     def uses(self, path: str) -> Uses:
         """What a file speaks of."""
         found = self._uses.get(path)
         if found is None:
             outline = self.index.outlines.get(path)
-            found = self._uses[path] = self._resolved(path, _counted(outline) if outline else {})
+            found = self._uses[path] = self._resolved(path, counted(outline) if outline else {})
         return found
 
     def uses_within(self, target: Target) -> Uses:
@@ -376,7 +405,7 @@ class Graph:
         if symbol is None or outline is None:
             return Uses({}, {})
         span = symbol.span
-        inside = _counted(outline, span.start, span.end)
+        inside = counted(outline, span.start, span.end)
         return self._resolved(target.path, inside, symbol.parent or "")
 
     def _resolved(self, path: str, counts: Mapping[tuple[str, str], int], inside: str = "") -> Uses:
@@ -386,29 +415,21 @@ class Graph:
             target = self.resolve(path, name, qualifier, inside)
             if target is not None:
                 certain[target] = certain.get(target, 0) + count
-            elif qualifier and len(name) > 2 and len(self.defining(name)) == 1:
-                found = self.named(name)
-                if len(found) == 1:
-                    hints[found[0]] = hints.get(found[0], 0) + count
+            elif qualifier and len(name) > 2:
+                for hint in self.hinted(name, qualifier):
+                    hints[hint] = hints.get(hint, 0) + count
         return Uses(certain, hints)
 
-
-def _stem(path: str) -> str:
-    """A file's name without its ends and without what marks a test."""
-    name = posixpath.basename(path).partition(".")[0]
-    return re.sub(r"^tests?_|_tests?$|Tests?$", "", name)
-
-
-def _counted(outline: FileOutline, start: int = 0, end: int = MOST) -> Mapping[tuple[str, str], int]:
-    """Name and qualifier of what is used between two places, with the number of times."""
-    references = outline.references
-    if isinstance(references, References):
-        return references.uses(start, end)
-    return Counter((r.name, r.qualifier) for r in references if start <= r.span.start < end)
-
-
-def _defined(outline: FileOutline) -> set[str]:
-    return {s.qualified for s in outline.symbols}
+    def hinted(self, name: str, qualifier: str) -> tuple[Target, ...]:
+        """What `qualifier.name` may be where nothing tells what the qualifier is: the only definition of that
+        name, or those of a class that is called like the qualifier."""
+        said = qualifier.rpartition(".")[2].replace("_", "").lower()
+        found = self._hints.get((name, said))
+        if found is None:
+            known = self.named(name) if 0 < len(self.defining(name)) <= MOST_HINTED else ()
+            likely = tuple(t for t in known if called_like(t, said)) if len(said) > 2 else ()
+            found = self._hints[name, said] = known if len(known) == 1 else likely
+        return found
 
 
 def _project(outlines: Mapping[str, FileOutline], path: str) -> tuple[tuple[str, ...], ...]:

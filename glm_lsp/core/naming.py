@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from glm_lsp.core.graph import Graph, Target
+from glm_lsp.core.reach import is_test
 from glm_lsp.core.values import Symbol
 
 MOST_MEANT = 5
@@ -34,6 +35,8 @@ _ADDED = re.compile(
 )
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _IN_CODE = re.compile(r"_|[a-z0-9][A-Z]|[A-Z][A-Z].*[a-z]|\d")
+_QUALIFIED = re.compile(r"\w{2}(?:\.|::|#)\w{2}")
+"""More than `e.g.`"""
 _INSTRUCTIONS = """
 a add all an and any argument arguments as async at attribute be body by call called callers calls change
 class classes code comment constant convert create default definition delete docs documentation drop each
@@ -47,10 +50,6 @@ simple simpler fast faster slow main some more less first last long short small 
 """
 _NO_NAMES = frozenset(_INSTRUCTIONS.split())
 """Words of instructions, which are taken for names only in backquotes."""
-TEST_FILE = re.compile(
-    r"(?:^|/)(?:tests?|spec|specs|__tests__|testing)/|(?:^|/)(?:test_[^/]*|conftest)\.\w+$|"
-    r"[_.](?:test|tests|spec)\.\w+$|(?:^|/)[^/]*Tests?\.\w+$"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +83,6 @@ Family = Callable[[Target], frozenset[Target]]
 """A definition with all that overrides it or is overridden by it: they bear one name together."""
 
 
-def is_test(path: str) -> bool:
-    """Whether a file holds tests, by its path."""
-    return TEST_FILE.search(path) is not None
-
-
 def naming(graph: Graph, task: str, paths: Sequence[str], family: Family) -> Naming:
     """The definitions that `task` names. Files that it names, or else `paths`, decide between several."""
     within = _files_named(graph, task) or [p for p in paths if p not in ("", ".")]
@@ -106,7 +100,8 @@ def naming(graph: Graph, task: str, paths: Sequence[str], family: Family) -> Nam
         called = plain[match.end() : match.end() + 1] == "("
         first = position == 0 or plain[: match.start()].rstrip().endswith((".", ":", "\n"))
         if word not in new and (called or _written_as_code(word, first=first)):
-            reading.take(word, "named in the task", told=called or _IN_CODE.search(word) is not None)
+            told = called or _IN_CODE.search(word) is not None or _QUALIFIED.search(word) is not None
+            reading.take(word, "named in the task", told=told)
     if not reading.found and not reading.ambiguous:
         for word in dict.fromkeys(m[0] for m in words):
             if word not in new and len(word) >= LEAST_WORD_CHARS and word.lower() not in _NO_NAMES:

@@ -7,15 +7,14 @@ in it is worked out once for each graph (`_of_file`, `_of_walk`); what is near t
 
 from __future__ import annotations
 
-import itertools
 import math
 import posixpath
 import re
-from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
 
 from glm_lsp.core import signals
 from glm_lsp.core.evidence import Candidate, Evidence, Place, Ranking
+from glm_lsp.core.fellows import alike, kept, of_namesakes, of_resembling, parts
 from glm_lsp.core.graph import Graph, Target
 from glm_lsp.core.signals import WEIGHTS
 from glm_lsp.core.syntax.languages import language_of
@@ -31,12 +30,9 @@ HEADER_LINES = 3
 MOST_EQUAL = 5
 """A bare name with more definitions than this is no evidence."""
 CENTRAL_FILES = 60
-MOST_ALIKE = 16
-"""Files like this one whose code the walk looks at."""
-MOST_NAMESAKES = 8
+MOST_PACKAGE = 50
+"""Files of the same package whose definitions are looked at."""
 _WORD = re.compile(r"((?:[^\W\d]\w*\.)*)([^\W\d]\w*)")
-_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-_HEADER = re.compile(r"\b(?:def|function\*?|func|fn)\s+(?:\([^)]*\)\s*)?(\w+)|^\s*(?:[a-z]+\s+)*(\w+)\s*[(<]")
 _TYPED = re.compile(
     r"\b([^\W\d]\w*)\s*(?::\s*[\"']?([^\W\d][\w.]*)|:?=\s*(?:await\s+|new\s+|&)?([^\W\d][\w.]*)[({])"
 )
@@ -52,12 +48,12 @@ _DECLARED = {
 
 def rank(graph: Graph, place: Place, weights: Mapping[str, float] = WEIGHTS) -> tuple[Candidate, ...]:
     """The definitions that the code around the cursor may need, best first, at most `MOST_CANDIDATES`."""
-    return _ranked(Ranking(graph, weights), place)
+    return _ranked(Ranking(graph, weights, path=place.path), place)
 
 
 def needed(graph: Graph, place: Place) -> tuple[Candidate, ...]:
     """Those of `rank` that are certain, and so few that they are found while somebody types."""
-    return _ranked(Ranking(graph), place, certain=True)
+    return _ranked(Ranking(graph, path=place.path), place, certain=True)
 
 
 def prepare(graph: Graph, path: str) -> frozenset[Target]:
@@ -65,7 +61,7 @@ def prepare(graph: Graph, path: str) -> frozenset[Target]:
     for target in graph.bindings(path).values():
         graph.members(target)
     own = (Target(path, qualified) for qualified in graph.symbols(path))
-    ranking = Ranking(graph)
+    ranking = Ranking(graph, path=path)
     return frozenset((*_of_file(ranking, path), *_of_walk(ranking, path), *own))
 
 
@@ -78,7 +74,8 @@ def _ranked(ranking: Ranking, place: Place, *, certain: bool = False) -> tuple[C
     _weigh_own(ranking, path, around)
     ranking.merge(_of_file(ranking, path))
     ranking.merge(_of_walk(ranking, path))
-    ranking.merge(_of_namesakes(ranking, place, around))
+    ranking.merge(of_namesakes(ranking, place))
+    ranking.merge(of_resembling(ranking, place, around))
     _weigh_files(ranking, place)
     _weigh_likeness(ranking, place)
     return _sorted(ranking, path, place.hidden, None if certain else MOST_CANDIDATES)
@@ -116,8 +113,8 @@ def _share(count: int) -> float:
 def _weigh_near(ranking: Ranking, place: Place, around: str, *, certain: bool) -> None:
     """Names in the text near the cursor, nearer ones more; of each the three nearest uses."""
     graph = ranking.graph
-    equal: list[tuple[str, float, str]] = []
     types = _types(place)
+    equal: list[tuple[str, float, str]] = []
     lines = place.near.split("\n")
     uses: dict[tuple[str, str], list[int]] = {}
     for number in sorted(range(len(lines)), key=lambda n: (abs(n - place.near_line), n)):
@@ -221,20 +218,13 @@ def _of_file(ranking: Ranking, path: str) -> Mapping[Target, Evidence]:
                 for member in filter(part.asks_for, graph.members(target)):
                     reason = f"member of {target.name}, which this file speaks of"
                     part.add(signals.KIN, member, 0.2 + 0.8 * part.fame(member), reason)
+        for other in graph.package(path)[:MOST_PACKAGE]:
+            for qualified in graph.symbols(other):
+                if "." not in qualified and part.asks_for(target := Target(other, qualified)):
+                    part.add(signals.PACKAGE, target, 0.2 + 0.8 * part.fame(target), "in this file's package")
         return part.found
 
-    return _kept(ranking, "file", path, weigh)
-
-
-def _kept(
-    ranking: Ranking, what: str, path: str, weigh: Callable[[], Mapping[Target, Evidence]]
-) -> Mapping[Target, Evidence]:
-    """What is worked out once for a graph; what is asked of it, where that is little."""
-    if ranking.weights is not WEIGHTS:
-        return weigh()
-    if ranking.closed:
-        return ranking.graph.known(what, path) or weigh()
-    return ranking.graph.kept(what, path, weigh)
+    return kept(ranking, "file", path, weigh)
 
 
 def _of_walk(ranking: Ranking, path: str) -> Mapping[Target, Evidence]:
@@ -244,11 +234,11 @@ def _of_walk(ranking: Ranking, path: str) -> Mapping[Target, Evidence]:
 
     def weigh() -> Mapping[Target, Evidence]:
         part = ranking.part()
-        alike = _alike(graph, path)
-        whole = sum(alike.values())
+        fellows = alike(graph, path)
+        whole = sum(fellows.values())
         walk: dict[Target, float] = {}
         hints: dict[Target, float] = {}
-        for other, weight in alike.items():
+        for other, weight in fellows.items():
             uses = graph.uses(other)
             for target in filter(part.asks_for, uses.certain):
                 walk[target] = walk.get(target, 0.0) + weight / whole
@@ -279,59 +269,7 @@ def _of_walk(ranking: Ranking, path: str) -> Mapping[Target, Evidence]:
                     part.add(signals.CENTRAL, target, full, reason)
         return part.found
 
-    return _kept(ranking, "walk", path, weigh)
-
-
-def _alike(graph: Graph, path: str) -> Mapping[str, float]:
-    """The files where a random walk from `path` over its imports and their importers arrives, with its
-    probability; those of the same folder get a restart of their own."""
-    arrived: dict[str, float] = {}
-    imported = graph.imported(path)
-    for other in imported:
-        users = graph.importers(other)
-        for user in users if len(users) < 2000 else ():
-            arrived[user] = arrived.get(user, 0.0) + 1.0 / len(imported) / len(users)
-    beside = graph.beside(path)
-    for other in beside:
-        arrived[other] = arrived.get(other, 0.0) + 0.5 / len(beside)
-    if pair := graph.paired(path):
-        arrived[pair] = arrived.get(pair, 0.0) + 0.3
-    arrived.pop(path, None)
-    best = sorted(arrived, key=lambda p: (-arrived[p], p))[:MOST_ALIKE]
-    return {p: arrived[p] for p in best}
-
-
-def _of_namesakes(ranking: Ranking, place: Place, around: str) -> Mapping[Target, Evidence]:
-    """What functions of the same name elsewhere use."""
-    name = _function_around(place)
-    graph = ranking.graph
-
-    def weigh() -> Mapping[Target, Evidence]:
-        part = ranking.part()
-        others = (t for t in graph.each_named(name) if t.path != place.path)
-        found = list(itertools.islice(others, MOST_NAMESAKES))
-        counts: dict[Target, int] = {}
-        for target in found:
-            uses = graph.uses_within(target)
-            for used in (*uses.certain, *uses.hints):
-                counts[used] = counts.get(used, 0) + 1
-        for used, count in counts.items():
-            reason = f"used by another {name}"
-            part.add(signals.NAMESAKE, used, count / (1 + len(found)), reason)
-        return part.found
-
-    if len(name) < 3:
-        return {}
-    return _kept(ranking, f"name {name}", place.path, weigh)
-
-
-def _function_around(place: Place) -> str:
-    """The name of the function whose header stands next above the cursor; empty where none does."""
-    lines = place.near.split("\n")[: place.near_line + 1]
-    for line in reversed(lines[-40:]):
-        if match := _HEADER.search(line):
-            return match[1] or match[2]
-    return ""
+    return kept(ranking, "walk", path, weigh)
 
 
 def _weigh_files(ranking: Ranking, place: Place) -> None:
@@ -360,12 +298,6 @@ def _weigh_likeness(ranking: Ranking, place: Place) -> None:
         mine = parts(target.name.rpartition(".")[2])
         if common := len(mine & words):
             evidence.score += ranking.weights[signals.LIKENESS] * common / len(mine)
-
-
-@lru_cache(maxsize=65536)
-def parts(name: str) -> frozenset[str]:
-    """The words of a name, in lower case, those of less than three letters left out."""
-    return frozenset(part.lower() for part in _PARTS.findall(name) if len(part) > 2)
 
 
 def _weigh_docstrings(ranking: Ranking, task: str) -> None:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import cast, overload
 
-from glm_lsp.core.values import Reference, Span
+from glm_lsp.core.values import FileOutline, Reference, Span
 
 MOST = 1 << 32
 """No place is as large."""
@@ -96,3 +96,11 @@ class References(Sequence[Reference]):
         name = self._names[used]
         length = len(name) if name.isascii() else len(name.encode())
         return Reference(name, Span(start, start + length), self._names[qualifier])
+
+
+def counted(outline: FileOutline, start: int = 0, end: int = MOST) -> Mapping[tuple[str, str], int]:
+    """Name and qualifier of what is used between two places, with the number of times."""
+    references = outline.references
+    if isinstance(references, References):
+        return references.uses(start, end)
+    return Counter((r.name, r.qualifier) for r in references if start <= r.span.start < end)

@@ -20,8 +20,10 @@ HINT = "hint"
 MEMBER = "member"
 KIN = "kin"
 MODULE = "module"
+PACKAGE = "package"
 OWN = "own"
 NAMESAKE = "namesake"
+RESEMBLING = "resembling"
 WALK = "walk"
 BESIDE = "beside"
 CENTRAL = "central"
@@ -36,8 +38,9 @@ WEIGHTS: Mapping[str, float] = {
     # its receiver say what it means. Halves within `NEAR_LINES` lines, grows with repeated use.
     NAMED: 6.0,
     # The words of a task name it; in a completion there is no task.
-    EQUAL: 0.3,
-    # The name stands near the cursor and is merely equal: the more files know it, the less it says.
+    EQUAL: 2.0,
+    # The name stands near the cursor and is merely equal: the more files know it, the less it says. Tells
+    # something where code is written before its import.
     IMPORTED: 1.0,
     # The file imports it.
     AWAITED: 4.0,
@@ -45,17 +48,22 @@ WEIGHTS: Mapping[str, float] = {
     SIBLING: 1.3,
     # Other functions of the file use it, those of the same class twice as much.
     HINT: 0.6,
-    # Others of the file use a member of that name whose owner is unknown, and the repository has only one.
+    # Others of the file use a member of that name whose owner is unknown, and the repository has only one, or
+    # one of a class that is called like what stands before the dot.
     MEMBER: 4.0,
     # It is a public member of a class that is needed: what code does with a value is call its methods.
     KIN: 0.7,
     # It is a public member of a class that the file imports or its functions use.
     MODULE: 1.0,
     # It is defined in a module that the file imports as a whole.
+    PACKAGE: 1.5,
+    # It is defined in another file of the same package, which needs no import of it.
     OWN: 1.0,
     # The file itself defines it, or the class around the cursor.
     NAMESAKE: 1.5,
     # Functions of the same name elsewhere use it: overrides and implementations of one interface are alike.
+    RESEMBLING: 2.0,
+    # Functions use it whose names have words in common with that of the one being written.
     WALK: 3.8,
     # Where a random walk with restart at this file ends: over what it imports to those who import that, too,
     # and on to what they use. Centrality, personalised to the place.

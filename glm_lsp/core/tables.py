@@ -10,7 +10,7 @@ import re
 from array import array
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple, Protocol
 from zlib import crc32
 
@@ -56,8 +56,12 @@ def stems(path: str) -> tuple[str, ...]:
     return (parts[-1].partition(".")[0], *parts[-2:-1])
 
 
-def _packed(names: Iterable[str]) -> bytes:
-    return array("I", sorted(set(map(key_of, names)))).tobytes()
+def _packed(names: Collection[str]) -> bytes:
+    try:
+        keys = {crc32(name.encode()) for name in names}  # `key_of`, in half the time
+    except UnicodeEncodeError:
+        keys = set(map(key_of, names))
+    return array("I", sorted(keys)).tobytes()
 
 
 def numbers(keys: bytes) -> array[int]:

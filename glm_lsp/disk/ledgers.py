@@ -2,8 +2,9 @@
 
 The worker shares whatever beginnings of prompts are the same; so that they are the same, a client publishes
 what it has told the engine, and one that has told nothing yet goes on from there. Two states are kept by
-key: the epoch's first one and the latest. They hold source text, so the directory is the user's alone; what
-is damaged, too old or too large is not there. Everything here can be made again.
+key: the epoch's first one and the latest; of small budgets the last ones of some epochs before, too. They
+hold source text, so the directory is the user's alone; what is damaged, too old or too large is not there.
+Everything here can be made again.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import TypeVar
 
 import msgspec
 
-from glm_lsp.core.ledger import Ledger
+from glm_lsp.core.ledger import LEAN_TOKENS, Ledger
 from glm_lsp.core.told import Told
 from glm_lsp.disk.store import Store
 
@@ -34,7 +35,9 @@ PAUSE_S = 2.0
 BEGIN_S, POLL_S = 10.0, 0.05
 """So long one who begins an epoch is waited for, looked for so often."""
 BUSY = -2
-FORM = 1
+FORM = 2
+MOST_LEFT = 6
+"""Epochs of a small budget, whose heads serve one place, that are kept beside the latest."""
 _T = TypeVar("_T")
 
 
@@ -47,7 +50,7 @@ class _Kept(msgspec.Struct, array_like=True, frozen=True):
 
 
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Kept).decode
+_decode = msgspec.msgpack.Decoder(list[_Kept]).decode
 
 
 class SharedLedgers:
@@ -78,7 +81,7 @@ class SharedLedgers:
         self._writing: set[asyncio.Future[None]] = set()
 
     async def latest(self, key: str) -> tuple[Told, ...]:
-        """What was published last under this key, and its epoch's first state; nothing where nothing is."""
+        """What was published last under this key, its epoch's first state, and what was left before that."""
         found = await self._run(lambda: self._read(key))
         for kept in found:
             self._begun[_head(kept.told.heading)] = kept.begun
@@ -184,33 +187,43 @@ class SharedLedgers:
             self._store = None
 
     def _read(self, key: str) -> tuple[_Kept, ...]:
-        kept = [self._one(name) for name in _names(key)]
-        return tuple(each for each in kept if each is not None)
+        latest, first, left = _names(key)
+        kept = [self._one(name) for name in (latest, first)]
+        return (*(each for each in kept if each is not None), *self._several(left))
 
     def _one(self, name: str) -> _Kept | None:
+        found = self._several(name)
+        return found[0] if found else None
+
+    def _several(self, name: str) -> list[_Kept]:
+        """What is kept under a name, as far as it is sound and not too old."""
         data = self._opened().get(name)
         if data is None:
-            return None
+            return []
         with contextlib.suppress(msgspec.MsgspecError, ValueError):
-            kept = _decode(data)
-            if kept.form == FORM and 0 <= self._now() - kept.saved <= MOST_AGE_S:
-                return kept
+            found = _decode(data)
+            fresh = [k for k in found if k.form == FORM and 0 <= self._now() - k.saved <= MOST_AGE_S]
+            if fresh:
+                return fresh
         self._opened().drop([name])
-        return None
+        return []
 
     def _write(self, key: str, ledger: Ledger) -> None:
         told = Told.of(ledger)
         begun = self._begun[_head(told.heading)]
-        latest, first = _names(key)
+        latest, first, left = _names(key)
         there = self._one(latest)
         if there is not None and there.begun > begun:
             return
-        data = _encode(_Kept(FORM, begun, self._now(), told))
+        data = _encode([_Kept(FORM, begun, self._now(), told)])
         if len(data) > MOST_BYTES:
             return
         values = {latest: data}
         if there is None or there.told.heading != told.heading:
             values[first] = data
+            if there is not None and ledger.budget_tokens < LEAN_TOKENS:
+                before = [k for k in self._several(left) if k.told.heading != told.heading]
+                values[left] = _encode([there, *before][:MOST_LEFT])
         self._opened().set_many(values)
 
 
@@ -239,8 +252,8 @@ def _released(locking: asyncio.Future[int]) -> None:
         os.close(locking.result())
 
 
-def _names(key: str) -> tuple[str, str]:
-    return f"{key}/latest", f"{key}/first"
+def _names(key: str) -> tuple[str, str, str]:
+    return f"{key}/latest", f"{key}/first", f"{key}/left"
 
 
 def _head(texts: Sequence[str]) -> str:

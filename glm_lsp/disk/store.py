@@ -22,19 +22,23 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
-import platformdirs
 from diskcache import Cache, Disk, Timeout
 
-CACHE_VARIABLE = "GLM_LSP_CACHE"
+from glm_lsp.disk.places import CACHE_VARIABLE, Refused, default_directory, private_directory
+
+__all__ = ["CACHE_VARIABLE", "Refused", "Store", "default_directory", "private_directory"]
+
 SIZE_LIMIT_BYTES = 1 << 30
 _FILE_NAME = re.compile(r"[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{28}\.val")
 _MODE_RAW, _MODE_BINARY = 1, 2
+CULL = 10
+"""So many entries make room at a time, besides one for each that comes."""
 _SETTINGS: dict[str, int | str] = {
     "statistics": 0,
     "tag_index": 0,
     "eviction_policy": "least-recently-stored",
     "size_limit": SIZE_LIMIT_BYTES,
-    "cull_limit": 10,
+    "cull_limit": CULL,
     "sqlite_auto_vacuum": 1,
     "sqlite_cache_size": 2048,
     "sqlite_journal_mode": "wal",
@@ -56,10 +60,6 @@ class _Envelope(msgspec.Struct, array_like=True, frozen=True):
 
 _decode = msgspec.msgpack.Decoder(_Envelope).decode
 _encode = msgspec.msgpack.Encoder().encode
-
-
-class Refused(Exception):  # noqa: N818 (reads as the state that it is)
-    """An entry that this module did not write."""
 
 
 class _PlainDisk(Disk):
@@ -142,6 +142,14 @@ class Store:
         self._cache: Any = None
         self._open()
 
+    @property
+    def count(self) -> int:
+        """The number of entries."""
+        found = 0
+        with self._guard():
+            found = len(self._cache) if self._cache is not None else 0
+        return found
+
     def get(self, key: str) -> bytes | None:
         """The value, or None if there is none that we wrote under this key."""
         found: Any = None
@@ -163,8 +171,14 @@ class Store:
         """Keep values in one transaction."""
         with self._guard():
             if self._cache is not None and values:
+                # Looking for what must make room takes as long as all the rest: once is enough.
+                self._cache.cull_limit = 0
                 with self._cache.transact():
-                    for key, value in values.items():
+                    for left, (key, value) in zip(
+                        range(len(values) - 1, -1, -1), values.items(), strict=True
+                    ):
+                        if not left:
+                            self._cache.cull_limit = CULL + len(values)
                         self._cache.set(key, _encode(_Envelope(_checksum(key, value), value)))
 
     def drop(self, keys: Iterable[str]) -> None:
@@ -221,28 +235,10 @@ class Store:
         private_directory(self.directory)
 
 
-def default_directory() -> Path:
-    """Where caches go: the environment's `GLM_LSP_CACHE`, else the user's cache directory."""
-    given = os.environ.get(CACHE_VARIABLE, "")
-    return Path(given).absolute() if given else Path(platformdirs.user_cache_dir("glm-lsp", appauthor=False))
-
-
 def _checksum(key: str, value: bytes) -> bytes:
     return hashlib.blake2b(
         value, digest_size=16, key=hashlib.blake2b(key.encode(), digest_size=32).digest()
     ).digest()
-
-
-def private_directory(directory: Path) -> None:
-    """Make the directory, ours alone. Raises Refused where it is a link or somebody else's."""
-    directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with contextlib.suppress(FileExistsError):
-        directory.mkdir(mode=0o700)
-    status = directory.lstat()
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-        raise Refused("it is not a directory of yours")
-    if stat.S_IMODE(status.st_mode) != 0o700:
-        directory.chmod(0o700)
 
 
 def _close_to_others(database: Path) -> None:

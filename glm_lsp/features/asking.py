@@ -94,20 +94,26 @@ async def consult(
     not fit beside the context, an EngineError, and what `gather` raises.
     """
     settings = snapshot.settings
-    prompt = await _prompt(session, snapshot, place, question)
+    prompt = await prompt_for(session, snapshot, place, question)
     try:
         return await ask(session.engine, prompt, question, settings, on_progress)
     except PromptTooLong as error:
         _notices.warning("The prompt was too long for the engine, and is made smaller: %s", error)
         budget = _budget(session, snapshot, question)
         session.shrink(prompt, error, budget.reply_tokens + budget.reasoning_tokens)
-        prompt = await _prompt(session, snapshot, place, question)
+        prompt = await prompt_for(session, snapshot, place, question)
         return await ask(session.engine, prompt, question, settings, on_progress)
 
 
-async def _prompt(session: Session, snapshot: Snapshot, place: Place, question: Question) -> Prompt:
+async def prompt_for(
+    session: Session, snapshot: Snapshot, place: Place, question: Question, budget: Budget | None = None
+) -> Prompt:
+    """The prompt that asks a question, within `budget`: by default what the engine and the settings leave.
+
+    Raises as `consult` does, but for what an engine says.
+    """
     engine, count = session.engine, session.tokenizer.count
-    budget = _budget(session, snapshot, question)
+    budget = budget or _budget(session, snapshot, question)
     trunk = await _trunk(session, snapshot, place, budget)
     tail = count(question.before) + count(question.instruction) + count(question.prefill)
     if tail > trunk.room:
@@ -131,9 +137,11 @@ async def _prompt(session: Session, snapshot: Snapshot, place: Place, question: 
     )
 
 
-async def room_for(session: Session, snapshot: Snapshot, place: Place, question: Question) -> int:
+async def room_for(
+    session: Session, snapshot: Snapshot, place: Place, question: Question, budget: Budget | None = None
+) -> int:
     """Tokens that a question about a place may take, beside the shared context and the answer."""
-    budget = _budget(session, snapshot, question)
+    budget = budget or _budget(session, snapshot, question)
     return (await _trunk(session, snapshot, place, budget)).room
 
 

@@ -40,9 +40,9 @@ from glm_lsp.core.values import (
     RefusalKind,
     TextEdit,
 )
-from glm_lsp.features import docstring, retrieval
+from glm_lsp.features import docstring, retrieval, tasks
 from glm_lsp.features.asking import Place, room_for
-from glm_lsp.features.editing import edit, format_of, instruction_for, question_of, refused_for
+from glm_lsp.features.editing import edit, question_of, refused_for
 from glm_lsp.features.ration import Ration
 from glm_lsp.features.retrieval import Gathered
 from glm_lsp.features.session import Session
@@ -57,8 +57,6 @@ _DOCSTRINGS = re.compile(
 RECIPES: Mapping[str, re.Pattern[str]] = {"docstrings": _DOCSTRINGS}
 """Recipes by name, and the tasks that they are."""
 DECIDED_TITLE = "# Decided for this task, and not yet in the files\n"
-DECIDED_SHARE = 8
-"""One part in so many of a unit's room is for what was decided about the definitions."""
 
 
 class UnitState(StrEnum):
@@ -124,7 +122,7 @@ async def propose(
     gathered = None
     if not recipe and not paths:
         gathered = await retrieval.touched(session, snapshot, task)
-        if not gathered.closure.sites:
+        if not gathered.closure.files():
             raise UsageError(_unnamed(gathered))
         if on_closure is not None:
             on_closure(gathered)
@@ -148,7 +146,9 @@ def _unnamed(gathered: Gathered) -> str:
             f"{len(targets)} definitions are called {word} ({first}, …); name the one that is meant, as in "
             "Class.method, or give the PATHs that the task is about."
         )
-    unknown = gathered.closure.unknown
+    unknown, unread = gathered.closure.unknown, gathered.unread
+    if gathered.closure.definitions and unread:
+        return f"What the task is about cannot be read: {unread[0].reason}"
     what = (
         f"Nothing here is called {unknown[0]}" if unknown else "The task names nothing that is defined here"
     )
@@ -239,25 +239,19 @@ class _Run:
     async def closure(self, gathered: Gathered) -> None:
         """Work on what the task touches, definitions first; each unit hears what was decided about them."""
         wanted, files = gathered.closure.shared, gathered.closure.files()
-        room: int | None = None
-        question = question_of("", self.session, self.snapshot)
-        for path in dict.fromkeys((files[0], files[-1])):  # then the context tells all that it will
-            try:
-                async with self.ration.about(self.task):
-                    place = Place(path, 0, self.task, wanted)
-                    here = await room_for(self.session, self.snapshot, place, question)
-            except SpentError as error:
-                self._leave(files, error)
-                return
-            except (BudgetError, PolicyError, UsageError) as error:
-                self.refusals.append(refused_for(path, error))
-                return
-            room = here if room is None else min(room, here)
-        room = (room or 0) * (DECIDED_SHARE - 1) // DECIDED_SHARE
+        try:
+            async with self.ration.about(self.task):
+                room, decided = await tasks.room(self.session, self.snapshot, self.task, gathered)
+        except SpentError as error:
+            self._leave(files, error)
+            return
+        except (BudgetError, PolicyError, UsageError) as error:
+            self.refusals.append(refused_for(files[0], error))
+            return
         units, refused = retrieval.work(gathered, self._size, room)
         self.refusals += refused
         defining = frozenset(d.target.path for d in gathered.closure.definitions if d.part is not Part.TYPE)
-        await self._work(units, wanted, defining, room // (DECIDED_SHARE - 1))
+        await self._work(units, wanted, defining, decided)
         if any(r.kind in (RefusalKind.SPENT, RefusalKind.ENGINE) for r in self.refusals):
             self.changes.clear()
 
@@ -338,9 +332,9 @@ class _Run:
                 self.refusals.append(refused_for(path, error))
         return found
 
-    def _size(self, unit: Unit) -> int:
-        text = instruction_for(unit, self.task, format_of(self.session, self.snapshot), "")
-        return self.session.tokenizer.count(text)
+    @property
+    def _size(self) -> Callable[[Unit], int]:
+        return tasks.size(self.session, self.snapshot, self.task)
 
     def _reporter(
         self, number: int, total: int, path: str, name: str

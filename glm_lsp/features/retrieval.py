@@ -1,13 +1,13 @@
 """What a task touches, read through the one gate: its closure, and the pieces in which it is worked on.
 
-`touched` finds it, `work` cuts it into units, `task_context` says what all of that costs, for people.
+`touched` finds it, `work` cuts it into units.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from glm_lsp.core import closure as closures
@@ -16,7 +16,7 @@ from glm_lsp.core.closure import Closure
 from glm_lsp.core.paths import objection
 from glm_lsp.core.site import Part, Site
 from glm_lsp.core.snapshot import Snapshot
-from glm_lsp.core.values import Block, BlockKind, Document, Dropped, Refusal, RefusalKind, Span
+from glm_lsp.core.values import Document, Dropped, Refusal, RefusalKind
 from glm_lsp.features.session import Session
 from glm_lsp.features.units import Unit, around
 
@@ -38,25 +38,6 @@ class Gathered:
     closure: Closure
     documents: Mapping[str, Document]
     unread: tuple[Refusal, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class TaskContext:
-    """What a task's prompts are made of: `shared` stands once in front, then one unit after the other.
-
-    `tokens` counts everything once: shared blocks are evaluated once for all units.
-    """
-
-    closure: Closure
-    shared: tuple[Block, ...]
-    units: tuple[tuple[Block, ...], ...]
-    dropped: tuple[Dropped, ...]
-    tokens: int
-
-    @property
-    def blocks(self) -> tuple[Block, ...]:
-        """All of them in the order of the prompts."""
-        return (*self.shared, *(block for unit in self.units for block in unit))
 
 
 async def touched(session: Session, snapshot: Snapshot, task: str, paths: Sequence[str] = ()) -> Gathered:
@@ -134,69 +115,4 @@ def left_out(gathered: Gathered, count: Callable[[str], int]) -> tuple[Dropped, 
         if (reason := objection(path))
     ]
     found += [Dropped(refusal.path, (), 0, refusal.reason) for refusal in gathered.unread]
-    return tuple(found)
-
-
-async def task_context(
-    session: Session, snapshot: Snapshot, task: str, paths: Sequence[str], budget_tokens: int
-) -> TaskContext:
-    """What a task's prompts would be made of within `budget_tokens`, and what would be left out.
-
-    Half of the budget is for what all units share, half for a unit. No engine is asked.
-    """
-    gathered = await touched(session, snapshot, task, paths)
-    count = session.count
-    graph = await session.graph(snapshot)
-    share = budget_tokens // 2
-    parts = gathered.closure.definitions
-    near = [p for p in parts if p.part is Part.DEFINITION]
-    short = [p for p in parts if p.part is not Part.DEFINITION]
-    documents = gathered.documents
-    files = {
-        p.target.path: pack.lines_of(documents[p.target.path].data)
-        for p in near
-        if p.target.path in documents
-    }
-    bodies = pack.bodies([p.candidate for p in near], files, count, share)
-    outline = pack.outline(graph, [p.candidate for p in short], count, share - bodies.tokens)
-    units, refused = work(gathered, lambda unit: count(unit.shown(anchors=True)), share)
-    shown = tuple(
-        _blocks(unit, gathered, count, f"unit {n} of {len(units)}") for n, unit in enumerate(units, 1)
-    )
-    shared = (*outline.blocks, *bodies.blocks)
-    dropped = (
-        *outline.dropped,
-        *bodies.dropped,
-        *(
-            Dropped(r.path, (), count(documents[r.path].data.decode()), r.reason)
-            for r in refused
-            if r.path in documents
-        ),
-        *(d for d in left_out(gathered, count) if not any(r.path == d.path for r in refused)),
-    )
-    tokens = outline.tokens + bodies.tokens + sum(b.tokens for unit in shown for b in unit)
-    return TaskContext(gathered.closure, shared, shown, dropped, tokens)
-
-
-def _blocks(unit: Unit, gathered: Gathered, count: Callable[[str], int], prefix: str) -> tuple[Block, ...]:
-    """A unit's ranges as blocks, each with the reason of the surest place in it."""
-    found: list[Block] = []
-    path, data = unit.document.path, unit.document.data
-    sites = [s for s in gathered.closure.sites if s.path == path and (s.certain or s.likely)]
-    for start, end in unit.ranges:
-        here = sorted(
-            (s for s in sites if start <= s.line < end), key=lambda s: (not s.certain, s.distance, s.line)
-        )
-        text = replace(unit, ranges=((start, end),)).shown(anchors=True)
-        first, last = pack.line_offset(data, start), pack.line_offset(data, end)
-        reason = (
-            here[0].reason + ("" if here[0].certain else " (uncertain)") if here else "the file's first lines"
-        )
-        names = tuple(dict.fromkeys(s.scope for s in here if s.scope))
-        found.append(
-            Block(
-                BlockKind.TAIL, path, Span(first, last), text, count(text), 0.0, start, end - 1, names,
-                f"{prefix}: {reason}" + (f", {len(here)} places" if len(here) > 1 else ""),
-            )
-        )  # fmt: skip
     return tuple(found)

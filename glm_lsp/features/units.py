@@ -167,12 +167,28 @@ def around(
         finer = _merged([r for r in near if part[0] <= r[0] and r[1] <= part[1]], gap=-1)
         if finer and finer != [part]:
             waiting += reversed(finer)
+        elif part[1] - part[0] > 1:
+            halves = _halves(document, part)
+            waiting += [h for h in reversed(halves) if any(h[0] <= s.line < h[1] for s in sites)]
         else:
             what = f"The text from line {part[0] + 1} to {part[1]}"
             refusals.append(_too_long(document, what, size(made([part], headed=False)), room))
     if open_:
         units.append(made(open_))
     return tuple(units), tuple(refusals)
+
+
+def _halves(document: Document, part: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """A range of at least two lines in two, cut where the text around its middle is nested least."""
+    start, end = part
+    lines, middle, reach = Lines.of(document.data).texts, (start + end) // 2, (end - start) // 4
+
+    def nested(line: int) -> tuple[int, int]:
+        text = lines[line].expandtabs(8)
+        return len(text) - len(text.lstrip()), abs(line - middle)
+
+    cut = min(range(max(start + 1, middle - reach), min(end, middle + reach + 1)), key=nested)
+    return (start, cut), (cut, end)
 
 
 def _too_long(document: Document, what: str, tokens: int, room: int) -> Refusal:

@@ -264,28 +264,33 @@ class Indexing:
             found = await repository.index(eta.advance)
             self.reports[repository.root] = found
             report.conclude(f"{found.files:,} files, {found.symbols:,} definitions")
+        self._tell_problems(repository)
         log.info("indexed %d files in %.1f s, skipped %d", found.files, found.seconds, len(found.skipped))
         for place in found.held_back[:MOST_LOGGED]:
             log.info("held back: %s:%d (%s)", place.path, place.line + 1, place.kind)
+
+    def _tell_problems(self, repository: Repository) -> None:
+        """Broken files that configure the project, in one message: imports may lead nowhere by them."""
+        from glm_lsp.workspace.explain import problems  # noqa: PLC0415 (after `initialize`)
+
+        found = problems(repository.snapshot().index.outlines)
+        for path, said in found:
+            log.info("project file: %s: %s", path, said)
+        if found:
+            path, said = found[0]
+            more = f" And {len(found) - 1} more; `glm-lsp index` lists them." if len(found) > 1 else ""
+            self._server.tell_once(f"Imports may not be found: {path}: {said}{more}")
 
 
 class _Eta:
     """Says how far it is, and how long the rest takes."""
 
     def __init__(self, report: Report) -> None:
-        from glm_lsp.workspace.run import Pace  # noqa: PLC0415 (after `initialize`)
+        from glm_lsp.workspace.run import Telling  # noqa: PLC0415 (after `initialize`)
 
         self._report = report
-        self._pace = Pace()
+        self._telling = Telling()
 
     def advance(self, done: int, total: int) -> None:
-        if not total:
-            return
-        left_s = self._pace.left_s(done, total)
-        self._report.say(f"{done:,} of {total:,} files{_left(left_s)}", min(100, 100 * done // total))
-
-
-def _left(left_s: float | None) -> str:
-    if left_s is None:
-        return ""
-    return f", {left_s:.0f} s left" if left_s < 100 else f", {left_s / 60:.0f} min left"
+        if total:
+            self._report.say(self._telling.text(done, total), min(100, 100 * done // total))

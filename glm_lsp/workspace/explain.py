@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from glm_lsp.core.imports import Modules
+from glm_lsp.core.imports.config import BROKEN, configures
+from glm_lsp.core.imports.objections import extended, missing
 from glm_lsp.core.settings import Settings
 from glm_lsp.core.values import FileOutline, Import
 from glm_lsp.workspace import git
 from glm_lsp.workspace.discovery import accept
 from glm_lsp.workspace.files import Unreadable, is_relative, kind_of, load
 from glm_lsp.workspace.ignore import NEVER_ENTERED, Ignore
-from glm_lsp.workspace.outliner import REMEMBERED
+from glm_lsp.workspace.messages import REMEMBERED
 from glm_lsp.workspace.run import IndexReport
 
 
@@ -60,18 +62,31 @@ def explain(
 
 
 def problems(outlines: Mapping[str, FileOutline]) -> tuple[tuple[str, str], ...]:
-    """Files that configure a project and cannot be read, each with a sentence."""
-    return tuple(
-        (path, row[1])
-        for path, outline in outlines.items()
-        if outline.project
-        for row in outline.project
-        if row[0] == "broken"
-    )
+    """What is wrong with files that configure a project, each with a sentence: in itself, or with what it
+    needs of others. Other JSON is none, unless a configuration extends it.
+    """
+    configs = {path: outline.project for path, outline in outlines.items() if outline.project}
+    wanted = {
+        extended(path, row[1], configs)
+        for path, rows in configs.items()
+        for row in rows
+        if row[0] == "extends"
+    }
+    known = {p: rows for p, rows in configs.items() if configures(p) or p in wanted}
+    broken = [(path, row[1]) for path, rows in known.items() for row in rows if row[0] == BROKEN]
+
+    def holds(path: str) -> bool:
+        return (
+            any(p.startswith(path) for p in outlines) if path.endswith("/") or not path else path in outlines
+        )
+
+    return tuple(sorted({*broken, *missing(known, holds)}))
 
 
 def _left_out(root: Path, settings: Settings, report: IndexReport, path: str) -> tuple[str, str]:
     """Why a path is not in the index, and what decided that."""
+    if path == ".":
+        return "is the whole directory; name a file in it", ""
     if not is_relative(path):
         return "is not a path below the root", ""
     try:

@@ -13,8 +13,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from glm_lsp.core import text
-from glm_lsp.core.secrets import censored, masked
+from glm_lsp.core import secrets, text
 from glm_lsp.core.syntax.languages import language_of
 from glm_lsp.core.values import Document, Refusal, RefusalKind
 from glm_lsp.workspace.secrets import named_secret
@@ -253,7 +252,7 @@ def check_name(path: str) -> None:
 
 def masked_name(path: str) -> str:
     """A path as it may be told: a token in it is not."""
-    return censored(path) if _LONG_WORD.search(path) else path
+    return secrets.censored(path) if _LONG_WORD.search(path) else path
 
 
 def load(
@@ -285,7 +284,7 @@ def load(
 
 def shown(document: Document, allowed: Collection[str] = ()) -> Document:
     """The document as it may be seen. Raises Unreadable for one that must not be."""
-    document = masked(document, allowed=allowed)
+    document = secrets.masked(document, allowed=allowed)
     if document.left_out:
         raise Unreadable(f"is left out: {document.left_out}", RefusalKind.POLICY)
     return document

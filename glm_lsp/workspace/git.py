@@ -7,11 +7,12 @@ is missing, refuses (`safe.directory`) or takes too long, the answer is None.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import threading
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 TIMEOUT_S = 60.0
@@ -30,18 +31,31 @@ def run(root: Path, *arguments: str, data: bytes | None = None) -> bytes | None:
     if program is None:
         return None
     try:
-        done = subprocess.run(
-            [program, *_SAFE, "-C", str(root), *arguments],
-            env=_environment(),
-            input=data if data is not None else b"",
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            timeout=TIMEOUT_S,
-            check=False,
-        )
+        with _started([program, *_SAFE, "-C", str(root), *arguments], subprocess.PIPE) as process:
+            said, _ = process.communicate(data if data is not None else b"", TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return done.stdout if done.returncode == 0 else None
+    return said if process.returncode == 0 else None
+
+
+@contextlib.contextmanager
+def _started(command: Sequence[str], stdin: int) -> Generator[subprocess.Popen[bytes]]:
+    """A process that has ended when the block is left, however it is left.
+
+    `subprocess.run` does not wait for one that a person has interrupted.
+    """
+    process = subprocess.Popen(
+        command, env=_environment(), stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        for stream in (process.stdin, process.stdout):
+            if stream is not None:
+                with contextlib.suppress(OSError):  # what it was told and did not read
+                    stream.close()
+        process.wait()
 
 
 def _environment() -> dict[str, str]:
@@ -62,21 +76,16 @@ def commits(root: Path, most: int = MOST_COMMITS) -> tuple[frozenset[str], ...]:
     limits = (f"-n{most}", "--no-merges", "--no-renames", "--no-ext-diff", "--no-textconv")
     shape = ("--name-only", "--relative", "-z", "--format=%x01", f"-O{os.devnull}", "--ignore-submodules=all")
     try:
-        process = subprocess.Popen(
-            [program, *_SAFE, "-C", str(root), "log", *limits, *shape, "--", "."],
-            env=_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-    except OSError:
+        command = [program, *_SAFE, "-C", str(root), "log", *limits, *shape, "--", "."]
+        with _started(command, subprocess.DEVNULL) as process:
+            timer = threading.Timer(LOG_S, process.kill)
+            timer.start()
+            try:
+                said = process.stdout.read(MOST_LOG_BYTES) if process.stdout else b""
+            finally:
+                timer.cancel()
+    except (OSError, RuntimeError):  # no more processes, or threads
         return ()
-    timer = threading.Timer(LOG_S, process.kill)
-    timer.start()
-    with process:
-        said = process.stdout.read(MOST_LOG_BYTES) if process.stdout else b""
-        process.kill()
-    timer.cancel()
     parts = said.split(b"\x01")[1:]
     whole = parts if len(said) < MOST_LOG_BYTES else parts[:-1]
     return tuple(frozenset(os.fsdecode(name) for name in _names(part)) for part in whole)

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from pathspec import GitIgnoreSpec
-
 from glm_lsp.workspace.files import Unreadable, read_bytes
-from glm_lsp.workspace.patterns import MAX_RULES_BYTES, safe_of
+from glm_lsp.workspace.patterns import MAX_RULES_BYTES, made, safe_of
 from glm_lsp.workspace.rules import Rules
 
 _NEVER = """
@@ -31,13 +29,23 @@ class Ignore:
         self._root = root
         self._excludes = _Patterns([(line, f"index.exclude: {line}") for line in excludes])
         self._specs: dict[str, _Patterns | None] = {}
+        self._chains: dict[str, tuple[tuple[int, _Patterns], ...]] = {}
         self.rules = Rules(root, include)
         """What is left out although git keeps it."""
 
     def fresh(self) -> None:
         """The files may have changed."""
         self._specs.clear()
+        self._chains.clear()
         self.rules.fresh()
+
+    def silent(self, directory: str) -> None:
+        """There is no file of patterns in this directory, as who has listed it knows."""
+        self._specs.setdefault(directory, None)
+
+    def speaks(self, directory: str) -> bool:
+        """Whether any pattern may leave out something that lies right in this directory."""
+        return bool(self._excludes) or bool(self._chain(directory))
 
     def excluded(self, path: str) -> bool:
         """Whether the setting `index.exclude` leaves this file out."""
@@ -79,16 +87,21 @@ class Ignore:
     def _decided(self, path: str) -> tuple[bool | None, str]:
         """The last word of the patterns nearest to the path, and where it stands; directories end with a
         slash."""
-        parts = path.rstrip("/").split("/")
-        for depth in range(len(parts) - 1, -1, -1):
-            directory = "/".join(parts[:depth])
-            patterns = self._patterns(directory)
-            if patterns is None:
-                continue
-            said, where = patterns.said(path[len(directory) + 1 :] if directory else path)
+        for start, patterns in self._chain(path.rstrip("/").rpartition("/")[0]):
+            said, where = patterns.said(path[start:])
             if said is not None:
                 return said, where
         return None, ""
+
+    def _chain(self, directory: str) -> tuple[tuple[int, _Patterns], ...]:
+        """The patterns that hold in a directory, the nearest first, and where the paths for them begin."""
+        found = self._chains.get(directory)
+        if found is None:
+            above = self._chain(directory.rpartition("/")[0]) if directory else ()
+            here = self._patterns(directory)
+            start = len(directory) + 1 if directory else 0
+            found = self._chains[directory] = ((start, here), *above) if here is not None else above
+        return found
 
     def _patterns(self, directory: str) -> _Patterns | None:
         if directory not in self._specs:
@@ -111,11 +124,14 @@ class _Patterns:
     def __init__(self, lines: Sequence[tuple[str, str]]) -> None:
         kept = [(safe, where) for line, where in lines for safe in safe_of([line])]
         self._where = [where for _, where in kept]
-        self._spec = GitIgnoreSpec.from_lines([safe for safe, _ in kept])
+        self._spec = made([safe for safe, _ in kept]) if kept else None
+
+    def __bool__(self) -> bool:
+        return bool(self._where)
 
     def said(self, path: str) -> tuple[bool | None, str]:
         """What the last line that fits a path says, and where it stands."""
-        if not self._where:
+        if self._spec is None:
             return None, ""
         found = self._spec.check_file(path)
         return found.include, self._where[found.index] if found.index is not None else ""

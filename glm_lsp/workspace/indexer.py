@@ -21,11 +21,26 @@ import msgspec
 from glm_lsp.core.errors import GlmError
 from glm_lsp.workspace.discovery import Skipped
 from glm_lsp.workspace.encoding import Facts, facts
-from glm_lsp.workspace.outliner import MAX_FRAME_BYTES, Batch, Found, Job, Left, Ready, Same, frame, too_slow
+from glm_lsp.workspace.messages import (
+    MAX_FRAME_BYTES,
+    Answer,
+    Batch,
+    Broken,
+    Found,
+    Job,
+    Left,
+    Ready,
+    answers,
+    frame,
+    too_slow,
+)
 from glm_lsp.workspace.vigil import Vigil
 
 SLICE_S = 0.002
-BATCH_FILES = 32
+BATCH_FILES, BATCH_BYTES = 32, 1 << 18
+"""A batch ends with the file that reaches one of these."""
+BUFFER_BYTES = 1 << 20
+"""Of answers that wait to be looked at."""
 START_S = 60.0
 STALL_S = 120.0
 """A process that gets no further for so long, stuck in the file system perhaps, is ended. See `Vigil`."""
@@ -66,9 +81,6 @@ class _Worker:
         )
 
 
-_decode = msgspec.msgpack.Decoder(Found | Same | Left | Ready).decode
-
-
 class Results(Protocol):
     """Takes what an indexer finds: one call for each file in all, on the event loop."""
 
@@ -101,16 +113,34 @@ class Indexer:
         self._command = command
         self._stall_s = stall_s
         self._queue: deque[Batch] = deque()
+        self._ahead: asyncio.Task[_Worker] | None = None
 
-    async def run(self, paths: Sequence[str], known: Mapping[str, str] | None = None) -> None:
+    def begin(self) -> None:
+        """Start a process that `run` will most likely need: its imports take as long as a listing does."""
+        if self._ahead is None:
+            self._ahead = asyncio.create_task(self._start())
+
+    async def end(self) -> None:
+        """End the process that was begun, where nobody has needed it."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.cancel()
+            found = (await asyncio.gather(ahead, return_exceptions=True))[0]
+            if isinstance(found, _Worker):
+                await found.end()
+
+    async def run(
+        self,
+        paths: Sequence[str],
+        known: Mapping[str, str] | None = None,
+        sizes: Mapping[str, int] | None = None,
+    ) -> None:
         """Outline every file whose digest is not the one in `known`. Cancelling ends the processes.
 
+        `sizes`, in bytes, as far as they are known: what is small comes last, so that nobody is waited for.
         Raises GlmError where no process can be started.
         """
-        digests = known or {}
-        for at in range(0, len(paths), BATCH_FILES):
-            part = list(paths[at : at + BATCH_FILES])
-            self._queue.append(Batch(part, [digests.get(path, "") for path in part]))
+        self._queue.extend(_batches(paths, known or {}, sizes or {}))
         count = min(self._workers, len(self._queue))
         failure: Exception | None = None
         try:
@@ -129,7 +159,7 @@ class Indexer:
             while self._queue:
                 batch = self._queue.popleft()
                 if worker is None:
-                    worker = await self._start()
+                    worker = await self._started()
                 worker.pending.extend(batch.paths)
                 try:
                     await self._feed(worker, batch)
@@ -140,12 +170,33 @@ class Indexer:
             if worker is not None:
                 await worker.end()
 
+    async def _started(self) -> _Worker:
+        ahead, self._ahead = self._ahead, None
+        if ahead is None:
+            return await self._start()
+        try:
+            worker = await asyncio.shield(ahead)
+        except asyncio.CancelledError:
+            self._ahead = ahead  # for `end`
+            raise
+        worker.vigil.signs += 1
+        if worker.process.returncode is None and not worker.vigil.why:
+            return worker
+        await worker.end()  # it waited for longer than one may that has work
+        return await self._start()
+
     async def _start(self) -> _Worker:
         why = ""
         for _ in range(STARTS):
             try:
                 process = await asyncio.create_subprocess_exec(
-                    *self._command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, cwd="/", start_new_session=True
+                    *self._command,
+                    stdin=PIPE,
+                    stdout=PIPE,
+                    stderr=DEVNULL,
+                    cwd="/",
+                    start_new_session=True,
+                    limit=BUFFER_BYTES,
                 )
             except OSError as error:
                 why = f"cannot be made ({error.strerror or error})"
@@ -180,13 +231,15 @@ class Indexer:
         await process.stdin.drain()
         again: list[str] = []
         async for message in self._answers(worker, len(batch.paths)):
-            if isinstance(message, Ready) or message.path != worker.pending[0]:
+            if isinstance(message, Broken):
+                raise GlmError(f"The process that indexes files {message.reason}.")
+            if isinstance(message, Ready) or not worker.pending or message.path != worker.pending[0]:
                 raise EOFError
             worker.pending.popleft()
             if isinstance(message, Left):
                 self._results.skipped(Skipped(message.path, message.reason))
                 continue
-            if isinstance(message, Same):
+            if not isinstance(message, Found):
                 self._results.unchanged(message.path)
                 continue
             try:
@@ -201,37 +254,43 @@ class Indexer:
         elif again:
             self._queue.append(Batch(again, [""] * len(again), fresh=True))
 
-    async def _answers(self, worker: _Worker, count: int) -> AsyncIterator[Found | Same | Left | Ready]:
+    async def _answers(self, worker: _Worker, count: int) -> AsyncIterator[Answer]:
         loop = asyncio.get_running_loop()
         stdout = worker.process.stdout
         if stdout is None:
             raise EOFError
         until = loop.time() + SLICE_S
-        for _ in range(count):
+        while count > 0:
             size = int.from_bytes(await stdout.readexactly(4), "big")
             if size > MAX_FRAME_BYTES:
                 raise EOFError
-            body = await stdout.readexactly(size)
+            found = answers(await stdout.readexactly(size))
             worker.vigil.signs += 1
-            yield _decode(body)
-            if loop.time() >= until:
-                # Frames that are in the buffer already are handed out without waiting: let others run.
-                await asyncio.sleep(0)
-                until = loop.time() + SLICE_S
+            count -= len(found)
+            for answer in found:
+                yield answer
+                if loop.time() >= until:
+                    # What is in the buffer already is handed out without waiting: let others run.
+                    await asyncio.sleep(0)
+                    until = loop.time() + SLICE_S
 
     async def _mourn(self, worker: _Worker, batch: Batch) -> None:
         """Leave out the file that the process died of, and put the rest of its batch back.
 
+        Which file that was shows where each answer comes at once: all that is left is tried again like that.
         What the file itself is to blame for goes to another process first, which remembers it.
         """
         await worker.end()
         if not worker.pending:
             return
+        digests = batch.digests[-len(worker.pending) :]
+        if not (batch.careful or batch.blame or len(batch.paths) == 1):
+            self._queue.appendleft(Batch(list(worker.pending), digests, batch.fresh, careful=True))
+            return
         culprit = worker.pending.popleft()
         ended = worker.process.returncode or 0
         if worker.pending:
-            rest = batch.digests[-len(worker.pending) :]
-            self._queue.appendleft(Batch(list(worker.pending), rest, batch.fresh))
+            self._queue.appendleft(Batch(list(worker.pending), digests[1:], batch.fresh, careful=True))
         if worker.vigil.why:
             reason = f"held up the parser, which {worker.vigil.why}"
         elif ended == -signal.SIGVTALRM:
@@ -242,3 +301,25 @@ class Indexer:
             self._queue.appendleft(Batch([culprit], [""], blame=reason))
         else:
             self._results.skipped(Skipped(culprit, reason))
+
+
+def _batches(paths: Sequence[str], digests: Mapping[str, str], sizes: Mapping[str, int]) -> list[Batch]:
+    """Files that lie together, in parts that take about as long.
+
+    The smallest come last, so that at the end nobody is waited for; the others as they lie, so that the pace
+    of some tells that of all.
+    """
+    parts: list[tuple[int, list[str]]] = []
+    part, size = list[str](), 0
+    for path in paths:
+        part.append(path)
+        size += sizes.get(path, 0)
+        if len(part) >= BATCH_FILES or size >= BATCH_BYTES:
+            parts.append((size, part))
+            part, size = [], 0
+    if part:
+        parts.append((size, part))
+    last = sorted(parts, key=lambda p: p[0])[: max(len(parts) // 8, 1)][::-1]
+    ends = {id(part) for part in last}
+    ordered = [*(part for part in parts if id(part) not in ends), *last]
+    return [Batch(part, [digests.get(path, "") for path in part]) for _, part in ordered]

@@ -33,6 +33,7 @@ MOST_READ = 200
 """Files up to this number are compared with what was known by reading them here; more in other processes."""
 LARGE_DELTA = 1000
 ATTRIBUTES = ".gitattributes"
+_NO_STATS: Mapping[str, Stat] = {}
 _PASSING = ("cannot be read", "has an outline that cannot be read")
 """Reasons that the file's own times do not tell the end of."""
 
@@ -93,6 +94,11 @@ class Known:
         self._lock_handle = -1
         self._loaded = threading.Event()
 
+    @property
+    def saved(self) -> bool:
+        """Whether anything is known, or may have been saved."""
+        return bool(self._state.stats) or self._manifest.base_path.exists()
+
     def load(self, *, again: bool = False) -> None:
         """Read what was saved, the first time, or when another process has written since."""
         try:
@@ -107,7 +113,7 @@ class Known:
         self._stamp = stamp
         before = self._state.outlines
         self._state = state = self._manifest.load()
-        for table in (state.base, state.outlines):
+        for table in (state.base, state.outlines) if before else ():
             for path, outline in table.items():
                 old = before.get(path)
                 if old is not None and (old.digest, old.error) == (outline.digest, outline.error):
@@ -116,9 +122,11 @@ class Known:
         self._names = Names(self._manifest.tables_path, state.binding) if state.binding else None
         now = Clock.now()
         self._trusted = not any(clock.jumped(now) for clock in state.clocks)
-        self._changed = {
-            p for p in {*state.base, *state.outlines} if state.base.get(p) is not state.outlines.get(p)
-        } | state.in_delta
+        self._changed = state.in_delta | {
+            p
+            for p in ({*state.base, *state.outlines} if before or state.in_delta else ())
+            if state.base.get(p) is not state.outlines.get(p)
+        }
         self._unsaved = False
 
     def sure(self) -> Collection[str]:
@@ -144,11 +152,13 @@ class Known:
         there = frozenset(paths)
         self._drop([p for p in (*self._state.outlines, *self._state.left) if p not in there])
 
-    def check(self, paths: Collection[str], *, whole: bool = False) -> Plan:
+    def check(
+        self, paths: Collection[str], *, whole: bool = False, stats: Mapping[str, Stat] = _NO_STATS
+    ) -> Plan:
         """Compare files with what is known of them: by `stat`, then by their text.
 
-        With `whole` there are no others. Where attributes have changed since, files are looked at again: what
-        one says of itself may count now, or no more.
+        `stats`: what `stat` has just said of some of them. With `whole` there are no others. Where attributes
+        have changed since, files are looked at again: what one says of itself may count now, or no more.
         """
         now = Clock.now()
         if self._clock.jumped(now):
@@ -157,7 +167,7 @@ class Known:
         plan, doubtful, state = Plan(), list[str](), self._state
         prefix, again = f"{self._root}/", self._attributed(paths) if whole else ()
         for path in paths:
-            seen = stat_of(prefix + path, time.time_ns())
+            seen = stats.get(path) or stat_of(prefix + path, time.time_ns())
             if seen is not None:
                 plan.stats[path] = seen
                 before = state.stats.get(path)

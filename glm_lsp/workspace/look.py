@@ -15,7 +15,8 @@ from glm_lsp.workspace.known import Known
 
 RULES = frozenset({".gitignore", "exclude", ".gitattributes"})
 """Names of files that say what is ignored (`.git/info/exclude`) or generated."""
-MOST_DIRECTORIES = 10_000
+MOST_DIRECTORIES = 200_000
+"""Of those in which files may appear: more are not looked for."""
 ASKED = 500
 """Paths that git is asked about at a time."""
 

@@ -15,25 +15,18 @@ import stat
 import tempfile
 import time
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import msgspec
-
 from glm_lsp.core.lazy import LazyOutline
-from glm_lsp.core.tables import Keys
 from glm_lsp.core.values import FileOutline
-from glm_lsp.disk.store import Refused, private_directory
-from glm_lsp.workspace.encoding import VERSION, Facts
+from glm_lsp.disk.places import Refused, private_directory
+from glm_lsp.workspace.encoding import VERSION
 from glm_lsp.workspace.records import CHECK_BYTES, Records
+from glm_lsp.workspace.saved import MAGIC, Damaged, Head, Rows, encode, opened, read_head, stats_of
 from glm_lsp.workspace.stamps import Clock, Stat
 
-MAGIC = b"glm-lsp index 1\n"
-_HEAD = 8 + 8 + 32
-WHOLE_BYTES = 64 << 20
-"""Records up to this size together are checked as a whole when they are opened."""
-CHUNK_BYTES = 1 << 22
 STALE_S = 3600
 
 
@@ -78,33 +71,6 @@ class _Content:
     clock: Clock
 
 
-class _Head(msgspec.Struct, array_like=True, frozen=True):
-    recipe: str
-    binding: str
-    clock: Clock
-    records: bytes
-    """Checksum of all records together."""
-    paths: list[str]
-    facts: list[tuple[str, str, int, int, str, int, int]]
-    project: dict[int, list[tuple[str, ...]]]
-    held: dict[int, list[tuple[int, int, str, int]]]
-    offsets: bytes
-    lengths: bytes
-    checks: bytes
-    stats: bytes
-    left: dict[str, tuple[str, str]]
-    left_stats: bytes
-    removed: list[str]
-
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(_Head).decode
-
-
-class Damaged(Exception):  # noqa: N818 (reads as the state that it is)
-    """A file that is not what was written: the message completes “it …”."""
-
-
 class Manifest:
     """The files of one repository and recipe. Every method blocks."""
 
@@ -144,15 +110,15 @@ class Manifest:
         base = self._opened(self.base_path)
         if base is None:
             return state
-        head, records = base
-        _take(state, head, records)
+        head, records, rows = base
+        _take(state, head, rows)
         state.binding, state.records, state.base = head.binding, records, dict(state.outlines)
         delta = self._opened(self.delta_path, head.binding)
         if delta is not None:
             for path in delta[0].removed:
                 for table in (state.outlines, state.left, state.stats):
                     table.pop(path, None)
-            _take(state, *delta)
+            _take(state, delta[0], delta[2])
             state.delta = delta[1]
             state.in_delta = {*delta[0].removed, *delta[0].paths, *delta[0].left}
         return state
@@ -166,7 +132,7 @@ class Manifest:
         """Write a new base. Binding and files of what was written; nothing where it could not be."""
         rows = [(path, o) for path, o in state.outlines.items() if path in state.stats]
         binding = hashlib.blake2b(
-            _encode([(path, o.digest, o.error) for path, o in rows]), digest_size=16
+            encode([(path, o.digest, o.error) for path, o in rows]), digest_size=16
         ).hexdigest()
         before = self._binding_there()
         written = self._write(self.base_path, _Content(rows, state, state.left, (), binding, clock))
@@ -196,13 +162,13 @@ class Manifest:
         except OSError:
             return ""
         try:
-            return _read_head(handle)[0].binding
+            return read_head(handle)[0].binding
         except (Damaged, OSError):
             return ""
         finally:
             os.close(handle)
 
-    def _opened(self, path: Path, binding: str = "") -> tuple[_Head, Records] | None:
+    def _opened(self, path: Path, binding: str = "") -> tuple[Head, Records, Rows] | None:
         try:
             handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -214,16 +180,12 @@ class Manifest:
             status = os.fstat(handle)
             if not stat.S_ISREG(status.st_mode) or status.st_uid != os.geteuid():
                 raise Damaged("is not a file of yours")
-            head, end = _read_head(handle)
+            head, end = read_head(handle)
             if head.recipe != self._recipe or (binding and head.binding != binding):
                 return None
-            records = Records(handle)
-            _check_records(handle, head, end)
-            records.offsets.frombytes(head.offsets)
-            records.lengths.frombytes(head.lengths)
-            records.checks += head.checks
+            records, rows = opened(handle, head, end)
             keep = True
-            return head, records
+            return head, records, rows
         except (Damaged, OSError, ValueError) as error:
             return self._set_aside(path, str(error))
         finally:
@@ -322,8 +284,8 @@ class _Writer:
         kept = {p: x for p, x in content.left.items() if p in state.stats}
         for path in kept:
             left_stats.extend(state.stats[path])
-        head = _encode(
-            _Head(
+        head = encode(
+            Head(
                 recipe=recipe,
                 binding=content.binding,
                 clock=content.clock,
@@ -352,74 +314,18 @@ class _Writer:
         self._end += len(data)
 
 
-def _read_head(handle: int) -> tuple[_Head, int]:
-    """The head, and where the records end. Raises Damaged."""
-    size = os.fstat(handle).st_size
-    if os.pread(handle, len(MAGIC), 0) != MAGIC:
-        raise Damaged("is of another version, or no index")
-    tail = os.pread(handle, _HEAD, max(size - _HEAD, 0))
-    at, length = int.from_bytes(tail[:8], "little"), int.from_bytes(tail[8:16], "little")
-    if len(tail) < _HEAD or at + length + _HEAD != size:
-        raise Damaged("is cut off")
-    data = os.pread(handle, length, at)
-    if hashlib.blake2b(tail[:16] + data, digest_size=32).digest() != tail[16:]:
-        raise Damaged("is damaged")
-    try:
-        head = _decode(data)
-    except msgspec.MsgspecError:
-        raise Damaged("is of another version") from None
-    rows = len(head.paths)
-    sizes = (len(head.offsets), len(head.lengths), len(head.checks), len(head.stats), len(head.left_stats))
-    if len(head.facts) != rows or sizes != (
-        8 * rows,
-        4 * rows,
-        CHECK_BYTES * rows,
-        40 * rows,
-        40 * len(head.left),
-    ):
-        raise Damaged("does not fit together")
-    return head, at
-
-
-def _check_records(handle: int, head: _Head, end: int) -> None:
-    if end > WHOLE_BYTES:
-        return
-    found, at = hashlib.blake2b(digest_size=16), len(MAGIC)
-    while at < end:
-        data = os.pread(handle, min(CHUNK_BYTES, end - at), at)
-        if not data:
-            raise Damaged("is cut off")
-        found.update(data)
-        at += len(data)
-    if found.digest() != head.records:
-        raise Damaged("is damaged")
-
-
-def _take(state: State, head: _Head, records: Records) -> None:
+def _take(state: State, head: Head, rows: Rows) -> None:
     state.clocks.append(head.clock)
-    for row, ((path, facts), seen) in enumerate(
-        zip(zip(head.paths, head.facts, strict=True), _stats(head.stats), strict=True)
-    ):
-        digest, language, size, lines, error, symbols, references = facts
-        first = Facts(
-            digest, language, size, lines, error, symbols, references, Keys(),
-            head.project.get(row, []), head.held.get(row, []),
-        )  # fmt: skip
-        state.outlines[path] = records.outline(path, row, first)
-        state.stats[path] = seen
-        state.counts[path] = (symbols, references)
-        state.left.pop(path, None)
-    for (path, (reason, digest)), seen in zip(head.left.items(), _stats(head.left_stats), strict=True):
+    if state.left:
+        for path in rows.outlines:
+            state.left.pop(path, None)
+    state.outlines |= rows.outlines
+    state.stats |= rows.stats
+    state.counts |= rows.counts
+    for (path, (reason, digest)), seen in zip(head.left.items(), stats_of(head.left_stats), strict=True):
         state.left[path] = LeftOut(reason, digest)
         state.stats[path] = seen
         state.outlines.pop(path, None)
-
-
-def _stats(data: bytes) -> Iterator[Stat]:
-    numbers = array("q")
-    numbers.frombytes(data)
-    columns = iter(numbers)
-    return map(Stat._make, zip(columns, columns, columns, columns, columns, strict=True))
 
 
 def recipe_of(*parts: object) -> str:

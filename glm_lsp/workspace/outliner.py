@@ -1,9 +1,7 @@
 """The process that reads and parses files for the index: `python -P -m glm_lsp.workspace.outliner`.
 
-It speaks frames over its pipes (four bytes of length, big-endian, then msgpack): it takes a `Job`, answers
-`Ready`, and takes `Batch`es; for each file of a batch, in order, it answers `Found`, `Same` or `Left`. It may
-hang, crash or run out of memory on a hostile file: the parent kills it, leaves that file out and starts
-another.
+What it is told and answers stands in `messages`. It may hang, crash or run out of memory on a hostile file:
+the parent kills it, leaves that file out and starts another.
 """
 
 from __future__ import annotations
@@ -23,6 +21,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import msgspec
+from tree_sitter import QueryError
 
 from glm_lsp.core.secrets import attributed
 from glm_lsp.core.syntax import Halted, outline, parse, recipe
@@ -30,67 +29,29 @@ from glm_lsp.core.syntax.trees import WHOLE_BYTES
 from glm_lsp.disk.store import Store
 from glm_lsp.workspace.encoding import VERSION, pack
 from glm_lsp.workspace.files import Reader, Unreadable, load, shown
+from glm_lsp.workspace.messages import (
+    REMEMBERED,
+    Answer,
+    Batch,
+    Broken,
+    Found,
+    Job,
+    Left,
+    Ready,
+    Same,
+    frame,
+    too_slow,
+)
 from glm_lsp.workspace.rules import Rules
 from glm_lsp.workspace.secrets import rules_version
 
-
-class Job(msgspec.Struct, array_like=True, frozen=True):
-    """What holds for every file."""
-
-    root: str
-    cache: str
-    """Directory of the store; empty: none."""
-    max_file_bytes: int
-    file_cpu_s: float
-    """Processor time for one file; after twice as much the process ends itself."""
-    memory_bytes: int
-    allowed: list[str] = []
-    """Fingerprints of texts that are no secrets, sorted."""
-    include: list[str] = []
-    """Patterns of files that are not left out for being generated or minified."""
+FLUSH_BYTES = 1 << 17
+FLUSH_S = 0.05
+"""Answers are sent together that come within this time."""
 
 
-class Batch(msgspec.Struct, array_like=True, frozen=True):
-    """Files to outline. `fresh`: do not look into the store."""
-
-    paths: list[str]
-    digests: list[str]
-    """For each path the digest of the text whose outline is known already; empty: none."""
-    fresh: bool = False
-    blame: str = ""
-    """What an earlier process died of while it had the first file: that is remembered, not tried again."""
-
-
-class Found(msgspec.Struct, array_like=True, frozen=True, tag=True):
-    path: str
-    outline: bytes
-    """`encoding.pack`."""
-
-
-class Same(msgspec.Struct, array_like=True, frozen=True, tag=True):
-    """The file has the digest that was named."""
-
-    path: str
-
-
-class Left(msgspec.Struct, array_like=True, frozen=True, tag=True):
-    path: str
-    reason: str
-
-
-class Ready(msgspec.Struct, array_like=True, frozen=True, tag=True):
-    """It has started: whatever ends it from here on is a file's fault."""
-
-
-MAX_FRAME_BYTES = 1 << 28
-REMEMBERED = "(known from an earlier run)"
-encode = msgspec.msgpack.Encoder().encode
-
-
-def frame(message: msgspec.Struct) -> bytes:
-    """A message as it goes over a pipe."""
-    body = encode(message)
-    return len(body).to_bytes(4, "big") + body
+class _Unusable(Exception):  # noqa: N818 (reads as the state that it is)
+    """No file can be outlined."""
 
 
 def main() -> int:
@@ -105,23 +66,41 @@ def main() -> int:
     store = Store(Path(job.cache)) if job.cache else None
     decode = msgspec.msgpack.Decoder(Batch).decode
     root = Path(job.root)
-    work = _Work(job, Reader(root), Rules(root, job.include), store)
-    answers.write(frame(Ready()))
+    work = _Work(job, Reader(root), Rules(root, job.include), store, store is not None and not store.count)
+    answers.write(frame([Ready()]))
     answers.flush()
-    for body in frames:
-        batch = decode(body)
-        blame = batch.blame
-        for path, known in zip(batch.paths, batch.digests, strict=True):
-            answers.write(frame(_outline(work, path, known, batch.fresh, blame)))
-            answers.flush()
-            blame = ""
-        work.reader.done()
-        if store is not None:
-            store.set_many(work.new)
-        work.new.clear()
+    try:
+        for body in frames:
+            batch = decode(body)
+            _answer(work, batch, answers)
+            work.reader.done()
+            if store is not None:
+                store.set_many(work.new)
+            work.new.clear()
+    except _Unusable as unusable:
+        answers.write(frame([Broken(str(unusable))]))
+        answers.flush()
     if store is not None:
         store.close()
     return 0
+
+
+def _answer(work: _Work, batch: Batch, stream: BinaryIO) -> None:
+    """Outline the files of a batch, and send what comes of it."""
+    blame, waiting, size, since = batch.blame, list[Answer](), 0, time.monotonic()
+    for path, known in zip(batch.paths, batch.digests, strict=True):
+        answer = _outline(work, path, known, batch.fresh or work.new_store, blame)
+        blame = ""
+        waiting.append(answer)
+        size += len(answer.outline) if isinstance(answer, Found) else 0
+        now = time.monotonic()
+        if batch.careful or size >= FLUSH_BYTES or now - since >= FLUSH_S:
+            stream.write(frame(waiting))
+            stream.flush()
+            waiting, size, since = [], 0, now
+    if waiting:
+        stream.write(frame(waiting))
+        stream.flush()
 
 
 def _frames(stream: BinaryIO) -> Iterator[bytes]:
@@ -146,6 +125,8 @@ class _Work:
     reader: Reader
     rules: Rules
     store: Store | None
+    new_store: bool = False
+    """There was nothing in the store when this process began: what others add meanwhile is not looked for."""
     new: dict[str, bytes] = field(default_factory=dict[str, bytes])
     """What should be kept."""
 
@@ -157,13 +138,14 @@ def _outline(work: _Work, path: str, known: str, fresh: bool, blame: str) -> Fou
     # busy machine nor a suspended one sets it off.
     signal.setitimer(signal.ITIMER_VIRTUAL, 2 * job.file_cpu_s)
     until = time.process_time() + job.file_cpu_s
-    key = ""
+    key = language = ""
     try:
         document = load(Path(job.root), path, job.max_file_bytes, links=False, look=False, reader=work.reader)
         if (why := work.rules.by_content(path, document.data)) is not None:
             return Left(path, why.reason)
         if known == document.digest:
             return Same(path)
+        language = document.language
         key = _key(job, document.language, document.digest)
         if blame:
             return _left(work, path, key, blame)
@@ -179,26 +161,25 @@ def _outline(work: _Work, path: str, known: str, fresh: bool, blame: str) -> Fou
             signal.setitimer(signal.ITIMER_VIRTUAL, job.file_cpu_s)
             tree = parse(document.data, document.language)
             signal.setitimer(signal.ITIMER_VIRTUAL, 2 * job.file_cpu_s)
+        kept_by_text = bool(recipe(document.language))
+        named = "" if kept_by_text else path  # what is kept by a file's text must not depend on its name
         found = outline(
-            "", document.data, document.language, tree=tree, halt=lambda: time.process_time() > until
+            named, document.data, document.language, tree=tree, halt=lambda: time.process_time() > until
         )
         packed = pack(attributed(found, document))
-        if recipe(document.language):
+        if kept_by_text:
             work.new[key] = packed
         return Found(path, packed)
     except Unreadable as unreadable:
         return Left(path, unreadable.reason)
+    except QueryError as error:
+        raise _Unusable(f"cannot use its query for {language}: {error}") from None
     except Halted:
         return _left(work, path, key, too_slow(job))
     except MemoryError:
         return _left(work, path, key, "needs too much memory to parse")
     finally:
         signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-
-
-def too_slow(job: Job) -> str:
-    """The reason why a file is left out that took the parser too long."""
-    return f"took the parser more than {job.file_cpu_s:g} s of processor time"
 
 
 def _left(work: _Work, path: str, key: str, reason: str) -> Left:

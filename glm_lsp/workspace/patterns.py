@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from pathspec import GitIgnoreSpec
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
 
 MAX_RULES_BYTES = 200_000
 MAX_PATTERN = 500
@@ -19,7 +21,14 @@ SET = re.compile(r"\[[!^]?[\w. -]+\]")
 
 def spec_of(lines: Sequence[str]) -> GitIgnoreSpec:
     """The patterns of some lines, one by one as harmless as `tamed` makes them."""
-    return GitIgnoreSpec.from_lines(safe_of(lines))
+    return made(safe_of(lines))
+
+
+def made(lines: Sequence[str]) -> GitIgnoreSpec:
+    """The patterns of lines that are `tamed`. Raises what `pathspec` does."""
+    from pathspec import GitIgnoreSpec  # noqa: PLC0415 (slow to import, and most starts ask for no pattern)
+
+    return GitIgnoreSpec.from_lines(lines)
 
 
 def safe_of(lines: Sequence[str]) -> list[str]:
@@ -43,7 +52,7 @@ def tamed(line: str) -> str:
 
 def _valid(line: str) -> bool:
     try:
-        GitIgnoreSpec.from_lines([line])
+        made([line])
     except (ValueError, re.error):
         return False
     return True

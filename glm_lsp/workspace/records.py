@@ -13,11 +13,13 @@ import tempfile
 import threading
 from array import array
 from collections import OrderedDict
+from collections.abc import Sequence
 from pathlib import Path
 
 from glm_lsp.core.lazy import Definitions, LazyOutline, lazy
 from glm_lsp.core.references import References
 from glm_lsp.core.tables import Keys
+from glm_lsp.core.values import HeldBack, Span
 from glm_lsp.workspace import encoding
 
 CHECK_BYTES = 8
@@ -36,13 +38,12 @@ class Records:
     Where the file cannot be written (a full disk), new records stay in memory: `problem` says why.
     """
 
-    def __init__(self, handle: int = -1) -> None:
-        """`handle`: a file to read, and to be closed with this."""
+    def __init__(self) -> None:
         self.offsets, self.lengths, self.checks = array("Q"), array("I"), bytearray()
         self.damaged: set[int] = set()
         """Rows that could not be read."""
         self.problem = ""
-        self._handle = handle
+        self._handle = -1
         self._end = 0
         self._memory: dict[int, bytes] = {}
         self._parts: OrderedDict[tuple[int, int], Definitions | References] = OrderedDict()
@@ -60,6 +61,10 @@ class Records:
             except OSError as error:
                 made.problem = error.strerror or "system error"
         return made
+
+    def read_from(self, handle: int) -> None:
+        """The file that holds them, to be closed with this."""
+        self._handle = handle
 
     def add(self, data: bytes, check: bytes = b"") -> int:
         """Keep a record; its number."""
@@ -118,6 +123,31 @@ class Records:
             error=first.error,
             project=tuple(first.project),
             held=encoding.held_of(first),
+            records=self,
+            row=row,
+        )
+
+    def outline_of(
+        self,
+        path: str,
+        row: int,
+        facts: tuple[str, str, int, int, str, int, int],
+        project: Sequence[tuple[str, ...]] = (),
+        held: Sequence[tuple[int, int, str, int]] = (),
+    ) -> LazyOutline:
+        """The outline of a record of a file: digest, language, bytes, lines and error are given."""
+        digest, language, size_bytes, lines, error, _, _ = facts
+        return lazy(
+            path=path,
+            digest=digest,
+            language=language,
+            size_bytes=size_bytes,
+            lines=lines,
+            error=error,
+            project=tuple(project),
+            held=tuple(HeldBack(Span(start, end), kind, line) for start, end, kind, line in held)
+            if held
+            else (),
             records=self,
             row=row,
         )

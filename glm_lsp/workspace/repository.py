@@ -14,30 +14,32 @@ import logging
 import os
 import time
 from collections.abc import Collection, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-
-from tree_sitter import Tree
+from typing import TYPE_CHECKING
 
 from glm_lsp.core.errors import NOTICES, ConflictError, GlmError, UsageError
 from glm_lsp.core.history import History
 from glm_lsp.core.lazy import Outlines, differing
-from glm_lsp.core.secrets import SETTING as ALLOWED
-from glm_lsp.core.secrets import attributed, masked
+from glm_lsp.core.secrets.allow import SETTING as ALLOWED
 from glm_lsp.core.settings import Settings
 from glm_lsp.core.snapshot import Snapshot
-from glm_lsp.core.syntax import Halted, Memo, outline, parse, reparse
 from glm_lsp.core.values import Document, FileOutline, Refusal, RefusalKind, RepoIndex
-from glm_lsp.disk.store import default_directory
+from glm_lsp.disk.places import default_directory
 from glm_lsp.workspace import git
 from glm_lsp.workspace.discovery import Listing, discovered
 from glm_lsp.workspace.files import Unreadable, check_name, is_relative, load, refusal
 from glm_lsp.workspace.ignore import Ignore
 from glm_lsp.workspace.known import Known
-from glm_lsp.workspace.look import RULES, Look, within
-from glm_lsp.workspace.outliner import Job
+from glm_lsp.workspace.look import MOST_DIRECTORIES, RULES, Look, within
+from glm_lsp.workspace.messages import Job
 from glm_lsp.workspace.run import IndexReport, Progress, Run, report
 from glm_lsp.workspace.search import holding
+
+if TYPE_CHECKING:
+    from tree_sitter import Tree
+
+    from glm_lsp.workspace.opened import Open
 
 __all__ = ["IndexReport", "Repository"]
 
@@ -53,17 +55,6 @@ MEMORY_BYTES = 3 << 30
 MOST_WORKERS = 4
 MOST_REFRESHED = 5000
 """Where more has changed, all is looked at: something may have been overlooked."""
-
-
-@dataclass(slots=True)
-class _Open:
-    """A document in the editor. `tree` is of `parsed`, an earlier text or this one."""
-
-    document: Document
-    parsed: bytes = b""
-    tree: Tree | None = None
-    memo: Memo = field(default_factory=Memo)
-    busy: bool = False
 
 
 class Repository:
@@ -87,7 +78,7 @@ class Repository:
         self._listed: frozenset[str] = frozenset()
         self._empty: set[str] = set()
         """Directories in which files of the index may appear."""
-        self._open: dict[str, _Open] = {}
+        self._open: dict[str, Open] = {}
         self._known = Known(
             self.root,
             default_directory() / "index",
@@ -108,7 +99,7 @@ class Repository:
         self._tasks: set[asyncio.Task[None]] = set()
         self._running: set[asyncio.Task[None]] = set()
         self._lock = asyncio.Lock()
-        self._closed = self._mending = False
+        self._closed = self._mending = self._settled_before = False
         self._history: History | None = None
 
     async def index(self, progress: Progress | None = None) -> IndexReport:
@@ -120,12 +111,16 @@ class Repository:
         async with self._lock:
             start = time.monotonic()
             self._ignore.fresh()
-            loading = asyncio.create_task(asyncio.to_thread(self._known.load))
-            listing = await discovered(self.root, self._ignore, self._known.sure)
-            await loading
-            self._listing, self._listed = listing, frozenset(listing.paths)
             run = Run(self._known, self.job(), self.workers, progress, self._took)
-            await self._finish(run.bring(listing.paths, whole=True))
+            try:
+                run.begin()
+                loading = asyncio.create_task(asyncio.to_thread(self._known.load))
+                listing = await discovered(self.root, self._ignore, self._known.sure)
+                await loading
+                self._listing, self._listed = replace(listing, stats={}), frozenset(listing.paths)
+                await self._finish(run.bring(listing.paths, whole=True, stats=listing.stats))
+            finally:
+                await run.end()
             self._settled(await asyncio.to_thread(self._known.outlines))
             return await asyncio.to_thread(report, self._known, listing, time.monotonic() - start)
 
@@ -158,7 +153,13 @@ class Repository:
         found = {""}
         if self._walked is not self._listing:
             self._walked = self._listing
-            self._empty.update(within(self.root, self._new_ignore(), ""))
+            inside = within(self.root, self._new_ignore(), "")
+            if len(inside) >= MOST_DIRECTORIES:
+                _notices.warning(
+                    f"{self.root} has more than {MOST_DIRECTORIES:,} directories: new files in those that "
+                    "hold none yet are noticed when the repository is opened again, not at once."
+                )
+            self._empty.update(inside)
         for path in self._listed:
             while (path := path.rpartition("/")[0]) and path not in found:
                 found.add(path)
@@ -182,7 +183,8 @@ class Repository:
         mine = {path: self._outlines[path] for path in self._open if path in self._outlines}
         self._outlines = disk.changed({**dict.fromkeys(self._open), **mine}) if self._open else disk
         self._changed(outlines=True)
-        _keep()
+        _keep(collect=self._settled_before)
+        self._settled_before = True
 
     def job(self) -> Job:
         """What the indexing processes are told."""
@@ -208,6 +210,9 @@ class Repository:
 
     def update(self, document: Document) -> None:
         """The editor has this text. One that must not be read (a secret, ignored, huge) is left out."""
+        from glm_lsp.core.secrets import masked  # noqa: PLC0415 (a start without documents needs none of these)
+        from glm_lsp.workspace.opened import Open, outlined  # noqa: PLC0415
+
         document = masked(document, open_=True, allowed=self.allowed)
         if self._gate(document.path) is not None or not self._fit(document):
             self._open.pop(document.path, None)
@@ -215,14 +220,14 @@ class Repository:
             return
         state = self._open.get(document.path)
         if state is None:
-            state = self._open[document.path] = _Open(document)
+            state = self._open[document.path] = Open(document)
             if self._history is None:
                 self._history = History()
                 self._spawn(self._learn())
         state.document = document
         self._changed()
         if len(document.data) <= INLINE_BYTES and not state.busy:
-            self._take(state, document, *_outlined(state, document, INLINE_S))
+            self._take(state, document, *outlined(state, document, INLINE_S))
         elif not state.busy:
             state.busy = True
             self._spawn(self._follow(state))
@@ -345,17 +350,19 @@ class Repository:
             self._outlines = self._outlines.changed({path: found})
             self._changed(outlines=True)
 
-    def _take(self, state: _Open, document: Document, tree: Tree | None, found: FileOutline) -> None:
+    def _take(self, state: Open, document: Document, tree: Tree | None, found: FileOutline) -> None:
         state.parsed, state.tree = document.data, tree
         if self._open.get(document.path) is state:
             self._set_outline(document.path, found)
 
-    async def _follow(self, state: _Open) -> None:
+    async def _follow(self, state: Open) -> None:
         """Outline a large document in a thread, again as long as its text has moved on meanwhile."""
+        from glm_lsp.workspace.opened import outlined  # noqa: PLC0415
+
         try:
             while True:
                 document = state.document
-                done = await asyncio.to_thread(_outlined, state, document, THREAD_S)
+                done = await asyncio.to_thread(outlined, state, document, THREAD_S)
                 self._take(state, document, *done)
                 if state.document is document:
                     return
@@ -404,7 +411,7 @@ class Repository:
             raise
 
 
-def _keep(*, collect: bool = True) -> None:
+def _keep(*, collect: bool) -> None:
     """Put what lives now out of the garbage collector's sight.
 
     What an index holds lives long and is in no cycle; otherwise each full collection would look at all of it:
@@ -415,24 +422,3 @@ def _keep(*, collect: bool = True) -> None:
         if collect:
             gc.collect()
         gc.freeze()
-
-
-def _outlined(state: _Open, document: Document, limit_s: float) -> tuple[Tree | None, FileOutline]:
-    """The document's tree, made from an earlier one where there is one, and its outline."""
-    until = time.monotonic() + limit_s
-
-    def halt() -> bool:
-        return time.monotonic() > until
-
-    try:
-        if state.tree is None:
-            new = parse(document.data, document.language, halt=halt)
-        else:
-            new = reparse(state.tree, state.parsed, document.data, document.language, halt)
-        found = outline(document.path, document.data, document.language, tree=new, halt=halt, memo=state.memo)
-        return new, attributed(found, document)
-    except Halted:
-        error = f"took the parser more than {limit_s:g} s"
-        return None, FileOutline(
-            document.path, document.digest, document.language, size_bytes=len(document.data), error=error
-        )

@@ -11,12 +11,15 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-
-from pathspec import GitIgnoreSpec
+from typing import TYPE_CHECKING
 
 from glm_lsp.workspace.files import MAX_LINE_BYTES, Unreadable, read_bytes
 from glm_lsp.workspace.patterns import MAX_RULES_BYTES, spec_of, tamed
+
+if TYPE_CHECKING:
+    from pathspec import GitIgnoreSpec
 
 VERSION = 1
 """Of what is left out by content: what is remembered of files depends on it."""
@@ -72,7 +75,7 @@ class Rules:
 
     def __init__(self, root: Path, include: Sequence[str] = ()) -> None:
         self._root = root
-        self._include = spec_of(include)
+        self._lines = tuple(include)
         self._attributes: dict[str, _Attributes] = {}
 
     def fresh(self) -> None:
@@ -81,7 +84,11 @@ class Rules:
 
     def included(self, path: str) -> bool:
         """Whether `index.include` names the file."""
-        return bool(len(self._include)) and self._include.match_file(path)
+        return bool(self._lines) and self._include.match_file(path)
+
+    @cached_property
+    def _include(self) -> GitIgnoreSpec:
+        return spec_of(self._lines)
 
     def by_name(self, path: str) -> Why | None:
         """Why a file is left out, as far as its path tells."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from glm_lsp.core.values import FileOutline
@@ -18,7 +18,8 @@ from glm_lsp.workspace.encoding import Facts
 from glm_lsp.workspace.held import Held
 from glm_lsp.workspace.indexer import Indexer
 from glm_lsp.workspace.known import Known, Plan
-from glm_lsp.workspace.outliner import Job
+from glm_lsp.workspace.messages import Job
+from glm_lsp.workspace.stamps import Stat
 
 FEW = 64
 """Files up to this number are outlined without waiting for other processes."""
@@ -69,6 +70,25 @@ class Pace:
         return (total - done) * elapsed_s / files if files > 1 and elapsed_s >= PACE_STEP_S else None
 
 
+class Telling:
+    """What a person is told while an index is made: no time that nobody can know yet, and what takes it."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._pace = Pace(clock)
+
+    def text(self, done: int, total: int) -> str:
+        """A phrase. Before anything is listed `total` is 0."""
+        if not total:
+            return "listing files"
+        left_s = self._pace.left_s(done, total)
+        if done >= total:
+            return f"{total:,} files, saving"
+        if left_s is None:
+            return f"{done:,} of {total:,} files"
+        left = f"{left_s:.0f} s" if left_s < 100 else f"{left_s / 60:.0f} min"
+        return f"{done:,} of {total:,} files, {left} left"
+
+
 class Run:
     """Brings what is known up to date with some files. Used once."""
 
@@ -81,18 +101,33 @@ class Run:
         took: Callable[[str, FileOutline | None], None] | None = None,
     ) -> None:
         """`took` is told of each outline as soon as it is there."""
-        self._known, self._job, self._workers = known, job, workers
+        self._known = known
         self._progress, self._took = progress, took
         self._plan = Plan()
         self._left: list[Skipped] = []
         self._same: list[str] = []
         self._done = self._total = 0
+        self._indexer = Indexer(job, self, workers=workers)
 
-    async def bring(self, paths: Sequence[str], *, whole: bool) -> None:
-        """Look at `paths`; with `whole` there are no other files. Raises GlmError where nothing starts."""
+    def begin(self) -> None:
+        """Where nothing is known, make ready for many files while they are still being listed."""
+        if not self._known.saved:
+            self._indexer.begin()
+
+    async def end(self) -> None:
+        """Leave nothing behind. Awaited by who has called `begin`, whatever came of it."""
+        await self._indexer.end()
+
+    async def bring(
+        self, paths: Sequence[str], *, whole: bool, stats: Mapping[str, Stat] | None = None
+    ) -> None:
+        """Look at `paths`; with `whole` there are no other files. Raises GlmError where nothing starts.
+
+        `stats`: what has just been seen of them, if anything.
+        """
         self._total = len(paths)
         known = self._known
-        plan = self._plan = await asyncio.to_thread(known.check, paths, whole=whole)
+        plan = self._plan = await asyncio.to_thread(known.check, paths, whole=whole, stats=stats or {})
         waited = False
         try:
             if len(plan.todo) > FEW:
@@ -106,7 +141,8 @@ class Run:
             if plan.kept:
                 self._say(len(plan.kept))
             if plan.todo:
-                await Indexer(self._job, self, workers=self._workers).run(plan.todo, plan.digests)
+                sizes = {path: seen.size for path, seen in plan.stats.items()}
+                await self._indexer.run(plan.todo, plan.digests, sizes)
             await asyncio.to_thread(self._close, paths if whole else None, len(plan.todo) > FEW)
         finally:
             known.end_turn()

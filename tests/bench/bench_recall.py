@@ -28,9 +28,9 @@ from tests.bench import corpora, recall_peers, recall_releases, recall_truth
 from tests.bench.bench_server import table
 from tests.bench.edits import cache
 from tests.bench.llama_bench import Missing
-from tests.bench.recall_corpora import REPORTED, TUNED_ON, Aider, Loaded, Package, aider_python, load
+from tests.bench.recall_corpora import NATIVE, REPORTED, TUNED_ON, Aider, Loaded, Package, aider_python, load
 from tests.bench.recall_peers import Chunks, Count, Shown
-from tests.bench.recall_places import BARE, COLD, WARM, Case, case, recall, shown_by
+from tests.bench.recall_places import BARE, BEGUN, COLD, WARM, Case, case, recall, shown_by
 from tests.bench.recall_releases import Change
 from tests.bench.rows import circumstances
 
@@ -55,6 +55,9 @@ GOALS = (
 AIDER_PLACES = 2
 """Of a large repository: its map takes up to a minute each time."""
 ABLATED = ((WARM, 1000), (COLD, 2000))
+APART = ((signals.PAIR, WARM, 1000), (signals.PAIR, COLD, 2000), (signals.EQUAL, BEGUN, 1000))
+"""Signals that are measured where they can tell something: at places of files that a test goes with, and in
+bodies that are half written before their imports."""
 UNSEEN = (signals.NAMED, signals.OWN, *recall_releases.WEIGHED)
 Maps = Mapping[str, float]
 Key = tuple[str, str, int]
@@ -71,6 +74,10 @@ class Found:
     recalls: dict[Key, list[float]] = field(default_factory=dict[Key, list[float]])
     tokens: dict[Key, list[int]] = field(default_factory=dict[Key, list[int]])
     without: dict[tuple[str, str], list[float]] = field(default_factory=dict[tuple[str, str], list[float]])
+    apart: dict[tuple[str, str], tuple[list[float], list[float]]] = field(
+        default_factory=dict[tuple[str, str], tuple[list[float], list[float]]]
+    )
+    """By signal and form of `APART`: recall with it and without it at the same places."""
 
 
 def ours(
@@ -128,6 +135,20 @@ def ablate(found: Loaded, result: Found, count: Count, most: int) -> None:
                 at = case(held, found.files[held.path], form)
                 ((shown, _),) = ours(found, at, count, [budget], weights)
                 result.without.setdefault((name, form), []).append(recall(held.needs, shown, found.same))
+    if most:
+        _apart(found, result, count, most)
+
+
+def _apart(found: Loaded, result: Found, count: Count, most: int) -> None:
+    for name, form, budget in APART:
+        paired = [h for h in found.held if name != signals.PAIR or found.graph.paired(h.path)]
+        whole, without = result.apart.setdefault((name, form), ([], []))
+        for held in paired[:most]:
+            at = case(held, found.files[held.path], form)
+            for row, off in ((whole, ""), (without, name)):
+                weights = {s: 0.0 if s == off else w for s, w in signals.WEIGHTS.items()}
+                ((shown, _),) = ours(found, at, count, [budget], weights)
+                row.append(recall(held.needs, shown, found.same))
 
 
 def _opened(found: Loaded, path: str, chance: random.Random) -> list[str]:
@@ -154,6 +175,8 @@ def interval(results: Sequence[Found], figure: Callable[[Sequence[Found]], float
 def report(results: Sequence[Found], released: Sequence[Change] = ()) -> str:
     """The tables, as Markdown."""
     parts: list[str] = []
+    native = [r for r in results if r.package in NATIVE]
+    results = [r for r in results if r.package not in NATIVE]
     for large in (False, True):
         some = [r for r in results if r.large is large]
         if not some:
@@ -169,11 +192,38 @@ def report(results: Sequence[Found], released: Sequence[Change] = ()) -> str:
             ]
         head = ("form", "method", *(f"{b / 1000:g}k" for b in BUDGETS))
         parts.append(f"### {kind}, by tokens of all signatures: {names}\n\n{table(rows, head)}\n")
+    if native:
+        parts.append(_native(native))
     rows = [_goal(results, *goal) for goal in GOALS if any(r.large is goal[1] for r in results)]
-    parts.append(f"### Goals\n\n{table(rows, ('what', 'ours (95 % of draws)', 'best other', 'goal'))}\n")
+    if rows:
+        parts.append(f"### Goals\n\n{table(rows, ('what', 'ours (95 % of draws)', 'best other', 'goal'))}\n")
     if any(r.without for r in results):
         parts.append(_ablation([r for r in results if r.without], released))
     return "\n".join(parts)
+
+
+def _native(results: Sequence[Found]) -> str:
+    """The languages whose truth is another, package by package."""
+    forms = ((WARM, 1000), (WARM, 2000), (BARE, 2000))
+    rows: list[tuple[str, ...]] = []
+    for result in results:
+        lexical = result.package.language in ("rust", "java")
+        row = [result.package.language, result.package.key, "lexical" if lexical else "libclang"]
+        row.append(str(len(result.recalls[OURS, WARM, 1000])))
+        row += [_cell([result], (OURS, form, budget)) for form, budget in forms]
+        others = {m: mean([result], (m, WARM, 1000)) for m in (BM25, CLOSURE, OPEN)}
+        best = max(others, key=lambda m: others[m])
+        rows.append((*row, f"{others[best]:.1f} ({best})"))
+    head = (
+        "language",
+        "package",
+        "truth",
+        "places",
+        *(f"{f} at {b:,}" for f, b in forms),
+        "best other at 1,000",
+    )
+    said = "In no mean: see `recall_native` for how the truth is found, and what a lexical one leaves out."
+    return f"### Languages without goals\n\n{table(rows, head)}\n\n{said}\n"
 
 
 def _cell(some: Sequence[Found], key: Key) -> str:
@@ -211,15 +261,36 @@ def _ablation(results: Sequence[Found], released: Sequence[Change]) -> str:
             )
             row.append(f"{change:+.1f} ({low:+.1f} to {high:+.1f})")
         rows.append(tuple(row))
+    rows += _apart_rows(results)
     rows += recall_releases.rows(released) if released else []
     whole = ", ".join(f"{form} at {b:,}: {figure(results, '', form):.1f}" for form, b in ABLATED)
     head = ("signal", "weight", *(f"{form} at {budget:,} without it" for form, budget in ABLATED))
     said = (
         f"Recall with all, in points: {whole}. Not measured: `named` (there is no task here), `own` (the "
-        "whole file counts as shown). Recency and common commits: bodies that a release changed, see "
-        "`recall_releases`."
+        "whole file counts as shown). `pair`: places in files that a test goes with, and in those tests. "
+        "`equal`, begun: half of the body is written and no import. Recency, common commits: bodies that a "
+        "release changed, see `recall_releases`."
     )
     return f"### What each signal contributes\n\n{table(rows, head)}\n\n{said}\n"
+
+
+def _apart_rows(results: Sequence[Found]) -> list[tuple[str, ...]]:
+    """What the signals of `APART` contribute at their own places; packages count the same."""
+    cells: dict[str, list[str]] = {}
+    for name, form, budget in APART:
+        some = [pair for r in results if (pair := r.apart.get((name, form))) and pair[0]]
+        if some:
+            lost = statistics.fmean(statistics.fmean(b) - statistics.fmean(a) for a, b in some)
+            whole = statistics.fmean(statistics.fmean(a) for a, _ in some)
+            places = sum(len(a) for a, _ in some)
+            said = f"{100 * lost:+.1f} of {100 * whole:.1f} at {budget:,} ({places} places)"
+            cells.setdefault(f"{name} ({'begun' if form == BEGUN else 'where there is one'})", []).append(
+                said
+            )
+    return [
+        (name, f"{signals.WEIGHTS[name.partition(' ')[0]]:g}", *[*texts, ""][:2])
+        for name, texts in cells.items()
+    ]
 
 
 def recorded(text: str, section: str, heading: str = HEADING, command: str = COMMAND) -> str:
@@ -239,9 +310,11 @@ def one(package: Package, args: argparse.Namespace, saved: Path) -> Found | None
     except Missing as missing:
         sys.stderr.write(f"{package.key} is left out: {missing}\n")
         return None
-    aider = None if args.without_aider else Aider(found, saved)
+    native = package in NATIVE
+    aider = None if args.without_aider or native else Aider(found, saved)
     result = measure(found, count, aider)
-    ablate(found, result, count, args.ablated)
+    if not native:
+        ablate(found, result, count, args.ablated)
     if aider is not None:
         aider.close()
     sys.stderr.write(f"{package.key}: {len(found.held)} places, {time.monotonic() - start:.0f} s\n")
@@ -264,7 +337,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tokenizer = GgufTokenizer(corpora.vocabulary())
     saved = cache() / "vocabulary.json"
     tokenizer._bpe.save(str(saved))  # for aider's own process
-    chosen = [p for p in (*REPORTED, *TUNED_ON) if p.name in args.packages] or list(REPORTED)
+    known = (*REPORTED, *NATIVE, *TUNED_ON)
+    chosen = [p for p in known if p.name in args.packages] or [*REPORTED, *NATIVE]
     recall_truth.ensure_jedi()
     recall_truth.typescript()
     if not args.without_aider:

@@ -17,24 +17,28 @@ import sys
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from glm_lsp.cli.player import Answer, Player, playing
 from glm_lsp.core.generation import Prompt
 from glm_lsp.core.settings import DEFAULTS
-from glm_lsp.core.snapshot import Snapshot
 from glm_lsp.core.values import BlockKind
 from glm_lsp.engines.tokenizers import BpeTokenizer, from_file
 from glm_lsp.features import replay as events
 from glm_lsp.features.complete import pack_context
 from glm_lsp.features.session import Session as Packer
-from tests.bench import corpora, replay_recall, sessions
+from tests.bench import corpora, replay_recall, replay_truth, sessions
 from tests.bench.bench_server import table
 from tests.bench.probe import percentile
 from tests.bench.replay_checker import Checker
 from tests.bench.replay_peers import Continue, Layout, LlamaVim, Meter, PackAndFile
 from tests.bench.replay_picture import picture
+from tests.bench.replay_recall import Need
+from tests.bench.replay_texts import Texts
+from tests.bench.replay_truth import Truth
 from tests.bench.rows import RESULTS, Row, circumstances
 from tests.bench.sessions import Event, Session
 from tests.conftest import apart
@@ -63,6 +67,12 @@ class Cost:
         self.prompts.append(tokens)
         self.evaluated.append(evaluated)
 
+    def shows(self, wanted: Sequence[Need], texts: Sequence[str]) -> None:
+        """Count what is needed, and what of it stands in these texts of a prompt."""
+        shown, needed = replay_recall.recall(wanted, "".join(texts))
+        self.shown += shown
+        self.needed += needed
+
     @property
     def recall(self) -> float:
         return 100 * self.shown / self.needed if self.needed else float("nan")
@@ -90,6 +100,9 @@ class Replayed:
     epochs: int = 0
     costs: dict[str, Cost] = field(default_factory=dict[str, Cost])
     fresh: Cost = field(default_factory=Cost)
+    named: Cost = field(default_factory=Cost)
+    """Ours, of the names near the cursor that the index holds once; and a fresh pack's."""
+    named_fresh: Cost = field(default_factory=Cost)
     seconds: float = 0.0
 
     @property
@@ -98,50 +111,16 @@ class Replayed:
         return len(self.turns) + len(self.rest)
 
 
-class Texts:
-    """What the events have made of the files: an account of its own, beside the player's."""
-
-    def __init__(self, root: Path) -> None:
-        self._texts = {path: data for path, data in sessions.tree(root).items()}
-        self._disk = dict(self._texts)
-        self._lines: dict[str, tuple[bytes, tuple[str, ...]]] = {}
-        self.player: Player | None = None
-
-    def apply(self, event: Event) -> None:
-        path = str(event["path"])
-        match event["op"]:
-            case "open":
-                if "text" in event:
-                    self._texts[path] = str(event["text"]).encode()
-            case "edit":
-                data = self._texts[path]
-                new = str(event["text"]).encode()
-                self._texts[path] = data[: event["start"]] + new + data[event["end"] :]
-            case "save":
-                self._disk[path] = self._texts[path]
-            case "close":
-                self._texts[path] = self._disk.get(path, b"")
-            case _:
-                pass
-
-    def text(self, path: str) -> str:
-        return self._texts.get(path, b"").decode()
-
-    def lines(self, path: str) -> Sequence[str]:
-        """The same value as long as the text is the same."""
-        data = self._texts.get(path, b"")
-        known = self._lines.get(path)
-        if known is None or known[0] is not data:
-            known = self._lines[path] = data, tuple(data.decode().split("\n"))
-        return known[1]
-
-    def snapshot(self) -> Snapshot:
-        assert self.player is not None
-        return self.player.repository.snapshot()
-
-
-async def replayed(session: Session, tokenizer: BpeTokenizer, budget: int, *, peers: bool = True) -> Replayed:
-    """Play a session, and count."""
+async def replayed(
+    session: Session,
+    tokenizer: BpeTokenizer,
+    budget: int,
+    *,
+    peers: bool = True,
+    copied: Path | None = None,
+    compiler: Path | None = None,
+) -> Replayed:
+    """Play a session, and count. With an empty folder independent tools say what is needed (`Truth`)."""
     began = time.process_time()
     found = Replayed(session.name, session.language)
     texts = Texts(session.root)
@@ -161,7 +140,9 @@ async def replayed(session: Session, tokenizer: BpeTokenizer, budget: int, *, pe
             yield events.read_event(sessions.line(event), number + 1)
 
     ours = found.costs[OURS] = Cost()
-    async with playing(session.root, DEFAULTS, budget, tokenizer) as player:
+    async with AsyncExitStack() as stack:
+        player = await stack.enter_async_context(playing(session.root, DEFAULTS, budget, tokenizer))
+        truth = stack.enter_context(Truth(copied, compiler)) if copied else None
         texts.player = player
         async for answer in player.play(told()):
             if answer.prompt is None:
@@ -181,7 +162,7 @@ async def replayed(session: Session, tokenizer: BpeTokenizer, budget: int, *, pe
                 cost = found.costs.setdefault(layout.name, Cost())
                 cost.add(*layout.meter.cost(written[layout.name], layout.reuse))
             if len(ours.evaluated) % EVERY == 1:
-                await _recall(found, player, texts, session.events, at, written)
+                await _recall(found, player, texts, session.events, at, written, truth)
     found.seconds = time.process_time() - began
     return found
 
@@ -219,6 +200,7 @@ async def _recall(
     told: Sequence[Event],
     at: int,
     written: dict[str, list[str]],
+    truth: Truth | None,
 ) -> None:
     """What each prompt shows of what is needed here, and what a pack for this place alone would show."""
     event, snapshot = told[at], player.repository.snapshot()
@@ -227,17 +209,19 @@ async def _recall(
     after = [e for e in told[at + 1 : at + 6 * COMING] if e["op"] == "edit" and e["path"] == path]
     coming = "".join(str(e["text"]) for e in after[:COMING] if len(str(e["text"])) < 400)
     line = text.encode().count(b"\n", 0, offset)
-    wanted = replay_recall.needs(snapshot.index.outlines, path, text, line, coming)
+    named = replay_recall.needs(snapshot.index.outlines, path, text, line, coming)
     session = player.session
     packer = Packer(session.sources, session.engine, session.tokenizer, session.profile)
-    fresh = await pack_context(packer, snapshot, path, offset)
-    for cost, pieces in (
-        *((found.costs[name], pieces) for name, pieces in written.items()),
-        (found.fresh, [s.text for s in fresh.segments]),
-    ):
-        shown, needed = replay_recall.recall(wanted, "".join(pieces))
-        cost.shown += shown
-        cost.needed += needed
+    fresh = [s.text for s in (await pack_context(packer, snapshot, path, offset)).segments]
+    edits = [e for e in after[:COMING] if len(str(e["text"])) < 400]
+    wanted = named
+    if truth is not None and truth.resolves(path):
+        wanted = truth.needs(texts.files(), path, *replay_truth.later(text.encode(), offset, edits))
+        found.named.shows(named, written[OURS])
+        found.named_fresh.shows(named, fresh)
+    for name, pieces in written.items():
+        found.costs[name].shows(wanted, pieces)
+    found.fresh.shows(wanted, fresh)
 
 
 def row_of(found: Replayed) -> tuple[str, ...]:
@@ -256,7 +240,7 @@ def row_of(found: Replayed) -> tuple[str, ...]:
         f"{statistics.mean(every):.1f}",
         f"{(sum(every) + found.cold) / (requests + 1):.1f}",
         f"{rebuilt:.1f} %",
-        f"{ours.recall:.1f} / {found.fresh.recall:.1f} %",
+        f"{ours.recall:.1f} / {found.fresh.recall:.1f} %" if ours.needed else "nothing is needed",
     )
 
 
@@ -327,11 +311,23 @@ def goals(all_found: Sequence[Replayed]) -> list[Row]:
         Row(
             "recall behind a fresh pack's",
             f"{behind:.1f} points",
-            f"{needed} definitions needed at {len(rest) // EVERY} places",
+            f"{needed} definitions needed at {len(rest) // EVERY} places: {100 * shown / needed:.1f} % shown"
+            if needed
+            else "nothing is needed",
             "at most 5",
             behind <= 5,
         ),
+        _named_row(all_found),
     ]
+
+
+def _named_row(all_found: Sequence[Replayed]) -> Row:
+    """What reading names alone says, which takes every word for the definition that is called so."""
+    needed = sum(f.named.needed for f in all_found)
+    shown, fresh = sum(f.named.shown for f in all_found), sum(f.named_fresh.shown for f in all_found)
+    behind = 100 * (fresh - shown) / needed if needed else float("nan")
+    beside = f"{needed} needed: {100 * shown / needed:.1f} % shown" if needed else "nothing is needed"
+    return Row("the same by names alone, unresolved", f"{behind:.1f} points", beside, "", None)
 
 
 def report(all_found: Sequence[Replayed]) -> str:
@@ -340,9 +336,10 @@ def report(all_found: Sequence[Replayed]) -> str:
     seconds = sum(found.seconds for found in all_found)
     said = (
         "Tokens of `ggml-vocab-qwen2.gguf`, packs of at most 32,768. Rebuilt: at so many requests the prompt "
-        "alone gives each file it shows as it is now. Recall: of the definitions in one other file that the "
-        "code around the cursor and the next words name, so many stand in the prompt. The layouts of others "
-        "are written anew from what their sources do; llama.vim's with its server's cache reuse. "
+        "alone gives each file it shows as it is now. Recall: of the definitions in other files that the "
+        "code around the cursor and the next words use, so many stand in the prompt; jedi and the TypeScript "
+        "compiler say which these are, elsewhere names that the index holds once. The layouts of others are "
+        "written anew from what their sources do; llama.vim's with its server's cache reuse. "
         f"{seconds:.0f} s of processor time. {circumstances(False)}"
     )
     return (
@@ -377,13 +374,18 @@ def main() -> int:
     args = parser.parse_args()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     tokenizer = from_file(corpora.vocabulary())
+    compiler = replay_truth.tools()
     all_found: list[Replayed] = []
     whole = True
     for pair in chosen(args.only, tuned=args.tuned):
         try:
-            with apart():
+            with apart(), TemporaryDirectory() as copied:
                 session = sessions.session(pair, args.requests)
-                found = asyncio.run(replayed(session, tokenizer, args.budget, peers=not args.bare))
+                folder = Path(copied).resolve()
+                playing_it = replayed(
+                    session, tokenizer, args.budget, peers=not args.bare, copied=folder, compiler=compiler
+                )
+                found = asyncio.run(playing_it)
         except Exception:
             traceback.print_exc()
             whole = False

@@ -64,6 +64,7 @@ class Package:
 
 
 GOCODE = "usr/share/gocode/src/github.com"
+RUST = "usr/src/rustc-1.63.0/library"
 TUNED_ON = (
     Package("python", PYPI, "starlette", "0.46.2"),
     Package("python", PYPI, "tomlkit", "0.13.2"),
@@ -74,7 +75,21 @@ TUNED_ON = (
     Package("typescript", NPM, "effect", "3.11.9"),
     Package("typescript", NPM, "mobx", "6.13.1"),
     Package("javascript", NPM, "preact", "10.25.3"),
+    Package("typescript", NPM, "rxjs", "7.8.1"),
+    Package("typescript", NPM, "next-auth", "4.24.7"),
+    Package("python", PYPI, "httpx", "0.28.1"),
+    Package("python", PYPI, "scrapy", "2.11.2"),
     Package("go", DEBIAN, "golang-github-spf13-cobra-dev", "", f"{GOCODE}/spf13/cobra"),
+    Package("go", DEBIAN, "golang-github-spf13-viper-dev", "", f"{GOCODE}/spf13/viper"),
+    Package("go", DEBIAN, "golang-github-gorilla-mux-dev", "", f"{GOCODE}/gorilla/mux"),
+    Package("go", DEBIAN, "golang-github-go-chi-chi-dev", "", f"{GOCODE}/go-chi/chi"),
+    Package("go", DEBIAN, "golang-github-labstack-echo-dev", "", f"{GOCODE}/labstack/echo"),
+    Package("go", DEBIAN, "golang-github-zclconf-go-cty-dev", "", f"{GOCODE}/zclconf/go-cty"),
+    Package("go", DEBIAN, "golang-github-hashicorp-memberlist-dev", "", f"{GOCODE}/hashicorp/memberlist"),
+    Package("go", DEBIAN, "golang-github-urfave-cli-v2-dev", "", f"{GOCODE}/urfave/cli"),
+    Package(
+        "go", DEBIAN, "golang-github-prometheus-client-golang-dev", "", f"{GOCODE}/prometheus/client_golang"
+    ),
 )
 """What the weights were fitted on; none of them is reported."""
 REPORTED = (
@@ -91,6 +106,14 @@ REPORTED = (
     Package("python", PYPI, "sympy", "1.13.3"),
     Package("typescript", NPM, "viem", "2.21.57"),
 )
+NATIVE = (
+    Package("cpp", NPM, "leveldown", "6.1.0", "deps/leveldb/leveldb-1.20"),
+    Package("cpp", NPM, "re2", "1.21.4", "vendor/re2"),
+    Package("c", PYPI, "psutil", "7.0.0", "psutil"),
+    Package("rust", DEBIAN, "rust-src", "", f"{RUST}/alloc"),
+    Package("java", PYPI, "jpype1", "1.5.1", "native/java"),
+)
+"""In no goal's mean: their truth is another, and for Rust and Java it is lexical (`recall_native`)."""
 
 
 @dataclass
@@ -116,7 +139,7 @@ def load(package: Package, most: int, count: Count, among: Collection[str] = ())
 
 
 def loaded(package: Package, root: Path, most: int, count: Count, among: Collection[str] = ()) -> Loaded:
-    files = dict(sources(root))
+    files = dict(sources(root, _FAMILIES.get(package.language, _LANGUAGES)))
     graph = Graph(index_of(files))
     symbols = (s for outline in graph.index.outlines.values() for s in outline.symbols)
     skeleton = sum(count(pack.signature_lines(s) + "\n") for s in symbols)
@@ -124,11 +147,15 @@ def loaded(package: Package, root: Path, most: int, count: Count, among: Collect
     return Loaded(package, root, files, graph, held, skeleton, overloads(graph, files))
 
 
-def sources(root: Path) -> Iterator[tuple[str, bytes]]:
+def sources(root: Path, languages: Collection[str] | None = None) -> Iterator[tuple[str, bytes]]:
     """The source files, tests included; what is built, minified or vendored is left out."""
     for at in sorted(root.rglob("*")):
         path = at.relative_to(root).as_posix()
-        known = language_of(path) in _LANGUAGES or at.name in ("tsconfig.json", "package.json", "go.mod")
+        known = language_of(path) in (languages or _LANGUAGES) or at.name in (
+            "tsconfig.json",
+            "package.json",
+            "go.mod",
+        )
         if not known or at.is_symlink() or not at.is_file() or any(part in f"/{path}" for part in _LEFT_OUT):
             continue
         data = at.read_bytes()
@@ -141,6 +168,10 @@ def sources(root: Path) -> Iterator[tuple[str, bytes]]:
 
 
 _LANGUAGES = frozenset({"python", "go", "javascript", "javascriptreact", "typescript", "typescriptreact"})
+_FAMILIES = {
+    **dict.fromkeys(("c", "cpp"), frozenset({"c", "cpp"})),
+    **{language: frozenset({language}) for language in ("rust", "java")},
+}
 
 
 class Aider:

@@ -2,6 +2,7 @@
 
 Warm: the rest of the file stays, so that the names may appear elsewhere in it. Cold: every import that the
 body uses is stripped, and every other use of the needed names. Bare: every import of the file is stripped.
+Begun: half of the body is written, and the imports are not.
 """
 
 from __future__ import annotations
@@ -20,13 +21,16 @@ from tests.bench.recall_peers import Shown
 from tests.bench.recall_truth import Held, Need
 
 NEAR_BEFORE, NEAR_AFTER = 60, 20
-WARM, COLD, BARE = "warm", "cold", "bare"
+WARM, COLD, BARE, BEGUN = "warm", "cold", "bare", "begun"
 _NAME = re.compile(r"[^\W\d]\w*")
 _IMPORTS = {
     "python": re.compile(
         r"^[ \t]*(?:from[ \t]+\S+[ \t]+import[ \t]+(?:\([^)]*\)|[^\n]*)|import[ \t]+[^\n]*)\n?", re.MULTILINE
     ),
     "go": re.compile(r'^(?:import[ \t]+|[ \t]+)(?:[\w.]+[ \t]+)?"[^"\n]+"[ \t]*\n', re.MULTILINE),
+    **dict.fromkeys(("c", "cpp"), re.compile(r"^[ \t]*#[ \t]*include[ \t]+[^\n]*\n?", re.MULTILINE)),
+    "rust": re.compile(r"^[ \t]*(?:pub[ \t]+)?use[ \t]+[^;]+;[^\n]*\n?", re.MULTILINE),
+    "java": re.compile(r"^import[ \t]+[^;]+;[^\n]*\n?", re.MULTILINE),
     "script": re.compile(
         r"^(?:import\b[^;'\"]*?(?:from\s*)?['\"][^'\"\n]+['\"][^\n]*"
         r"|(?:const|let|var)\s[^;=]*=\s*require\([^)]*\)[^\n]*)\n?",
@@ -56,12 +60,17 @@ class Case:
     def graph(self, graph: Graph) -> Graph:
         """The repository's graph as it is while the body is not there."""
         path = self.held.path
-        new = outline(path, self.data, language_of(path))
+        new = outline(path, self.data, language_of(path, self.data))
         return graph.renewed(RepoIndex({**graph.index.outlines, path: new}, graph.index.revision + 1))
 
 
 def case(held: Held, data: bytes, form: str) -> Case:
-    """The body is gone; what `form` says is stripped of the rest."""
+    """The body is gone, or its second half; what `form` says is stripped of the rest."""
+    if form == BEGUN:
+        half = data.find(b"\n", (held.start + held.end) // 2, held.end) + 1 or held.start
+        parts = (data[:half], data[held.end :])
+        before, after = (_without_imports(part.decode("utf-8", "replace"), held.path) for part in parts)
+        return Case(held, form, f"{before}\n{after}".encode(), len(before.encode()))
     before = data[: held.start].decode("utf-8", "replace")
     body = data[held.start : held.end].decode("utf-8", "replace")
     after = data[held.end :].decode("utf-8", "replace")
@@ -74,6 +83,10 @@ def case(held: Held, data: bytes, form: str) -> Case:
         before, after = (_stripped(text, held.path, used, needed, form) for text in (before, after))
     text = before + gap
     return Case(held, form, (text + after).encode(), len(text.encode()))
+
+
+def _without_imports(text: str, path: str) -> str:
+    return _IMPORTS.get(language_of(path), _IMPORTS["script"]).sub("", text)
 
 
 def _stripped(text: str, path: str, used: frozenset[str], needed: frozenset[str], form: str) -> str:
@@ -158,7 +171,7 @@ def shown_by(blocks: Sequence[Block], graph: Graph, files: Mapping[str, bytes]) 
 
 
 def index_of(files: Mapping[str, bytes]) -> RepoIndex:
-    return RepoIndex({path: outline(path, data, language_of(path)) for path, data in files.items()})
+    return RepoIndex({path: outline(path, data, language_of(path, data)) for path, data in files.items()})
 
 
 def on_disk(root: Path, files: Mapping[str, bytes]) -> None:

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.bench import recall_native
 from tests.bench.edits import cache
 
 TYPESCRIPT = "typescript@5.9.3"
@@ -68,13 +69,14 @@ def places(
     in the files `among`, if any are named.
     """
     among = frozenset(among) or frozenset(files)
-    version = GO_VERSION if language == "go" else VERSION
+    version = {"go": GO_VERSION, **recall_native.VERSIONS}.get(language, VERSION)
+    key = f"{key} {language}" if language in recall_native.FINDERS else key
     text = f"{version} {key} {most} {tries} {sorted(among) if len(among) < len(files) else ''}"
     kept = cache() / "truth" / f"{hashlib.sha256(text.encode()).hexdigest()[:20]}.json"
     if kept.exists():
         rows = json.loads(kept.read_text())
     else:
-        find = {"python": _python, "go": _go}.get(language, _typescript)
+        find = {"python": _python, "go": _go, **recall_native.FINDERS}.get(language, _typescript)
         rows = list(find(root, files, random.Random(key), most, tries, among))
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(json.dumps(rows))

@@ -13,7 +13,7 @@ from tests.bench import bench_recall
 from tests.bench.bench_recall import Found
 from tests.bench.recall_corpora import Loaded, Package
 from tests.bench.recall_peers import Chunks, fill, import_closure, lines_of_map
-from tests.bench.recall_places import BARE, COLD, WARM, case, index_of, overloads, recall, shown_by
+from tests.bench.recall_places import BARE, BEGUN, COLD, WARM, case, index_of, overloads, recall, shown_by
 from tests.bench.recall_truth import Held, Need, places
 from tests.features.stage import Words
 
@@ -66,6 +66,12 @@ def test_what_a_form_leaves(form: str, there: list[str], gone: list[str]) -> Non
     assert at.place.near.split("\n")[at.place.near_line].strip() == ""
 
 
+def test_half_a_body_is_left_and_no_import() -> None:
+    at = case(HELD, USE, BEGUN)
+    assert at.data[: at.offset].endswith(b"y = helper(x)\n") and b"return y" not in at.data
+    assert b"import" not in at.data and b"return helper(other)" in at.data
+
+
 def test_a_pack_that_shows_the_line_has_recall() -> None:
     found = loaded()
     at = case(HELD, USE, WARM)
@@ -92,6 +98,34 @@ def test_the_tables_name_every_method_goal_and_signal() -> None:
     text = bench_recall.report([result])
     assert "| warm | ours" in text and "| cold | BM25 chunks" in text and "(met)" in text
     assert [s for s in signals.WEIGHTS if s not in bench_recall.UNSEEN and f"| {s} " not in text] == []
+
+
+def test_c_is_told_by_libclang_and_rust_and_java_by_their_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GLM_LSP_CACHE", str(tmp_path))
+    rust = {
+        "src/lib.rs": b"use crate::a::grow;\n\npub fn f() -> u8 {\n    let x = 1;\n    let y = grow(x);\n"
+        b"    y\n}\n",
+        "src/a.rs": b"pub fn grow(x: u8) -> u8 {\n    x\n}\n",
+    }
+    java = {
+        "p/A.java": b"class A {\n  int f() {\n    int x = 1;\n    B b = new B(x);\n    return b.y;\n  }\n}\n",
+        "p/B.java": b"class B {\n}\n",
+    }
+    (held,) = places("tiny", "rust", tmp_path, rust, 5)
+    assert (held.name, held.needs) == ("f", (Need("src/a.rs", 0, "grow"),))
+    (held,) = places("tiny", "java", tmp_path, java, 5)
+    assert (held.name, held.needs) == ("f", (Need("p/B.java", 0, "B"),))
+    pytest.importorskip("clang.cindex", reason="libclang is fetched when the benchmark runs")
+    c = {
+        "a.h": b"int grow(int x);\n",
+        "a.c": b'#include "a.h"\n\nint f(void) {\n  int x = 1;\n  x++;\n  return grow(x);\n}\n',
+    }
+    for path, data in c.items():
+        (tmp_path / path).write_bytes(data)
+    (held,) = places("tiny", "c", tmp_path, c, 5)
+    assert (held.name, held.needs) == ("f", (Need("a.h", 0, "grow"),))
 
 
 def test_a_section_takes_the_place_of_an_earlier_one() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,12 @@ from glm_lsp.core.generation import Prompt, Role, Segment
 from glm_lsp.core.values import FileOutline, Span, Symbol, SymbolKind
 from glm_lsp.engines.tokenizers import from_file
 from tests.bench import bench_replay, corpora, replay_recall, sessions
+from tests.bench.edits import cache
 from tests.bench.llama_bench import Missing
 from tests.bench.replay_checker import Checker
 from tests.bench.replay_peers import Meter
 from tests.bench.replay_picture import picture
+from tests.bench.replay_truth import Truth, later
 
 OLD = {
     "app/store.py": '"""Where things are."""\n\n\ndef load_all(path):\n    return open(path).read()\n'
@@ -90,6 +93,42 @@ def test_a_replay_counts_every_request_once_and_is_rebuilt_at_each(made: session
     section = bench_replay.report([found])
     for heading in ("first prompt", "turns, per request", "llama.vim", "Continue", "live file"):
         assert heading in section
+
+
+NEEDED = {
+    "app/store.py": b"class Store:\n    def load(self, path):\n        pass\n\n\ndef plain(x):\n    pass\n",
+    "app/main.py": b"from app.store import Store, plain\n\n\ndef run(store: Store):\n    pass\n",
+    "web/shop.ts": b"export class Shop {\n  price(of: string) { return 1; }\n}\nexport function sum() {}\n",
+    "web/till.ts": b'import { Shop } from "./shop";\n\nexport function pay(shop: Shop) {\n  1;\n}\n',
+}
+
+
+def needed(truth: Truth, path: str, old: bytes, new: str) -> list[tuple[str, str]]:
+    """What `path` needs where `old` is about to become `new`: files and first lines of definitions."""
+    at = NEEDED[path].index(old)
+    event = {"start": at, "end": at + len(old), "text": new}
+    text, start, end = later(NEEDED[path], at, [event])
+    return [(need.path, need.line) for need in truth.needs(NEEDED, path, text, start, end)]
+
+
+def test_an_independent_tool_says_what_is_needed_for_what_is_going_to_be_typed(tmp_path: Path) -> None:
+    pytest.importorskip("jedi", reason="the truth of Python's names is jedi's")
+    with Truth(tmp_path) as truth:
+        found = needed(truth, "app/main.py", b"pass", "return store.load(plain(1))")
+    assert found == [
+        ("app/store.py", "class Store"),
+        ("app/store.py", "def load(self, path)"),
+        ("app/store.py", "def plain(x)"),
+    ]
+
+
+def test_the_compiler_says_what_a_script_needs(tmp_path: Path) -> None:
+    compiler = cache() / "node/node_modules/typescript"
+    if not compiler.exists() or not shutil.which("node"):
+        pytest.skip("the TypeScript compiler is fetched by the bench")
+    with Truth(tmp_path, compiler) as truth:
+        found = needed(truth, "web/till.ts", b"1;", 'return shop.price("x");')
+    assert found == [("web/shop.ts", "class Shop"), ("web/shop.ts", "price(of: string) { return 1; }")]
 
 
 TRUTH = {"a.py": ("one", "two", "three", "four", "five", ""), "b.py": ("x = 1", "y = 2", "")}

@@ -78,14 +78,20 @@ def test_shares_that_leave_no_room_are_a_sentence(shop: Path, cli: Cli) -> None:
 
 
 def test_a_task_shows_what_it_touches_and_why(shop: Path, cli: Cli) -> None:
-    ran = cli("context", "--task", "rename total to grand_total", "--format", "json", cwd=shop)
+    ran = cli("context", "--task", "rename rounded to nearest", "--format", "json", cwd=shop)
     assert ran.code == 0, ran.err
     assert ran.json["blocks"] or ran.json["notes"]
     assert all(block["reason"] and block["tokens"] for block in ran.json["blocks"])
-    assert set(ran.json["shares"]) == {"shared", "largest_unit", "unused"}
-    text = cli("context", "--task", "rename total to grand_total", cwd=shop)
+    found = ran.json
+    assert sum(found["shares"].values()) == found["budget_tokens"]
+    assert found["tokens"] == max(unit["tokens"] for unit in found["units"])
+    assert all(unit["own_tokens"] < unit["tokens"] <= unit["budget_tokens"] for unit in found["units"])
+    assert all(unit["budget_tokens"] == found["budget_tokens"] for unit in found["units"])
+    assert found["all_tokens"] > found["tokens"]
+    text = cli("context", "--task", "rename rounded to nearest", cwd=shop)
     assert text.code == 0
     assert "edits.max_tokens" in text.out
+    assert f"prompts of at most {found['budget_tokens']:,} tokens" in " ".join(text.out.split())
 
 
 def test_a_task_that_names_nothing_says_so(shop: Path, cli: Cli) -> None:

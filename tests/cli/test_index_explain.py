@@ -95,6 +95,11 @@ def test_what_was_found_in_a_file_is_told(shop: Path, cli: Cli) -> None:
     assert "pkg/money.py" in cli("index", shop, "--explain", shop / "pkg/cart.py").out
 
 
+@pytest.mark.parametrize("path", [".", ""])
+def test_the_directory_itself_is_no_file(shop: Path, cli: Cli, path: str) -> None:
+    assert cli("index", shop, "--explain", path).out.endswith("is the whole directory; name a file in it.\n")
+
+
 def test_a_broken_project_file_is_told(shop: Path, cli: Cli) -> None:
     told = cli("index", shop, "--explain", "web/a.ts", "--format", "json").json
     assert [(p["path"], p["says"][:21]) for p in told["project"]] == [

@@ -196,6 +196,13 @@ WRONG: dict[str, tuple[Any, int, tuple[str, ...]]] = {
         Exit.USAGE,
         ("control character",),
     ),
+    "below a file": ({"op": "open", "path": "shop.py/x.py", "text": ""}, Exit.USAGE, ("above it is a file",)),
+    "asked below a file": ({"op": "request", "path": "shop.py/x", "offset": 0}, Exit.USAGE, ("is a file",)),
+    "below a link out": ({"op": "open", "path": "up/new.py", "text": ""}, Exit.POLICY, ("up/new.py",)),
+    "below a link in a loop": ({"op": "open", "path": "loop/x.py", "text": ""}, Exit.POLICY, ("loop/x.py",)),
+    "a long path": ({"op": "open", "path": "a/" * 3000, "text": ""}, Exit.USAGE, ("longer than 4,096",)),
+    "a long name": ({"op": "open", "path": "a" * 300, "text": ""}, Exit.USAGE, ("too long",)),
+    "asked about no file": ({"op": "request", "path": "gone.py", "offset": 0}, Exit.USAGE, ("no file gone",)),
     "not open": ({"op": "close", "path": "till.py"}, Exit.USAGE, ("not open",)),
     "endless time": (b'{"op": "open", "path": "till.py", "t": 1e999}', Exit.USAGE, ("Line 1",)),
 }
@@ -206,6 +213,8 @@ def test_a_wrong_event_is_a_sentence(
     replay: Any, root: Path, event: Any, code: int, words: tuple[str, ...]
 ) -> None:
     (root / "link.py").symlink_to(root.parent / "out.py")
+    (root / "up").symlink_to("..")
+    (root / "loop").symlink_to("loop")
     found, rows, said = replay([event])
     assert (found, rows) == (code, [])
     assert said.count("\n") == 1, said
@@ -227,6 +236,55 @@ def test_a_place_inside_a_character_is_a_sentence(replay: Any) -> None:
     code, _, said = replay(events)
     assert code == Exit.USAGE
     assert "Line 2: Byte 1 of a.py is inside a character" in said
+
+
+def test_one_file_cannot_be_below_another(replay: Any) -> None:
+    made = [{"op": "open", "path": "new/b.py", "text": ""}, {"op": "open", "path": "new", "text": ""}]
+    for events in (made, made[::-1]):
+        code, _, said = replay(events)
+        assert code == Exit.USAGE
+        assert "Line 2: There can be no" in said and "below the other" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "words"), [("x = 1\n" * 200_000, "larger than 1,000,000 bytes"), ("a\0b", "binary")]
+)
+def test_a_file_that_no_prompt_may_show_sends_nothing_and_the_session_goes_on(
+    replay: Any, text: str, words: str
+) -> None:
+    asked = {"op": "request", "path": "made.py", "offset": 0}
+    events = ({"op": "open", "path": "made.py", "text": text}, asked, *TYPED)
+    code, rows, _ = replay(events)
+    assert (code, len(rows)) == (Exit.OK, 4)
+    assert words in rows[0]["refused"] and rows[1]["prompt_tokens"] > 0
+
+
+def test_where_nothing_could_be_packed_the_line_is_named(replay: Any) -> None:
+    _, _, said = replay(({"op": "request", "path": ".env", "offset": 0},))
+    assert "No request could be packed; the last, line 1: .env is left out" in said
+
+
+def test_a_mark_at_the_beginning_of_the_events_is_none_of_them(replay: Any) -> None:
+    first, *rest = [json.dumps(event).encode() for event in TYPED]
+    assert replay([b"\xef\xbb\xbf" + first, *rest])[0] == Exit.OK
+
+
+def test_a_request_about_a_file_that_is_not_open_counts_its_mark_too(replay: Any, root: Path) -> None:
+    (root / "bom.py").write_bytes(b"\xef\xbb\xbfx = 1\n")
+    code, rows, _ = replay(({"op": "request", "path": "bom.py", "offset": 9},))
+    assert (code, len(rows)) == (Exit.OK, 1)
+
+
+def test_a_dump_never_writes_into_the_directory_nor_over_the_events(
+    replay: Any, root: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "hard").hardlink_to(root / "shop.py")
+    for name, words in (("hard", "hard links"), ("events.jsonl", "the file of the events")):
+        code, _, said = replay(TYPED, "--dump", str(tmp_path / name))
+        assert (code, said.count("\n")) == (Exit.USAGE, 1)
+        assert words in said
+    assert (root / "shop.py").read_text() == SHOP
+    assert (tmp_path / "events.jsonl").read_bytes()
 
 
 def test_a_dump_into_the_directory_is_refused(replay: Any, root: Path) -> None:

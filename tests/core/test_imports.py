@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +14,7 @@ from glm_lsp.core.imports.config import project_facts, read_json
 from glm_lsp.core.rank import Place, rank
 from glm_lsp.core.syntax import language_of, outline
 from glm_lsp.core.values import RepoIndex
+from glm_lsp.workspace.explain import problems
 
 WEB = {
     "tsconfig.base.json": '{"compilerOptions": {"paths": {"~base/*": ["shared/*"]}}}',
@@ -252,9 +255,112 @@ def test_a_broken_configuration_is_a_note() -> None:
     assert graph.module("./io", "app/src/legacy.js") == "app/src/io.js"
 
 
+TS, PACKAGE = "tsconfig.json", "package.json"
+BROKEN: dict[str, tuple[dict[str, str], str]] = {
+    "a list": ({TS: "[]"}, "It holds a list; it should be an object"),
+    "cut off": ({TS: '{"x": 1'}, "It is no JSON"),
+    "after a comment": ({TS: '{\n/* a\nb */\n"paths": x,\n}'}, "line 4 column 10"),
+    "extends a number": ({TS: '{"extends": 3}'}, "`extends` is a number"),
+    "extends nothing": ({TS: '{"extends": ""}'}, "`extends` is empty"),
+    "extends what is gone": ({TS: '{"extends": "./gone"}'}, "'gone.json' is not among the indexed files"),
+    "extends what is above": ({TS: '{"extends": "../a.json"}'}, "outside of the repository"),
+    "extends itself": ({TS: '{"extends": "./tsconfig"}'}, "It extends itself."),
+    "a circle": (
+        {TS: '{"extends": "./a/b.json"}', "a/b.json": '{"extends": "../tsconfig.json"}'},
+        "itself by way of 'a/b.json'",
+    ),
+    "extends what is broken": ({TS: '{"extends": "./b.json"}', "b.json": '{"compilerOptions": '}, "no JSON"),
+    "options": ({TS: '{"compilerOptions": []}'}, "`compilerOptions` is a list; it should be an object"),
+    "base": ({TS: '{"compilerOptions": {"baseUrl": 1}}'}, "`compilerOptions.baseUrl` is a number"),
+    "paths": ({TS: '{"compilerOptions": {"paths": {"@/*": "x"}}}'}, "targets of '@/*'"),
+    "no target": ({TS: '{"compilerOptions": {"paths": {"@/*": []}}}'}, "has no target"),
+    "stars": ({TS: '{"compilerOptions": {"paths": {"*/*": ["x"]}}}'}, "more than one star"),
+    "an empty manifest": ({PACKAGE: ""}, "It is no JSON"),
+    "a manifest's name": ({PACKAGE: '{"name": []}'}, "`name` is a list; it should be a text"),
+    "exports": ({PACKAGE: '{"exports": {".": "a", "import": "b"}}'}, "beside conditions"),
+    "imports": ({PACKAGE: '{"imports": {"own": "./a"}}'}, "does not begin with #"),
+    "workspaces": ({PACKAGE: '{"workspaces": "packages/*"}'}, "a list of patterns"),
+    "no module": ({"go.mod": "go 1.22\n"}, "It names no module"),
+    "an open block": ({"go.mod": "module a\nrequire (\n\tb v1\n"}, "line 2 opens is not closed"),
+    "an unknown directive": ({"go.mod": "module a\nmodul b\n"}, "Line 2 begins with no directive"),
+    "no replacement": ({"go.mod": "module a\nreplace b c\n"}, "Line 2 is no replacement"),
+    "replaced by nothing": ({"go.mod": "module a\nreplace b => ./b\n"}, "where nothing is indexed"),
+    "no TOML": ({"pyproject.toml": "[project\n"}, "It is no TOML"),
+    "a project that is a text": ({"pyproject.toml": 'project = "x"\n'}, "`project` is a text"),
+    "too large": ({TS: '{"extends": "./b"}' + " " * (1 << 20)}, "larger than 1 MiB"),
+}
+
+
+def problems_of(files: dict[str, str]) -> tuple[tuple[str, str], ...]:
+    return problems({p: outline(p, t.encode(), language_of(p)) for p, t in files.items()})
+
+
+@pytest.mark.parametrize(("files", "said"), BROKEN.values(), ids=BROKEN)
+def test_what_is_broken_in_a_projects_files_is_told(files: dict[str, str], said: str) -> None:
+    assert any(said in what for _, what in problems_of(files)), problems_of(files)
+    assert all(what.endswith(".") for _, what in problems_of(files))
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        WEB,
+        GO,
+        {TS: "", "data.json": '{"name": '},
+        {TS: '{"extends": ["@tsconfig/node18/tsconfig.json", "./b"]}', "b.json": "{}"},
+        {PACKAGE: '{"name": "x", "exports": {"./a": null}, "workspaces": {"packages": ["p"]}}'},
+        {"go.mod": "module a // b\n\ngo 1.22.0\ntoolchain go1.22.1\nretract [v1.0.0, v1.1.0]\n"},
+        {"pyproject.toml": '[project]\nname = "x"\n[tool.ruff]\nline-length = 100\n'},
+    ],
+)
+def test_nothing_is_told_of_files_that_are_as_they_should_be(files: dict[str, str]) -> None:
+    assert problems_of(files) == ()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["", "./a", "*", "#x", "../..", "/"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["extends", "compilerOptions", "paths", "baseUrl", "name", "exports", "imports", "workspaces"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.sampled_from([TS, PACKAGE, "a/tsconfig.json", "a.json", "jsconfig.json"]), JSON))
+def test_whatever_types_stand_there_it_is_rows_and_sentences(values: dict[str, object]) -> None:
+    files = {path: json.dumps(value) for path, value in values.items()}
+    assert all(said.endswith(".") for _, said in problems_of(files))
+    graph_of({**files, "x.ts": ""}).module("@/x", "x.ts")
+
+
+@given(st.text(alphabet='()=>/ \n".mdulergpcrqi1v', max_size=80))
+def test_whatever_stands_in_a_go_mod_it_is_rows_and_sentences(text: str) -> None:
+    assert all(said.endswith(".") for _, said in problems_of({"go.mod": text}))
+
+
 def test_configurations_may_extend_each_other_in_a_circle() -> None:
     graph = graph_of({**WEB, "tsconfig.base.json": '{"extends": "./app/tsconfig.json"}'})
     assert graph.module("@/ui", "app/src/deep/page.ts") == "app/src/ui/index.tsx"
+
+
+@pytest.mark.parametrize("name", ["@shop/settings/base.json", "@shop/settings/base", "@shop/settings"])
+def test_a_configuration_may_extend_that_of_a_package_of_the_repository(name: str) -> None:
+    shared = '{"compilerOptions": {"baseUrl": "../..", "paths": {"~all/*": ["shared/*"]}}}'
+    files = {
+        **WEB,
+        "packages/settings/package.json": '{"name": "@shop/settings"}',
+        "packages/settings/base.json": shared,
+        "packages/settings/tsconfig.json": shared,
+        "app/tsconfig.json": json.dumps({"extends": name}),
+    }
+    assert graph_of(files).module("~all/log", "app/src/deep/page.ts") == "shared/log.ts"
 
 
 def test_a_changed_configuration_changes_where_imports_lead() -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from glm_lsp.core.graph import Graph, Target
 from glm_lsp.core.rank import Candidate, Place, needed, prepare, rank, rank_for_task
+from glm_lsp.core.signals import RESEMBLING, WEIGHTS
 from glm_lsp.core.syntax import language_of, outline
 from glm_lsp.core.values import RepoIndex, Span
 
@@ -101,6 +102,66 @@ def test_a_merely_equal_name_is_weaker_and_a_common_one_is_nothing() -> None:
     assert found["other/common.py:rare_helper"].reason == "the same name stands on this line"
     assert not found["other/common.py:rare_helper"].certain
     assert not any(name.endswith(":get") and name.startswith("many/") for name in found)
+
+
+@pytest.mark.parametrize(
+    ("used", "hinted"),
+    [
+        ("request.close()", {"lib/a.py:Request.close"}),
+        ("self.last_request.close()", {"lib/a.py:Request.close"}),
+        ("the.close()", set[str]()),
+        ("the.only()", {"lib/b.py:Connection.only"}),
+        ("quest.close()", {"lib/a.py:Request.close"}),
+    ],
+)
+def test_a_member_of_an_unknown_value_is_that_of_the_class_that_it_is_called_like(
+    used: str, hinted: set[str]
+) -> None:
+    files = {
+        "lib/a.py": "class Request:\n    def close(self): ...\n",
+        "lib/b.py": "class Connection:\n    def close(self): ...\n    def only(self): ...\n",
+        "use.py": f"def f(the, request, quest):\n    {used}\n",
+    }
+    found = Graph(index_of(files)).uses("use.py").hints
+    assert {f"{t.path}:{t.name}" for t in found} == hinted
+
+
+@pytest.mark.parametrize(
+    ("name", "qualifier", "found"),
+    [
+        ("grow", "lib", "inc/deep.h:grow"),
+        ("grow", "", "inc/deep.h:grow"),
+        ("make", "lib.Box", "inc/lib.h:Box.make"),
+        ("make", "Box", "inc/lib.h:Box.make"),
+        ("grow", "std", ""),
+        ("far", "lib", ""),
+    ],
+)
+def test_namespaces_of_c_plus_plus_and_headers_that_include_others(
+    name: str, qualifier: str, found: str
+) -> None:
+    files = {
+        "src/use.cc": '#include "inc/lib.h"\n\nint f() { return 1; }\n',
+        "inc/lib.h": '#include "inc/deep.h"\nnamespace lib {\nclass Box { public: int make(); };\n}\n',
+        "inc/deep.h": "namespace lib {\nint grow(int x);\n}\n",
+        "inc/far.h": "namespace lib {\nint far(int x);\n}\n",
+    }
+    outlines = {p: outline(p, t.encode(), language_of(p, t.encode())) for p, t in files.items()}
+    target = Graph(RepoIndex(outlines)).resolve("src/use.cc", name, qualifier)
+    assert (f"{target.path}:{target.name}" if target else "") == found
+
+
+def test_functions_named_alike_tell_what_is_used() -> None:
+    text = (
+        "from lib import needed, other\n\n\ndef write_line():\n    needed()\n\n\n"
+        "def close():\n    other()\n\n\ndef write_word():\n    ▮\n"
+    ).replace("▮", "")
+    files = {"lib.py": "def needed(): ...\ndef other(): ...\n", "use.py": text}
+    graph, place = Graph(index_of(files)), Place("use.py", len(text) - 1, text, text.count("\n") - 1)
+    whole = {c.symbol.name: c.score for c in rank(graph, place)}
+    without = {c.symbol.name: c.score for c in rank(graph, place, {**WEIGHTS, RESEMBLING: 0.0})}
+    assert whole["needed"] - without["needed"] > 0.3
+    assert whole["other"] == without["other"]
 
 
 def test_an_import_means_the_nearest_module_of_its_name() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from glm_lsp.core.syntax import (
     parse,
     reparse,
     supported,
+    vocabulary,
 )
 from glm_lsp.core.syntax.languages import ROWS
 from glm_lsp.core.syntax.outline import TOO_SLOW
@@ -262,3 +265,70 @@ def test_operators_and_what_returns_references_are_functions() -> None:
     text = b"A& A::operator=(const A& a) { return *this; }\nconst B& b::c::get() { return x; }\n"
     found = outline("a.cc", text, "cpp")
     assert [(s.kind, s.qualified) for s in found.symbols] == [("method", "A.operator="), ("method", "c.get")]
+
+
+def test_what_a_package_offers_is_no_module_of_the_same_name() -> None:
+    """`outline` is a function, and the name of the module that it stands in."""
+    code = (
+        "import glm_lsp.core.syntax.outline\n"
+        "from glm_lsp.core.syntax import outline\n"
+        "assert callable(outline)\n"
+        "from glm_lsp.core import syntax, secrets\n"
+        "assert all(getattr(p, name) is not None for p in (syntax, secrets) for name in p.__all__)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("language", "source", "names"),
+    [
+        ("go", "func f() {\n\ttype pair struct{ a int }\n\t_ = pair{}\n}\n", ["f", "pair"]),
+        ("go", "func f(x any) {\n\t_ = x.(interface{ Close() error })\n}\n", ["f", "Close"]),
+        ("go", "type (\n\tA int\n\tB interface {\n\t\tM()\n\t}\n)\n", ["A", "B", "M"]),
+        ("go", "type P[T interface{ M() }] struct{ a T }\n", ["P"]),
+        ("rust", "fn f() {\n    fn g() {}\n    if a { struct S { b: u8 } }\n}\n", ["f", "g", "S"]),
+        ("rust", "mod a { mod b { mod c { impl T { fn m() { enum E { X } } } } } }", [*"abcmE"]),
+        ("rust", "fn f(g: fn(u8)) { g(1) /* fn no() {} */ }\n", ["f"]),
+    ],
+)  # fmt: skip
+def test_definitions_in_functions_and_deep_in_modules_are_found(
+    language: str, source: str, names: list[str]
+) -> None:
+    found = outline("a", source.encode(), language)
+    check(found, source.encode())
+    assert [s.name for s in found.symbols] == names
+
+
+@pytest.mark.parametrize(
+    ("language", "source", "place"),
+    [
+        ("javascript", "const a = { item: 1 }\nshow(item)\n", "item)"),
+        ("typescript", "let x: { kind: string }\nif (kind === y) {}\n", "kind ="),
+        ("go", "var p = T{Size: 1}\nvar q = Size\n", "Size\n"),
+        ("rust", "const A: B = C { len: 1 };\nstatic D: u8 = len(2);\n", "len("),
+    ],
+)
+def test_a_use_stands_where_the_name_is_used_not_where_it_is_a_key(
+    language: str, source: str, place: str
+) -> None:
+    name = place.rstrip("() =\n")
+    found = outline("a", source.encode(), language)
+    assert [r.span.start for r in found.references if r.name == name] == [source.index(place)]
+
+
+@pytest.mark.parametrize("space", ["", " ", "   ", "\t"])
+def test_spaces_before_a_sign_make_no_use_of_a_target(space: str) -> None:
+    source = f"function f() {{\n  g{space}=>{space}h;\n  target{space}= used\n  same{space}== other\n}}\n"
+    names = {r.name for r in outline("a", source.encode(), "javascript").references}
+    assert names == {"h", "used", "same", "other"}
+
+
+def test_what_is_remembered_of_tokens_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vocabulary, "MOST_TOKENS", 50)
+    texts = [" + ".join(f"name_{n}_{i}.field_{i}" for i in range(40)) for n in range(5)]
+    before = [outline("a", text.encode(), "lua").references for text in texts]
+    assert len(vocabulary.vocabulary("")) <= 100
+    assert [[(r.qualifier, r.name) for r in one] for one in before] == [
+        [pair for i in range(40) for pair in (("", f"name_{n}_{i}"), (f"name_{n}_{i}", f"field_{i}"))]
+        for n in range(5)
+    ]

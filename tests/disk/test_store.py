@@ -290,3 +290,17 @@ def test_why_it_is_not_used_is_said_in_words(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     store = Store(tmp_path / "file/below")
     assert store.problem == f"The cache in {tmp_path}/file/below is not used: File exists."
+
+
+def test_batches_make_room_for_themselves_and_entries_are_counted(directory: Path) -> None:
+    most = 4 << 20
+    store = Store(directory, most)
+    assert store.count == 0
+    for n in range(60):
+        store.set_many({f"{n}/{k}": os.urandom(8_000) for k in range(32)})
+    assert 100 < store.count < most / 8_000
+    assert sum(p.stat().st_size for p in directory.rglob("*.val")) + store.count * 8_000 < most
+    assert store.get("59/31") is not None
+    assert store.get("0/0") is None
+    store.close()
+    assert store.count == 0

@@ -13,10 +13,11 @@ from glm_lsp.core.edits import LineEdit, changed, format_edits
 from glm_lsp.core.errors import UsageError
 from glm_lsp.core.generation import EngineFacts, GenerateRequest, Role
 from glm_lsp.core.values import EditPlan, RefusalKind
-from glm_lsp.engines.scripted import FACTS, ScriptedEngine
+from glm_lsp.engines.scripted import FACTS, ScriptedEngine, words
 from glm_lsp.features.ration import Ration
 from glm_lsp.features.refactor import propose
-from glm_lsp.features.retrieval import Gathered, left_out, task_context
+from glm_lsp.features.retrieval import Gathered, left_out
+from glm_lsp.features.tasks import task_context
 from tests.features.stage import PROFILE, document, session, snapshot, tail
 
 TASK = "rename Config.load to read"
@@ -114,6 +115,7 @@ async def test_a_task_that_is_cut_short_changes_nothing() -> None:
     [
         ("make everything better", "names nothing that is defined here; give the PATHs"),
         ("rename `gone` to `here`", "Nothing here is called gone; give the PATHs"),
+        ("rename Shop.gone to here", "Nothing here is called Shop.gone; give the PATHs"),
         ("make `run` async", "9 definitions are called run (run (m0.py)"),
     ],
 )
@@ -155,10 +157,10 @@ async def test_a_context_says_what_the_prompts_are_made_of_and_what_is_left_out(
         "pkg/doubt.py": "def doubt(x, y):\n    return x.load(y)\n\n\nclass P:\n    def load(self): ...\n",
     }
     shown = await task_context(session(files, renamer()), snapshot(files), TASK, (), 2000)
-    assert [b.symbols for b in shown.shared] == [("Config",), ("Config.load",)]
-    assert [unit[0].path for unit in shown.units] == list(shown.closure.files())
-    assert all(block.reason.startswith("unit ") for unit in shown.units for block in unit)
-    assert shown.tokens >= sum(b.tokens for b in shown.blocks)
+    assert [b.symbols for b in shown.shared] == [("Config", "Config.load")]
+    assert [unit.unit.document.path for unit in shown.units] == list(shown.closure.files())
+    assert all(block.reason.startswith("unit ") for unit in shown.units for block in unit.blocks)
+    assert shown.all_tokens >= sum(b.tokens for b in shown.blocks)
     (dropped,) = shown.dropped
     assert (dropped.path, dropped.symbols) == ("pkg/doubt.py", ("doubt",))
     assert dropped.tokens > 0 and "line 2" in dropped.reason
@@ -167,9 +169,42 @@ async def test_a_context_says_what_the_prompts_are_made_of_and_what_is_left_out(
     assert left_out(gathered[0], lambda text: len(text.split()))[0].path == "pkg/doubt.py"
 
 
+async def test_a_context_shows_the_very_prompts_that_are_sent() -> None:
+    """The same units, each with as many tokens, and none with more than the budget."""
+    facts, profile = replace(FACTS, context_tokens=4096), replace(PROFILE, prompt_tokens=2000)
+    engine = renamer(facts)
+    await propose(session(LARGE, engine, profile), snapshot(LARGE), TASK, ())
+    shown = await task_context(session(LARGE, engine, profile), snapshot(LARGE), TASK, (), 2000)
+    sent = [r.prompt.tokens for r in engine.requests]
+    told = [sum(map(count, re.findall(r"(?s)# Decided for this task.*", texts))) for texts in _asked(engine)]
+    assert len(shown.units) == len(sent) > len(LARGE)
+    assert [u.tokens for u in shown.units] == [n - more for n, more in zip(sent, told, strict=True)]
+    assert max(sent) <= shown.budget_tokens == 2000
+
+
+def count(text: str) -> int:
+    return len(words(text))
+
+
+def _asked(engine: ScriptedEngine) -> list[str]:
+    """What each prompt says between what all share and its own question."""
+    said = [[s.text for s in r.prompt.segments if s.role is Role.USER] for r in engine.requests]
+    return [texts[-2] if "# Decided" in texts[-2] else "" for texts in said]
+
+
+async def test_a_task_whose_only_definition_is_gone_meanwhile_is_a_sentence() -> None:
+    files: dict[str, str | None] = {"a.py": "def load():\n    return 1\n", "b.py": "x.load()\n"}
+    stage = session({"b.py": files["b.py"]}, renamer())
+    with pytest.raises(UsageError, match=r"cannot be read: a\.py does not exist"):
+        await propose(stage, snapshot(files), "rename `load` to `read`", ())
+
+
 async def test_what_fits_no_unit_is_listed_with_its_size() -> None:
-    shown = await task_context(session(LARGE, renamer()), snapshot(LARGE), TASK, (), 60)
-    assert not shown.units or all(sum(b.tokens for b in unit) <= 30 for unit in shown.units)
+    stage = session(LARGE, renamer())
+    least = (await task_context(stage, snapshot(LARGE), TASK, (), 4000)).units[-1]
+    budget = least.tokens - least.own_tokens + 150
+    shown = await task_context(session(LARGE, renamer()), snapshot(LARGE), TASK, (), budget)
+    assert all(unit.tokens <= budget for unit in shown.units)
     assert {d.path for d in shown.dropped} >= {f"pkg/use{n}.py" for n in range(3)}
     assert all(d.tokens > 0 for d in shown.dropped)
 
@@ -179,6 +214,6 @@ async def test_a_place_whose_file_begins_too_long_is_shown_without_that() -> Non
     files: dict[str, str | None] = {
         "a.py": f"from b import (\n    {names}\n)\n\n\ndef load():\n    return 1\n" + "\n\nx = 1\n" * 40
     }
-    shown = await task_context(session(files, renamer()), snapshot(files), "rename `load` to `read`", (), 400)
-    assert [(b.path, b.start_line) for unit in shown.units for b in unit] == [("a.py", 5)]
+    shown = await task_context(session(files, renamer()), snapshot(files), "rename `load` to `read`", (), 700)
+    assert [(b.path, b.start_line) for unit in shown.units for b in unit.blocks] == [("a.py", 5)]
     assert not shown.dropped

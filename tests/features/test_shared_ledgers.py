@@ -95,6 +95,31 @@ async def test_at_the_same_place_nothing_is_evaluated_again(tmp_path: Path) -> N
     assert second.prompt.segments == first.prompt.segments and evaluated(second) == 1 < evaluated(first)
 
 
+def wide(name: str) -> str:
+    """A definition whose signature takes much of a small log."""
+    return f"def {name}({', '.join(f'value_{n} = {n}' for n in range(30))}):\n    return 1\n"
+
+
+async def test_an_epoch_that_others_have_left_is_found_again_where_its_head_serves(tmp_path: Path) -> None:
+    names = {"left.py": [f"tool_{n}" for n in range(3)], "right.py": [f"gear_{n}" for n in range(3)]}
+    files: dict[str, str | None] = {f"m_{n}.py": wide(n) for used in names.values() for n in used}
+    for path, used in names.items():
+        calls = "".join(f"    {name}(x, x)\n" for name in used)
+        files[path] = (
+            "".join(f"from m_{n} import {n}\n" for n in used)
+            + f"\n\ndef once(x):\n{calls}\n\ndef twice(x):\n{calls}"
+        )
+    engine = ScriptedEngine("x = 1")
+    done = []
+    for path, line in (("left.py", 10), ("right.py", 10), ("left.py", -1)):
+        window = Window(tmp_path / "ledgers", files, engine)
+        done.append(await window.ask(path, line))
+        await window.ledgers.close()
+    first, second, third = map(trunk, done)
+    assert second[: len(first)] != first, "one head does not serve both places"
+    assert third[: len(first)] == first
+
+
 MANY = 22
 
 

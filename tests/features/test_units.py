@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 from glm_lsp.core.edits import EditFormat
+from glm_lsp.core.site import Part, Site
+from glm_lsp.core.values import Span
 from glm_lsp.engines.scripted import ScriptedEngine, words
 from glm_lsp.features.editing import instruction_for
 from glm_lsp.features.refactor import propose
-from glm_lsp.features.units import Unit, split
+from glm_lsp.features.units import Unit, around, split
 from tests.features.stage import document, session, snapshot, tail
 
 IMPORTS = "".join(f"import module_{n} as name_{n}\n" for n in range(40))
@@ -53,3 +57,30 @@ async def test_every_unit_that_is_planned_fits_when_it_is_asked_about() -> None:
     plan = await propose(session(files, engine), shown, "Rename value", ["pkg/a.py"])
     assert plan.refusals == ()
     assert len(engine.requests) > 1 and "caller_7" in "".join(map(tail, engine.requests))
+
+
+def test_a_long_function_full_of_places_is_cut_between_them() -> None:
+    """No place is left out as long as its own line fits."""
+    body = "".join(f"    a = load(a, {n})\n" + "\n" * (n % 7 == 0) for n in range(200))
+    whole = document(f"from b import load\n\n\ndef many(a):\n{body}    return a\n")
+    text = whole.data.decode()
+    found = [
+        Site(
+            whole.path, Span(m.start(), m.end()), text.count("\n", 0, m.start()), Part.USE, "many", "uses it"
+        )
+        for m in re.finditer(r"\bload\b", text)
+    ]
+    units, refusals = around(whole, found, size, 400)
+    assert refusals == ()
+    assert all(size(unit) <= 400 for unit in units)
+    lines = [line for unit in units for start, end in unit.ranges for line in range(start, end)]
+    assert {site.line for site in found} <= set(lines)
+    assert len([n for n in lines if n > 3]) == len({n for n in lines if n > 3}), "no line is in two units"
+
+
+def test_a_single_line_that_is_too_long_is_refused() -> None:
+    whole = document("def load():\n    pass\n\n\nx = [" + "load(), " * 500 + "]\n")
+    at = whole.data.rindex(b"load")
+    site = Site(whole.path, Span(at, at + 4), 4, Part.USE, "", "uses it")
+    units, (refusal,) = around(whole, [site], size, 400)
+    assert units == () and refusal.reason.startswith("The text from line 5 to 5 is too long")

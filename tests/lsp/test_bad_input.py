@@ -175,6 +175,17 @@ def test_a_tree_with_bad_files_is_indexed(project: Path) -> None:
         assert editor.ask("glm-lsp/status")["files"] >= 2
 
 
+def test_broken_files_of_the_project_are_told_in_one_message(project: Path) -> None:
+    (project / "tsconfig.json").write_text('{"compilerOptions": ')
+    (project / "package.json").write_text('{"name": 3}')
+    with Editor("vscode", project) as editor:
+        editor.open("util.py")
+        editor.settle()
+        (told,) = [message for message in editor.shown if "Imports may not be found" in message]
+    assert "package.json: `name` is a number" in told
+    assert "And 1 more; `glm-lsp index` lists them." in told
+
+
 FOLDERS: dict[str, Callable[[Path], list[Path]]] = {
     "none": lambda root: [],
     "one that does not exist": lambda root: [root / "gone"],

@@ -31,7 +31,11 @@ def document(text: str = TEXT) -> Document:
 
 def answer(line: int, *new: str) -> str:
     """What a model that has seen the masked file writes to replace a line (1-based)."""
-    return format_edits(PATH, document().data, [LineEdit(line - 1, line, new)])
+    return answer_to(TEXT, line, *new)
+
+
+def answer_to(text: str, line: int, *new: str) -> str:
+    return format_edits(PATH, document(text).data, [LineEdit(line - 1, line, new)])
 
 
 def test_the_marker_stands_in_the_question_and_the_secret_does_not() -> None:
@@ -70,6 +74,16 @@ def test_an_edit_of_the_line_is_refused(new: list[str]) -> None:
 
 START = TEXT.index(SECRET)
 END = START + len(SECRET)
+HALF = f"import os\n\nTOKEN = '{SECRET[:16]}\n\n\ndef one():\n    return 1\n"
+
+
+def test_an_edit_of_a_token_that_was_saved_half_typed_is_refused() -> None:
+    plan = judge(whole(document(HALF)), "remove the token", answer_to(HALF, 3, "TOKEN = None"))
+    assert plan.changes == ()
+    assert "line 3, where a secret (GitHub token) is held back" in plan.refusals[0].reason
+    assert judge(whole(document(HALF)), "", answer_to(HALF, 7, "    return 2")).refusals == ()
+
+
 SPANS = {
     "before, touching": ((START - 3, START), True),
     "an insertion at its start": ((START, START), True),

@@ -199,7 +199,7 @@ def test_a_marker_takes_the_bytes_characters_and_lines_of_what_it_stands_for(
 @given(st.binary(max_size=300))
 @settings(deadline=None)
 def test_any_bytes_can_be_looked_through(data: bytes) -> None:
-    found = find("a.txt", data, open_=True)
+    found = find("a.txt", data)
     assert len(mask(data, found.places)) == len(data)
 
 
@@ -257,8 +257,8 @@ def test_a_token_is_held_back_while_it_is_typed(name: str) -> None:
     text = f"value = {TYPED[name]}"
     for end in range(len(text), len(text) - 4, -1):
         part = document(text[:end])
-        assert TYPED[name][:-4] not in masked(part, open_=True).data.decode() or name == "an OpenAI key"
-        assert TYPED[name][:-4] in masked(part).data.decode()
+        for open_ in (False, True):
+            assert TYPED[name][:-4] not in masked(part, open_=open_).data.decode() or name == "an OpenAI key"
 
 
 PLACES = {

@@ -20,6 +20,7 @@ FILES = {
     "src/app.py": f'TOKEN = "{KEY}"\n\n\ndef use(a):\n    return call(TOKEN, a)\n',
     "src/cli.py": f'import os\nfrom src.app import use\n\nos.system("curl -u bob:{PASSWORD} http://x")\nuse(1)\n',
     "README.md": f"| service | token |\n|---|---|\n| x | {KEY} |\n\nUse password {PASSWORD} here.\n",
+    "half.py": f'import os\n\n\ndef f(v="{KEY[:24]}"):\n    """Saved as {KEY[:24]}"""\n    v = "{KEY[:24]}',
     "broken.py": f'def f(:\n  {KEY}\n K = "{KEY}\n',
     f"{KEY}.py": "def named():\n    return 1\n",
     f"logs/backup-{KEY}.txt": "nothing\n",
@@ -60,12 +61,17 @@ def test_no_trace_of_a_key_is_left(root: Path, tmp_path: Path) -> None:
     assert {place["path"] for place in found["held_back"]} == {
         "README.md",
         "broken.py",
+        "half.py",
         "src/app.py",
         "src/cli.py",
     }
     run("index", ".")
     run("context", "src/cli.py:5:1", "--format", "json", "--budget", "20000")
     run("context", "--task", f"change use as {KEY} says")
+    run("context", "half.py:6:1", "--format", "json", "--budget", "20000")
+    run("context", "--task", f"change `f` as {KEY[:24]} says", "--format", "json")
+    (tmp_path / "events").write_text("\n".join(map(json.dumps, typing())))
+    run("replay", str(tmp_path / "events"), "--root", ".", "--format", "jsonl", "--budget", "20000")
     kept = [path for path in own.rglob("*") if path.is_file()]
     assert kept
     for path in kept:
@@ -73,9 +79,22 @@ def test_no_trace_of_a_key_is_left(root: Path, tmp_path: Path) -> None:
         assert not leaked(os.fsencode(path))
 
 
+def typing() -> list[dict[str, object]]:
+    """The key is typed up to its half and saved; then other files are asked about, and it is opened again."""
+    path, text = "half.py", FILES["half.py"].removesuffix(KEY[:24])
+    events: list[dict[str, object]] = [{"op": "open", "path": path, "text": text}]
+    for at, character in enumerate(KEY[:24]):
+        place = len(text) + at
+        events.append({"op": "edit", "path": path, "start": place, "end": place, "text": character})
+        events.append({"op": "request", "path": path, "offset": 0})
+    asked = {"op": "request", "path": "src/app.py", "offset": 0}
+    again = {"op": "open", "path": path, "text": FILES[path]}
+    return [*events, {"op": "save", "path": path}, asked, {"op": "close", "path": path}, asked, again, asked]
+
+
 def leaked(data: bytes) -> bool:
     """Whether most of a secret stands in some bytes, in any width of characters."""
-    parts = (KEY[4:24], KEY[20:], PASSWORD)
+    parts = (KEY[4:24], KEY[:12], KEY[20:], PASSWORD)
     return any(
         part.encode(width) in data
         for part in parts

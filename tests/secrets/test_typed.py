@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import random
 import string
+from pathlib import Path
 
 import pytest
 
-from glm_lsp.core.secrets import being_typed, masked
+from glm_lsp.core.secrets import being_typed, censored, masked, rules
+from glm_lsp.core.settings import Settings
 from glm_lsp.core.text import digest
 from glm_lsp.core.values import Document
+from glm_lsp.workspace import secrets
+from glm_lsp.workspace.repository import Repository
+from glm_lsp.workspace.secrets import rules_version
 
 _DICE = random.Random(7)
 ALNUM = string.ascii_letters + string.digits
@@ -104,3 +109,43 @@ def test_a_token_in_json_with_escapes_is_held_back() -> None:
     assert secret[8:20].encode() not in shown.data
     assert secret[-20:].encode() not in shown.data
     assert shown.data.endswith(b'", "c": 1}\n')
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_what_was_saved_half_typed_is_hidden_in_every_file(name: str) -> None:
+    """Whether it is open or not, and in words from elsewhere, as in the log of what was changed."""
+    head, count, letters = HEADS[name]
+    part = drawn(count, letters)[: max(12, count // 2)]
+    text = f"import os\n\n{head}{part}"
+    assert masked(document(text)) == masked(document(text), open_=True)
+    assert part.encode() not in masked(document(text)).data
+    assert part not in censored(f"== a.py\n@@ -1 +1,3 @@\n+{head}{part}\n")
+
+
+async def test_what_was_saved_by_earlier_rules_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the index as it was nor the outline of a text: other rules would have let more through."""
+    monkeypatch.setenv("GLM_LSP_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "a.py").write_text("def f():\n    return 1\n")
+    repository = Repository(tmp_path, Settings({}))
+    await repository.index()
+    await repository.close()
+
+    def known() -> list[str]:
+        saved = Repository(tmp_path, Settings({}))._known
+        saved.load()
+        return list(saved.sure())
+
+    assert known() == ["a.py"]
+    before = rules_version()
+    monkeypatch.setattr(rules, "ENGINE_VERSION", rules.ENGINE_VERSION + 1)
+    for remembered in (rules.version, secrets._version):
+        remembered.cache_clear()
+    try:
+        assert rules_version() != before
+        assert known() == []
+    finally:
+        monkeypatch.undo()
+        for remembered in (rules.version, secrets._version):
+            remembered.cache_clear()

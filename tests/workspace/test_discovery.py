@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from glm_lsp.workspace import git as ask
-from glm_lsp.workspace.discovery import Listing, discover
+from glm_lsp.workspace.discovery import Listing, Skipped, discover, walk
 from glm_lsp.workspace.ignore import Ignore
 from tests.workspace.trees import git, grow
 
@@ -159,3 +159,59 @@ def test_any_patterns_leave_a_verdict(tmp_path: Path, patterns: list[str]) -> No
     ignore = Ignore(tmp_path)
     for path in ("a", "a/b", "a.b/ab", "b"):
         assert isinstance(ignore.ignored(path), bool)
+
+
+def test_what_was_let_through_before_is_not_asked_about_until_attributes_are_new(tmp_path: Path) -> None:
+    """A file of attributes speaks of those that come before it in the order of names, too."""
+    files = {f"{at}{name}.py": "" for at in ("", "d/", "d/e/") for name in ("!a", "z")}
+    grow(tmp_path, files)
+    known = listing(tmp_path).paths
+    asked: list[str] = []
+
+    class Asked(Ignore):
+        def excluded(self, path: str) -> bool:
+            asked.append(path)
+            return super().excluded(path)
+
+    assert discover(tmp_path, Asked(tmp_path), lambda: known).paths == known
+    assert not [path for path in asked if path.endswith(".py")]
+    grow(tmp_path, {"d/.gitattributes": "*.py linguist-generated\n", "new.py": ""})
+    found = discover(tmp_path, Asked(tmp_path), lambda: known)
+    assert found.paths == ("!a.py", "d/.gitattributes", "new.py", "z.py")
+    assert {s.path for s in found.skipped} == {p for p in files if p.startswith("d/")}
+
+
+def test_a_walk_tells_what_stat_said_of_each_file(tmp_path: Path) -> None:
+    grow(tmp_path, {"a.py": "x = 1\n", "d/b.py": ""})
+    found = listing(tmp_path)
+    for path in found.paths:
+        seen = (tmp_path / path).stat()
+        assert found.stats[path][:4] == (seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns, seen.st_ino)
+        assert found.stats[path].checked_ns >= seen.st_mtime_ns - 10**9
+
+
+def opened() -> int:
+    """Descriptors that are open, where the system tells."""
+    return len(list(Path("/proc/self/fd").glob("*")))
+
+
+def test_a_walk_goes_deeper_than_directories_stay_open_and_leaves_none_open(tmp_path: Path) -> None:
+    deep = "/".join(f"d{n}" for n in range(150))
+    files = {f"{deep}/x.py": "", f"{deep}/e/y.py": "", "d0/z.py": "", f"{deep[:200]}/../w.py": ""}
+    grow(tmp_path, files)
+    before = opened()
+    found = listing(tmp_path).paths
+    assert set(found) == {os.path.normpath(path) for path in files}
+    assert opened() == before
+
+
+def test_a_directory_that_is_swapped_for_a_link_is_not_entered(tmp_path: Path) -> None:
+    root = grow(tmp_path / "root", {"a/b/in.py": "", "c.py": ""})
+    outside = grow(tmp_path / "outside", {"b/secret.py": ""})
+    skipped: list[Skipped] = []
+    names = walk(root, Ignore(root), skipped)
+    first = next(names)
+    (root / "a").rename(tmp_path / "gone")
+    (root / "a").symlink_to(outside)
+    assert [first, *names] == [b"c.py"]
+    assert [s.path for s in skipped] == ["a"]

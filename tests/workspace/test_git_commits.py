@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -88,3 +90,30 @@ def test_nothing_that_the_repository_names_is_run(
         at.unlink()  # as in a partial clone: git would fetch them
     git.commits(root)
     assert not mark.exists()
+
+
+@pytest.mark.parametrize("failing", [KeyboardInterrupt, RuntimeError])
+def test_whatever_happens_meanwhile_git_is_not_left_running(
+    root: Path, monkeypatch: pytest.MonkeyPatch, failing: type[BaseException]
+) -> None:
+    """Who was interrupted, or could not have a thread, left a process behind that nobody waited for."""
+    begun: list[Any] = []
+    real: Any = subprocess.Popen
+
+    def started(*arguments: Any, **more: Any) -> Any:
+        begun.append(real(*arguments, **more))
+        return begun[-1]
+
+    def fails(*_: object) -> None:
+        raise failing("now")
+
+    monkeypatch.setattr(subprocess, "Popen", started)
+    monkeypatch.setattr(git.threading.Timer, "start", fails)
+    with contextlib.suppress(KeyboardInterrupt):
+        assert git.commits(root) == ()
+    assert [one.returncode is None for one in begun] == [False]
+
+
+def test_one_that_takes_too_long_is_ended(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(git, "TIMEOUT_S", 0.0)
+    assert git.run(root, "cat-file", "--batch") is None

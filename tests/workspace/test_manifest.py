@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import resource
@@ -13,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -22,7 +24,7 @@ from glm_lsp.core.graph import Graph
 from glm_lsp.core.settings import DEFAULTS
 from glm_lsp.core.values import FileOutline, RepoIndex
 from glm_lsp.workspace import known as known_module
-from glm_lsp.workspace import run, stamps
+from glm_lsp.workspace import run, saved, stamps
 from glm_lsp.workspace.repository import IndexReport, Repository
 from glm_lsp.workspace.stamps import Clock, Stat
 from tests.workspace.trees import grow
@@ -50,9 +52,9 @@ def outlined(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     paths: list[str] = []
     bring = run.Indexer.run
 
-    async def spy(self: run.Indexer, todo: list[str], digests: dict[str, str]) -> None:
+    async def spy(self: run.Indexer, todo: list[str], *more: dict[str, Any]) -> None:
         paths.extend(todo)
-        await bring(self, todo, digests)
+        await bring(self, todo, *more)
 
     monkeypatch.setattr(run.Indexer, "run", spy)
     return paths
@@ -320,9 +322,9 @@ from glm_lsp.workspace.repository import Repository
 stamps.MARGIN_NS = -(10**15)
 parsed = []
 bring = run.Indexer.run
-async def spy(self, todo, digests):
+async def spy(self, todo, *more):
     parsed.extend(todo)
-    await bring(self, todo, digests)
+    await bring(self, todo, *more)
 run.Indexer.run = spy
 async def main():
     repository = Repository(Path(sys.argv[1]), DEFAULTS)
@@ -385,3 +387,29 @@ async def test_the_saved_tables_answer_as_new_ones(tmp_path: Path, certain: None
     assert saved.central() == new.central()
     assert saved.imported("a.py") == {"pkg/c.py"}
     await repository.close()
+
+
+async def test_what_a_damaged_file_was_read_with_is_closed_once(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Closed a second time it may be somebody else's by then: git's pipe, which left git running."""
+    root = grow(tmp_path / "repo", FILES)
+    await indexed(root)
+    base = next((cache / "index").glob("*.base"))
+    damage(base, len(saved.MAGIC) / base.stat().st_size + 0.01, 1)
+    twice: list[int] = []
+    close = os.close
+
+    def closes(handle: int) -> None:
+        try:
+            close(handle)
+        except OSError:
+            twice.append(handle)
+            raise
+
+    monkeypatch.setattr(os, "close", closes)
+    with _told() as told:
+        Repository(root, DEFAULTS)._known.load()  # pyright: ignore[reportPrivateUsage]
+    gc.collect()
+    assert len(told) == 1
+    assert twice == []

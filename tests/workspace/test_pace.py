@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from glm_lsp.workspace.run import Pace
+from glm_lsp.workspace.run import Pace, Telling
 
 
 def check(calls: list[tuple[float, int, int]], expected: float | None, *, within: float = 0.1) -> None:
@@ -49,3 +49,21 @@ def test_nothing_is_told_before_anything_is_done() -> None:
 
 def test_a_clock_that_stands_still_divides_by_nothing() -> None:
     check([(5.0, n, 10) for n in range(10)], None)
+
+
+def test_what_is_told_names_no_time_before_it_can_be_known_and_says_that_it_saves() -> None:
+    now = 0.0
+    telling = Telling(lambda: now)
+    said: list[str] = [telling.text(0, 0)]
+    for now, done in ((1.0, 0), (2.0, 1), (2.1, 30), (2.2, 60), (4.2, 400), (6.2, 800), (8.0, 1000)):  # noqa: B007
+        said.append(telling.text(done, 1000))
+    assert said == [
+        "listing files",
+        "0 of 1,000 files",
+        "1 of 1,000 files",
+        "30 of 1,000 files",
+        "60 of 1,000 files",
+        "400 of 1,000 files, 3 s left",
+        "800 of 1,000 files, 1 s left",
+        "1,000 files, saving",
+    ]

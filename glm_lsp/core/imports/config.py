@@ -2,54 +2,91 @@
 
 `package.json`: `name`, `main`, `export` (subpath, target), `import` (#name, target), `workspace` (pattern).
 `tsconfig.json`, `jsconfig.json`: `extends`, `base`, `path` (pattern, targets…). `go.mod`: `module`,
-`replace` (module, directory). A broken file gives the row `broken` with a sentence.
+`replace` (module, directory). What is broken in a file gives rows `broken` with a sentence each; of
+`pyproject.toml` these are all, for Python's imports need none of it.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
+from glm_lsp.core.imports.objections import go_mod, package, pyproject, tsconfig
+
 MOST_BYTES = 1 << 20
+BROKEN = "broken"
 Rows = tuple[tuple[str, ...], ...]
 _PACKAGE = re.compile(rb'"(?:name|main|module|types|exports|imports|workspaces)"\s*:')
 _OPTIONS = re.compile(rb'"(?:compilerOptions|extends)"\s*:')
 _STRING_OR_COMMENT = re.compile(r'"(?:[^"\\\n]|\\.)*"|//[^\n]*|/\*(?:[\s\S]*?\*/|[\s\S]*)')
 _TRAILING = re.compile(r'("(?:[^"\\\n]|\\.)*")|,(?=\s*[}\]])')
+_VISIBLE = re.compile(r"[^\n]")
+_TSCONFIG = re.compile(r"[tj]sconfig(?:\.[\w.-]+)?\.json")
+_NAMES = ("package.json", "go.mod", "pyproject.toml")
 _ENTRIES = ("source", "types", "typings", "module", "main")
 _CONDITIONS = ("source", "types", "import", "module", "require", "node", "browser", "development", "default")
 
 
-def project_facts(data: bytes, language: str) -> Rows:
-    """The rows of a file; none for one that configures nothing. Never raises."""
+def project_facts(data: bytes, language: str, path: str = "") -> Rows:
+    """The rows of a file; none for one that configures nothing. Never raises.
+
+    Without its path a file is known by what is in it: one that nothing extends configures nothing.
+    """
+    name = path.rpartition("/")[2]
+    if language not in ("json", "jsonc", "go.mod") and name != "pyproject.toml":
+        return ()
     if len(data) > MOST_BYTES:
-        return ()
+        known = configures(path) or language == "go.mod"
+        return ((BROKEN, f"It is larger than {MOST_BYTES >> 20} MiB, and not read."),) if known else ()
+    text = data.decode("utf-8", "replace")
     if language == "go.mod":
-        return tuple(_go_mod(data.decode("utf-8", "replace")))
-    if language not in ("json", "jsonc"):
-        return ()
-    package, options = _PACKAGE.search(data), _OPTIONS.search(data)
-    if not package and not options:
-        return ()
+        return (*_go_mod(text), *_rows(go_mod(text)))
+    if name == "pyproject.toml":
+        return _rows(_pyproject(text))
+    script, own = _TSCONFIG.fullmatch(name) is not None, name == "package.json"
+    options = script or (not own and _OPTIONS.search(data) is not None)
+    manifest = own or (not script and _PACKAGE.search(data) is not None)
+    if not (manifest or options) or (script and not text.strip()):
+        return ()  # a compiler takes an empty file for one that says nothing
     try:
-        value = read_json(data.decode("utf-8", "replace"))
+        value = read_json(text)
     except (ValueError, RecursionError) as error:
-        return (("broken", f"It is no JSON: {str(error)[:100]}."),)
+        return _rows([f"It is no JSON: {str(error)[:100]}."])
+    broken = tsconfig(value) if options else package(value)
     if not isinstance(value, dict):
-        return ()
+        return _rows(broken)
     table = cast("dict[str, Any]", value)
-    return (*(_package(table) if package else ()), *(_options(table) if options else ()))
+    said = (*(_package(table) if manifest else ()), *(_options(table) if options else ()))
+    return (*said, *_rows(broken))
+
+
+def configures(path: str) -> bool:
+    """Whether a file configures a project, by its name."""
+    name = path.rpartition("/")[2]
+    return name in _NAMES or _TSCONFIG.fullmatch(name) is not None
+
+
+def _rows(broken: Iterable[str]) -> Rows:
+    return tuple((BROKEN, said) for said in broken)
+
+
+def _pyproject(text: str) -> list[str]:
+    try:
+        return list(pyproject(tomllib.loads(text)))
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        return [f"It is no TOML: {str(error)[:100]}."]
 
 
 def read_json(text: str) -> object:
-    """JSON with comments and trailing commas. Raises ValueError."""
+    """JSON with comments and trailing commas. Raises ValueError, which tells of a place in the text."""
     try:
         return json.loads(text)
     except ValueError:
-        bare = _STRING_OR_COMMENT.sub(lambda m: m[0] if m[0][0] == '"' else " ", text)
-        return json.loads(_TRAILING.sub(lambda m: m[1] or "", bare))
+        bare = _STRING_OR_COMMENT.sub(lambda m: m[0] if m[0][0] == '"' else _VISIBLE.sub(" ", m[0]), text)
+        return json.loads(_TRAILING.sub(lambda m: m[1] or " ", bare))
 
 
 def _package(table: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:

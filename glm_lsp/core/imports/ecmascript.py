@@ -150,8 +150,20 @@ class ScriptModules:
             if extended.startswith("."):
                 target = _joined(home, extended) or ""
                 yield from self._read(target if target.endswith(".json") else target + ".json", seen)
+            elif shared := self._shared_config(extended):
+                yield from self._read(shared, seen)
         if base is not None and root is not None:
             yield "*", (posixpath.join(root, "*"),)
+
+    def _shared_config(self, name: str) -> str:
+        """The config that a package of this repository offers to others; empty where there is none."""
+        parts = name.split("/")
+        count = 2 if name.startswith("@") else 1
+        home = self._packages.get("/".join(parts[:count]))
+        if home is None:
+            return ""
+        target = _joined(home, "/".join(parts[count:]) or "tsconfig.json") or ""
+        return next((t for t in (target, f"{target}.json") if t in self._configs), "")
 
 
 def _joined(folder: str, name: str) -> str | None:

@@ -7,6 +7,10 @@ from collections.abc import Collection, Iterable
 
 from glm_lsp.core.imports.python import shared
 
+NAMESPACED = (".cc", ".cpp", ".cxx", ".hpp", ".hh", ".hxx", ".h", ".inl", ".cu", ".cuh")
+"""Ends of files that may have namespaces of C++."""
+INCLUDING = (*NAMESPACED, ".c")
+
 
 class JavaModules:
     """Packages by the folders that end like them, classes by their files."""

@@ -11,7 +11,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from glm_lsp.core.secrets.allow import kept
-from glm_lsp.core.secrets.escapes import ESCAPE
 from glm_lsp.core.secrets.marker import mask
 from glm_lsp.core.secrets.repeat import everywhere, repeated, texts
 from glm_lsp.core.secrets.rules import rules
@@ -20,7 +19,7 @@ from glm_lsp.core.text import common_end, common_start
 from glm_lsp.core.values import HeldBack, Span
 
 NEAR, FAR = 2_500, 9_000
-"""Bytes on both sides of a change in which it can matter: for most shapes, and for those of `far_words`.
+"""Bytes on both sides of a change in which it can matter: for most shapes, and for those of `rules.far`.
 Blocks are looked for further away."""
 SMALL_BYTES = 4 * NEAR
 REMEMBERED = 24
@@ -55,29 +54,29 @@ class Follower:
     """The last text of each document, with what was found in it."""
 
     def __init__(self) -> None:
-        self._last: OrderedDict[tuple[str, bool], Veiled] = OrderedDict()
+        self._last: OrderedDict[str, Veiled] = OrderedDict()
 
-    def veiled(self, path: str, data: bytes, allowed: Collection[str] = (), *, open_: bool) -> Veiled:
+    def veiled(self, path: str, data: bytes, allowed: Collection[str] = ()) -> Veiled:
         """The same as from the text alone, whatever was seen before."""
-        key, some = (path, open_), frozenset(allowed)
-        before = self._last.pop(key, None)
+        some = frozenset(allowed)
+        before = self._last.pop(path, None)
         if before is not None and before.allowed != some:
             before = None
         if before is not None and before.data == data:
             made = before
         elif before is not None:
-            made = _stepped(path, before, data, open_=open_)
+            made = _stepped(path, before, data)
         else:
-            made = _veiled(data, find(path, data, open_=open_), some)
-        self._last[key] = made
+            made = _veiled(data, find(path, data), some)
+        self._last[path] = made
         while len(self._last) > REMEMBERED:
             self._last.popitem(last=False)
         return made
 
 
-def followed(path: str, old: bytes, known: Found, new: bytes, *, open_: bool) -> Found:
+def followed(path: str, old: bytes, known: Found, new: bytes) -> Found:
     """What is to be held back of `new`, given what was of `old`."""
-    return _followed(path, old, known, new, open_=open_)[0]
+    return _followed(path, old, known, new)[0]
 
 
 def _veiled(data: bytes, found: Found, allowed: frozenset[str]) -> Veiled:
@@ -85,8 +84,8 @@ def _veiled(data: bytes, found: Found, allowed: frozenset[str]) -> Veiled:
     return Veiled(data, found, allowed, places, mask(data, places))
 
 
-def _stepped(path: str, old: Veiled, new: bytes, *, open_: bool) -> Veiled:
-    found, window = _followed(path, old.data, old.found, new, open_=open_)
+def _stepped(path: str, old: Veiled, new: bytes) -> Veiled:
+    found, window = _followed(path, old.data, old.found, new)
     if window is None:
         return _veiled(new, found, old.allowed)
     first, last, moved = window.first, window.last, window.moved
@@ -112,12 +111,12 @@ def _stepped(path: str, old: Veiled, new: bytes, *, open_: bool) -> Veiled:
     return Veiled(new, found, old.allowed, places, shown)
 
 
-def _followed(path: str, old: bytes, known: Found, new: bytes, *, open_: bool) -> tuple[Found, Window | None]:
+def _followed(path: str, old: bytes, known: Found, new: bytes) -> tuple[Found, Window | None]:
     """What is found, and where it was looked for; no window where that was everywhere, or nowhere."""
     if old == new or (known.whole and len(new) * 2 > len(old)):
         return known, None
     if known.whole or len(new) < SMALL_BYTES:
-        return find(path, new, open_=open_), None
+        return find(path, new), None
     start = common_start(old, new)
     tail = common_end(old, new, min(len(old), len(new)) - start)
     moved = len(new) - len(old)
@@ -126,16 +125,18 @@ def _followed(path: str, old: bytes, known: Found, new: bytes, *, open_: bool) -
     # What stands outside of the change is the same in both.
     gone = _whole_lines(old, start - LONGEST_WORD, end - moved + LONGEST_WORD)
     some = new[first:last].lower(), old[slice(*gone)].lower()
-    if not any(word in text for word in (*rules().far_words, ESCAPE) for text in some):
+    if not any(rules().far.find_matches_as_indexes(text) for text in some):
         first, last = _whole_lines(new, start - NEAR, end + NEAR)
     far = _whole_lines(new, first - MOST_BLOCK_BYTES, last + MOST_BLOCK_BYTES)
     if new.find(_BLOCK, far[0], last) >= 0 or old.find(_BLOCK, *gone) >= 0:
         first, last = far
-    if any(_across(p.span, first, last - moved) for p in known.places):
-        return find(path, new, open_=open_), None
-    found = find(path, new[first:last], open_=open_)
-    if found.whole:
-        return find(path, new, open_=open_), None
+    if any(_across(p.span, first, last - moved) for p in known.places) or any(
+        start < last - moved and end > first for start, end in known.reach
+    ):
+        return find(path, new), None
+    found = find(path, new[first:last], part=first > 0)
+    if found.whole or found.reach:
+        return find(path, new), None
     shift = new.count(b"\n", start, len(new) - tail) - old.count(b"\n", start, len(old) - tail)
     lines = new.count(b"\n", 0, first) if found.places else 0
     places = (
@@ -143,7 +144,8 @@ def _followed(path: str, old: bytes, known: Found, new: bytes, *, open_: bool) -
         *(_moved(p, first, lines) for p in found.places),
         *(_moved(p, moved, shift) for p in known.places if p.span.start >= last - moved),
     )
-    return Found(places), Window(first, last, moved, shift)
+    reach = tuple((a, b) if b <= first else (a + moved, b + moved) for a, b in known.reach)
+    return Found(places, reach=reach), Window(first, last, moved, shift)
 
 
 def _whole_lines(data: bytes, first: int, last: int) -> tuple[int, int]:

@@ -25,13 +25,20 @@ _SOURCE = re.compile(
     r"(\[(?:[^\]\\]|\\.)+\]|\\w)[{+]"
 )
 _ENDS = "_-."
-_APART = r"(?<![A-Za-z0-9_-])"
+_VERSION = re.compile(r"v\d")
+_APART = r"(?<![A-Za-z0-9_-])(?<!sha256=)"
 _WORDS = re.compile(
-    rb"(?:[A-Z]{0,2}[a-z]{2,}|[A-Z]{2,}|[a-z])(?:[A-Z][a-z]{2,}|[_./~+=-]{1,3}[A-Za-z]{2,}|[_./-]\d{1,3})*"
+    rb"(?:[A-Z]{0,2}[a-z]{2,}|[A-Z]{2,}|[a-z])(?:\d{1,3}(?=[_./-]))?"
+    rb"(?:[A-Z][a-z]{2,}|[_./~+=-]{1,5}[A-Za-z]+(?:\d{1,3}(?=[_./-]|$))?|[_./-]\d{1,3})*"
     rb"[A-Z]?[_.-]{0,2}\d{0,3}[_./=-]{0,3}"
 )
 """Words, as names are made of, and not letters that were drawn."""
-_PORT = re.compile(rb"\d{1,5}(?:[,.;:?)#\]}&].*)?", re.DOTALL)
+_NAME = re.compile(rb"[a-z]{5,}(?:_[a-z]+)*|[a-z]+(?:_[a-z]+)+")
+_PORT = re.compile(rb"\+?\d{1,5}(?:[,.;:?)#\]}&].*)?", re.DOTALL)
+_HOST = re.compile(rb"[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,5}){2,}")
+"""The rest of an IPv6 address without its brackets."""
+_AFTER = b"+.,;:)]}&|"
+"""What follows a string that ends, and begins none."""
 _OPEN_FORM = re.compile(rb"[{}<>$%*|\[\]()]|\.\.\.|\\|[Pp](?:ort|ORT)\b")
 
 
@@ -43,10 +50,14 @@ def derived(source: str, words: Sequence[str], *, own: bool) -> str:
     found = _SOURCE.match(source)
     if found is not None:
         head, kind = found[1], found[2]
-        if len(head) >= 3 and head[-1] in _ENDS + "1":
+        if len(head) >= 3 and head[-1] in _ENDS + "1" and not _VERSION.match(head):
             flag = "(?i:" if "(?i" in source[: found.end()] else "(?:"
             return rf"{_APART}({head})({flag}{kind}){{{LEAST_BYTES},}}[A-Za-z0-9+/=_.~-]*)"
-    heads = [re.escape(word) for word in words if own or (len(word) >= 5 and word[-1] in _ENDS)]
+    heads = [
+        re.escape(word)
+        for word in words
+        if own or (len(word) >= 5 and word[-1] in _ENDS and not _VERSION.match(word))
+    ]
     return rf"{_APART}((?i:{'|'.join(heads)}))([A-Za-z0-9+/=_.~-]{{{LEAST_BYTES},}})" if heads else ""
 
 
@@ -54,16 +65,18 @@ def is_unfinished(head: bytes, rest: bytes) -> bool:
     """Whether `rest`, after the `head` of a token, is a part of one, and no word of the text's own."""
     if looks.is_stand_in(head + rest[:STAND_IN_BYTES]):
         return False
-    return _CERTAIN.match(head) is not None or not _WORDS.fullmatch(rest)
+    if _CERTAIN.match(head) is not None:
+        return not _NAME.fullmatch(rest)
+    return not _WORDS.fullmatch(rest.partition(b"=")[0])
 
 
 def is_part(value: bytes) -> bool:
     """Whether what is given to the name of a secret is no word so far."""
-    return len(value) >= LEAST_BYTES and _WORDS.fullmatch(value) is None
+    return len(value) >= LEAST_BYTES and value[:1] not in _AFTER and _WORDS.fullmatch(value) is None
 
 
 def is_open_password(value: bytes) -> bool:
     """Whether what follows `://name:` in an address is a password whose `@` is still to come."""
-    if _PORT.fullmatch(value) or _OPEN_FORM.search(value):
+    if _PORT.fullmatch(value) or _HOST.fullmatch(value) or _OPEN_FORM.search(value):
         return False
     return looks.is_written_password(value) and not _WORDS.fullmatch(value)

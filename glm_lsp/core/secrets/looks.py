@@ -19,7 +19,7 @@ _PASSWORD_STAND_IN = re.compile(
     rb"(?:p(?:ass)?w(?:or)?d?|pass(?:wd|phrase)?|secret|token|key|user(?:name)?|admin|root|test|guest|foo|bar|"
     rb"baz|demo|hunter2|postgres|mysql|letmein|changeme|redis|rabbit|mongo|example)[_-]?\d{0,4}[!?]?"
 )
-_FORMATTED = re.compile(rb"[{}<>$%*|\\\[\]]|\[[a-z_]+\]|^[:@/]|\.\.\.")
+_FORMATTED = re.compile(rb"[{}<>$*|\\\[\]]|%(?![0-9A-Z])|%\d*[sdf]|%\w+%|\[[a-z_]+\]|^[:@/]|\.\.\.")
 _WORDS = re.compile(
     rb"(?:[A-Za-z]?[a-z]+|[A-Z]+)(?:[_./:@ -]+(?:[A-Za-z]?[a-z]+|[A-Z]+|\d{1,4}))*[_./:-]?\d{0,4}"
 )

@@ -16,12 +16,15 @@ from importlib import resources
 
 from ahocorasick_rs import BytesAhoCorasick, Implementation
 
+from glm_lsp.core.secrets.escapes import ESCAPE
 from glm_lsp.core.secrets.heads import derived
 
-ENGINE_VERSION = 5
+ENGINE_VERSION = 6
 """Raise it where the code beside these rules finds something else in the same text."""
 FILES = ("own.toml", "shapes.json")
 BLOCK = b"-----begin "
+STATEMENTS = (b"insert into ", b") from stdin")
+MANIFESTS = (b"kind: secret", b'kind: "secret', b'kind": "secret', b'kind":"secret')
 FAR_BYTES = 2_000
 ASSIGNMENTS = (
     *(
@@ -37,9 +40,18 @@ ASSIGNMENTS = (
         b"api key",
     ),
     *(b"accesskey", b"access_key", b"access-key", b"authkey", b"auth_key", b"auth-key", b"privatekey"),
-    *(b"pass:", b"pass =", b"pass=", b'pass"', b"pass'"),
+    *(b"pass:", b"pass =", b"pass=", b'pass"', b"pass'", b"pw:", b"pw =", b"pw=", b'pw"', b"pw'"),
     *(b"private_key", b"private-key", b"signingkey", b"signing_key", b"signing-key", b"encryptionkey"),
-    *(b"encryption_key", b"encryption-key", b"masterkey", b"master_key", b"master-key", b"session_key"),
+    *(
+        b"encryption_key",
+        b"encryption-key",
+        b"masterkey",
+        b"master_key",
+        b"master-key",
+        b"session_key",
+        b"encrypt.key",
+        b"encryption.key",
+    ),
 )
 """What the name of a value that must not be seen holds, in lower case."""
 
@@ -59,13 +71,18 @@ class Rule:
     password: bool = False
     unfinished: str = ""
     """A pattern for what is still being typed: the head, and the part that is held back."""
+    gate: str = ""
+    """A pattern for what must follow the word: a quick one, for words that stand everywhere."""
     own: bool = False
+    gated: re.Pattern[bytes] | None = field(default=None, init=False, repr=False)
     is_prefix: bool = field(default=False, init=False)
     """Whether it is ours, and its words begin the very token."""
     _pattern: re.Pattern[bytes] | None = field(default=None, repr=False)
     _growing: re.Pattern[bytes] | None = field(default=None, repr=False)
+    _derived: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
+        self.gated = re.compile(self.gate.encode("latin-1")) if self.gate else None
         self.is_prefix = self.own and not (self.before or self.group or self.assigned or self.password)
 
     @property
@@ -76,13 +93,14 @@ class Rule:
         return self._pattern
 
     @property
-    def growing(self) -> re.Pattern[bytes]:
-        """What begins as the secret does; it matches nothing where that cannot be told."""
-        if self._growing is None:
+    def growing(self) -> re.Pattern[bytes] | None:
+        """What begins as the secret does; None where that cannot be told."""
+        if not self._derived:
+            self._derived = True
             source = self.unfinished
             if not source and not (self.assigned or self.password):
                 source = derived(self.source, () if self.before else self.words, own=self.is_prefix)
-            self._growing = re.compile(source.encode("latin-1") or rb"(?!)")
+            self._growing = re.compile(source.encode("latin-1")) if source else None
         return self._growing
 
 
@@ -94,10 +112,14 @@ class Rules:
     words: Sequence[bytes]
     by_word: Sequence[tuple[Rule, ...]]
     search: BytesAhoCorasick
-    far_words: tuple[bytes, ...]
-    """Those whose matches may be longer than `FAR_BYTES`."""
+    far: BytesAhoCorasick
+    """Finds the words whose matches may be longer than `FAR_BYTES`, and escapes."""
     assignments: frozenset[int]
     block: int
+    escape: int
+    apart: frozenset[int]
+    """Words of statements and manifests, `block` and `escape`: they announce no rule."""
+    manifests: frozenset[int]
 
 
 @cache
@@ -120,7 +142,7 @@ def rules() -> Rules:
     for rule in made:
         for word in rule.words:
             words.setdefault(word.encode("ascii"), []).append(rule)
-    for word in (BLOCK, *ASSIGNMENTS):
+    for word in (ESCAPE, BLOCK, *STATEMENTS, *MANIFESTS, *ASSIGNMENTS):
         words.setdefault(word, [])
     listed = list(words)
     return Rules(
@@ -128,11 +150,18 @@ def rules() -> Rules:
         words=listed,
         by_word=[tuple(words[word]) for word in listed],
         search=BytesAhoCorasick(listed, implementation=Implementation.DFA),
-        far_words=tuple(
-            word for word in listed if any(rule.before + rule.after > FAR_BYTES for rule in words[word])
+        far=BytesAhoCorasick(
+            [
+                ESCAPE,
+                *(w for w in listed if any(rule.before + rule.after > FAR_BYTES for rule in words[w])),
+            ],
+            implementation=Implementation.DFA,
         ),
         assignments=frozenset(listed.index(word) for word in ASSIGNMENTS),
         block=listed.index(BLOCK),
+        escape=listed.index(ESCAPE),
+        apart=frozenset(listed.index(word) for word in (ESCAPE, BLOCK, *STATEMENTS, *MANIFESTS)),
+        manifests=frozenset(listed.index(word) for word in MANIFESTS),
     )
 
 

@@ -10,9 +10,9 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from glm_lsp.core.secrets import heads, looks
-from glm_lsp.core.secrets.escapes import ESCAPE, unescaped
-from glm_lsp.core.secrets.rules import ASSIGNMENTS, Rule, Rules, rules
+from glm_lsp.core.secrets import assigned, heads, looks, tables
+from glm_lsp.core.secrets.escapes import unescaped
+from glm_lsp.core.secrets.rules import Rule, Rules, rules
 from glm_lsp.core.values import HeldBack, Span
 
 FREE_LOOKS, BYTES_PER_LOOK = 8_000, 16
@@ -21,63 +21,20 @@ SHAPE_LOOKS, BLOCK_LOOKS = 4, 32
 TOO_DENSE = "too much in it resembles secrets to look through it"
 MOST_BLOCK_BYTES = 40_000
 LEAST_ENTROPY = 2.0
-_NAME_END = rb"[\w-]{0,40}+[\\\"'`\])]{0,4}+(?::[ \t]?[\w.\[\]|&<>?, ']{1,40}+)?[ \t]{0,20}+"
-_OPERATOR = rb"(?:=>|:=|\?=|={1,3}|!==?|:|,|\()[ \t]{0,20}+"
-_VALUE = rb"(\\?[\"'`])((?:(?!\1)(?:\\[^\n]|[^\s\\])){8,512}+)\1"
-_QUOTED = re.compile(
-    _NAME_END + _OPERATOR + rb"\s{0,40}+(?:[\w.]{0,30}+\(\s{0,40}+)?[rbfu@]{0,2}+" + _VALUE, re.IGNORECASE
-)
-_OPEN_QUOTE = re.compile(
-    _NAME_END + _OPERATOR + rb"[rbfu@]{0,2}+[\"'`]([^\s\"'`]{8,512})[ \t]{0,20}+\r?(?:\n|$)", re.IGNORECASE
-)
-"""A string that is being typed: nothing closes it in its line."""
-_BARE = re.compile(
-    rb"[\w-]{0,40}+[ \t]{0,4}+[:=][ \t]{0,4}+([A-Za-z0-9+/=_-]{16,512}+)[ \t]{0,20}+(?:[\r\n;#]|$)"
-)
-"""A value without quotes, where values have them: only one that no name looks like is held back."""
-_PIECE = re.compile(
-    rb"(?:\\?[\"'`]\s{0,60}+[+.\\]?\s{0,60}+[rbfu]{0,2}+\\?[\"'`])([A-Za-z0-9+/=_.~-]{4,512}+)(?=\\?[\"'`])"
-)
-"""A string that goes on in another one, which the language joins."""
-_MOST_PIECES_BYTES = 1_200
-_PLAIN = re.compile(
-    rb"[\w-]{0,40}+[\"'*_]{0,3}+[ \t]{0,20}+[:=][*_]{0,2}+[ \t]{0,20}+"
-    rb"([^\s\"'`;,<>{}()\[\]$|]{8,512})(?=[\s;,\"'`]|$)"
-)
-_ARGUMENT = re.compile(
-    rb"[\w-]{0,40}+[ \t]{1,4}([^\s\"'`;,<>{}()\[\]$|=-][^\s\"'`;,<>{}()\[\]$|]{7,512})(?=[\s;,\"'`]|$)"
-)
-_BEFORE_ARGUMENT = re.compile(rb"(?:\s--[\w-]{0,40}|\bENV[ \t]+\w{0,40})$")
-_ELEMENT = re.compile(
-    rb"[\w-]{0,40}+(?:</\w{1,10}>\s{0,40}+(?:<\w{1,10}>\s{0,20}+){0,2}<\w{1,10})?>([^<>\s]{8,512})</"
-)
-_NAMED = re.compile(
-    rb"[\w-]{0,40}+\\?[\"']?[ \t]{0,9}+,?\s{0,80}+\\?[\"']?value\\?[\"']?\s{0,4}+[:=]\s{0,4}+\\?([\"'])?"
-    rb"((?(1)[^\s\"'\\]|[^\s\"',;<>{}()\[\]$|]){8,512}+)",
-    re.IGNORECASE,
-)
-"""A value that stands beside a name: `name: X`, `value: Y`."""
-_CELL = re.compile(
-    rb"[\w -]{0,40}+[*_`]{0,3}[ \t]{0,40}+\|[ \t]{0,40}+[*_`]{0,3}([^\s|`]{8,512})`?[*_]{0,3}[ \t]{0,200}+\|"
-)
-_ROW = re.compile(rb"[ \t]{0,8}+\|([^\n]{0,1000}+)")
-_RULER = re.compile(rb"[ \t]{0,8}+\|[ \t:|-]{3,300}+\r?")
-MOST_TABLE_BYTES = 2_000
-"""Rows of a table further away are not looked at."""
-_SAID = re.compile(
-    rb"[\w-]{0,40}+[ \t]{1,4}+(?:(?:is|was|to)[ \t]{1,4})?([^\s\"'`,;<>{}()\[\]$|]{8,512})(?=[\s;,\"'`)]|$)"
-)
-_SPECIAL = re.compile(rb"[#!@^&~?+=%]")
-_PASSWORD = re.compile(rb"pass(?:w|phrase|\W)|pwd|secret|credential")
-_BEGINS = re.compile(
-    rb"(" + b"|".join(map(re.escape, ASSIGNMENTS)) + rb")" + _NAME_END + rb"(?:=>|:=|=|:)[ \t]{0,20}+"
-    rb"(?:[\"'`]([^\"'`\s]{1,200})|([a-z0-9+/=-]{8,200}))$"
-)
+FEW_BEFORE = 12
+_MOST_DECOYS = 4
+"""Stand-ins before a secret that are passed over."""
+BYTES_PER_CELL = 32
+_QUOTES, _DOT = (b'"', b"'", b"`"), ord(".")
 _RUNS = bytes(
-    97 if (chr(byte).isalnum() and byte < 128) or chr(byte) in "+/_=-" else 32 for byte in range(256)
+    97 if (chr(b).isalnum() and b < 128) or chr(b) in "+/_=-" else 34 if chr(b) in "\"'`." else 32
+    for b in range(256)
 )
-_LONG, MOST_LITERAL_BYTES = b"a" * 32, 512
-_QUOTES = (b'"', b"'", b"`")
+_RUN_END = re.compile(rb"[^a]")
+_LONG, MOST_LITERAL_BYTES = b'"' + b"a" * 32, 512
+"""What a string of that many letters begins with, once translated: a quote, or the dot of a token."""
+_DOTTED = re.compile(rb"[\"'`]((?:[A-Za-z0-9_-]{5,80}\.){1,2})\Z")
+"""The parts of a token before its last and longest one."""
 _DIGEST = re.compile(
     rb"(?i)hash|sha\d|digest|integrity|checksum|fingerprint|etag|signature|image|icon|font|wasm"
 )
@@ -93,68 +50,54 @@ _SHORT_END = re.compile(rb"[A-Za-z0-9]*(?:[0-9+/=]|[a-z][A-Z]|[A-Z]{2})")
 _BASE64 = re.compile(rb"[A-Za-z0-9+/=]{40}")
 VAGUE = ("random value", "password")
 """Kinds that say less than others of the same place."""
-PLAIN_SUFFIXES = (
-    *(".ini", ".cfg", ".conf", ".config", ".yml", ".yaml", ".properties", ".toml", ".env", ".sh", ".bash"),
-    *(
-        ".zsh",
-        ".fish",
-        ".ps1",
-        ".bat",
-        ".tf",
-        ".hcl",
-        ".cnf",
-        ".service",
-        ".dockerfile",
-        ".mk",
-        ".txt",
-        ".md",
-    ),
-)
+_PLAIN = """
+ini cfg conf config yml yaml properties toml env sh bash zsh fish ps1 bat tf hcl cnf service dockerfile mk txt
+md rst adoc log http rest ipynb creds repo list
+"""
+PLAIN_SUFFIXES = frozenset(_PLAIN.split())
 """Files where values stand without quotes."""
 _PLAIN_NAMES = ("dockerfile", "makefile", "jenkinsfile", "procfile", "config")
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`places` are sorted and apart; `whole`, if it is not empty, says why all of the text is left out."""
+    """`places` are sorted and apart; `whole`, if it is not empty, says why all of the text is left out.
+
+    `reach`: the tables, from where to where. What is found in one depends on all of it.
+    """
 
     places: tuple[HeldBack, ...] = ()
     whole: str = ""
+    reach: tuple[tuple[int, int], ...] = ()
 
 
-def find(path: str, data: bytes, *, open_: bool = False) -> Found:
-    """What to hold back of a text. In an open document (`open_`) also a token that is being written."""
-    plain = _plain(path)
+_NOTHING = Found()
+
+
+def find(path: str, data: bytes, *, part: bool = False) -> Found:
+    """What to hold back of a text: secrets, and what begins as one does, for it may be saved half-typed.
+
+    `part`: the file begins before this text.
+    """
+    form = _form(path, part=part)
     try:
-        spans = _spans(data, plain=plain, open_=open_)
-        if ESCAPE in data and (cut := unescaped(data)):
-            spans += [
-                (cut.back(start), cut.back(end), kind)
-                for start, end, kind in _spans(cut.data, plain=plain, open_=open_)
-            ]
+        scan = _looked(data, form)
+        spans = scan.found
+        if scan.escaped and (cut := unescaped(data)):
+            spans += [(cut.back(a), cut.back(b), kind) for a, b, kind in _looked(cut.data, form).found]
     except _TooDenseError:
         return Found(whole=TOO_DENSE)
-    return Found(_placed(data, spans))
+    if not spans and not scan.reach:
+        return _NOTHING
+    return Found(_placed(data, spans), reach=tuple(dict.fromkeys(scan.reach)))
 
 
-def _spans(data: bytes, *, plain: bool, open_: bool) -> list[tuple[int, int, str]]:
+def _looked(data: bytes, form: tuple[bool, bool, bool]) -> _Scan:
     known = rules()
-    hits = known.search.find_matches_as_indexes(data.lower(), overlapping=True)
-    scan = _Scan(data, known, plain=plain, open_=open_)
-    spans = scan.announced(hits)
-    spans += scan.literals()
-    return spans
-
-
-def begins(before: bytes) -> bool:
-    """Whether a line, up to the cursor, ends in the open value of a name that is a secret's."""
-    match = _BEGINS.search(before.lower())
-    if match is None:
-        return False
-    if match[3]:
-        return looks.is_choppy(before[match.start(3) :]) and heads.is_part(before[match.start(3) :])
-    value = before[match.start(2) :]
-    return bool(_PASSWORD.match(match[1])) or any(48 <= b <= 57 for b in value) or heads.is_part(value)
+    scan = _Scan(data, known, form)
+    scan.announced(known.search.find_matches_as_indexes(data.lower(), overlapping=True))
+    scan.found += scan.literals()
+    return scan
 
 
 class _TooDenseError(Exception):
@@ -164,52 +107,91 @@ class _TooDenseError(Exception):
 class _Scan:
     """One text on its way through the rules."""
 
-    def __init__(self, data: bytes, known: Rules, *, plain: bool, open_: bool) -> None:
-        self._data, self._rules, self._plain, self._open = data, known, plain, open_
+    def __init__(self, data: bytes, known: Rules, form: tuple[bool, bool, bool]) -> None:
+        self._data, self._rules = data, known
+        self.found: list[tuple[int, int, str]] = []
+        self.reach: list[tuple[int, int]] = []
+        self.escaped = False
+        self._plain, self._table, self._manifest = form
         self._looks = FREE_LOOKS + len(data) // BYTES_PER_LOOK
         self._past: dict[str, int] = {}
-        self._block_end = 0
+        self._block_end = self._manifest_end = 0
 
-    def announced(self, hits: Sequence[tuple[int, int, int]]) -> list[tuple[int, int, str]]:
-        """What the words at these places announce: start, end and kind of secrets. A hit is word, start, end.
+    def announced(self, hits: Sequence[tuple[int, int, int]]) -> None:
+        """Find what the words at these places announce: start, end and kind. A hit is word, start, end.
 
         One loop without calls: there is a hit in every few hundred bytes, and nearly all announce nothing.
         """
-        data, known, past, found = self._data, self._rules, self._past, list[tuple[int, int, str]]()
-        for word, start, _ in hits:
-            if word == known.block:
-                self._look(BLOCK_LOOKS)
-                if start >= self._block_end and (block := self._block(start)):
-                    self._block_end = block[1]
-                    found.append(block)
+        data, known, past, found = self._data, self._rules, self._past, self.found
+        for word, start, end in hits:
+            if word in known.apart:
+                found += self._apart(word, start)
                 continue
             for rule in known.by_word[word]:
                 self._looks -= SHAPE_LOOKS
                 if self._looks < 0:
                     raise _TooDenseError
-                if start >= past.get(rule.id, 0):
-                    limit = start + rule.after + 16
+                if rule.gated is not None and not rule.gated.match(data, end):
+                    continue
+                if start >= (done := past.get(rule.id, 0)):
+                    limit, shape = start + rule.after + 16, None
                     if rule.before:
-                        match = rule.pattern.search(data, max(0, start - rule.before), limit)
-                    else:
-                        match = rule.pattern.match(data, start, limit)
-                    if match is not None and (shape := self._shape(rule, match, limit)):
+                        shape = self._shaped(rule, max(done, start - rule.before), start, limit)
+                    elif (match := rule.pattern.match(data, start, limit)) is not None:
+                        shape = self._shape(rule, match, limit)
+                    if shape is not None:
                         past[rule.id] = shape[1]
                         found.append(shape)
                         continue
                 if rule.is_prefix and (pieces := self._in_pieces(rule, start)):
                     found += pieces
-                elif self._open:
-                    found += self._unfinished(rule, start)
+                elif (growing := rule.growing) is not None:
+                    found += self._unfinished(rule, growing, start)
             if word in known.assignments:
                 self._look()
                 found += self._assigned(start)
-        return found
+
+    def _apart(self, word: int, start: int) -> list[tuple[int, int, str]]:
+        """What a word announces that is no rule's."""
+        if word == self._rules.escape:
+            self.escaped = True
+            return []
+        if word in self._rules.manifests:
+            if not self._manifest or start < self._manifest_end:
+                return []
+            told = tables.manifest(self._data, start)
+            self._manifest_end = told.last
+            return self._told(told)
+        if word != self._rules.block:
+            return self._told(tables.statement(self._data, start))
+        self._look(BLOCK_LOOKS)
+        if start < self._block_end or not (block := self._block(start)):
+            return []
+        self._block_end = block[1]
+        return [block]
 
     def _look(self, count: int = 1) -> None:
         self._looks -= count
         if self._looks < 0:
             raise _TooDenseError
+
+    def _shaped(self, rule: Rule, first: int, start: int, limit: int) -> tuple[int, int, str] | None:
+        """What `rule` finds for its word at `start`, no earlier than `first`, before `limit`."""
+        data, pattern = self._data, rule.pattern
+        if rule.before <= FEW_BEFORE:  # a search goes on past the word, as far as the limit
+            for at in range(max(0, first), start + 1):
+                match = pattern.match(data, at, limit)
+                if match is not None and (shape := self._shape(rule, match, limit)):
+                    return shape
+            return None
+        for _ in range(_MOST_DECOYS):
+            match = pattern.search(data, max(0, first), limit)
+            if match is None or match.start() > start:
+                return None
+            if shape := self._shape(rule, match, limit):
+                return shape
+            first = match.start() + 1
+        return None
 
     def _shape(self, rule: Rule, match: re.Match[bytes], limit: int) -> tuple[int, int, str] | None:
         data = self._data
@@ -228,13 +210,13 @@ class _Scan:
             good = not looks.is_stand_in(value) and looks.entropy(value) >= LEAST_ENTROPY
         return (first, last, rule.what) if good else None
 
-    def _unfinished(self, rule: Rule, start: int) -> list[tuple[int, int, str]]:
+    def _unfinished(self, rule: Rule, growing: re.Pattern[bytes], start: int) -> list[tuple[int, int, str]]:
         """A token that begins as `rule` says and is not whole yet, or no more."""
         limit = start + rule.after + 16
         if rule.before:
-            match = rule.growing.search(self._data, max(0, start - rule.before), limit)
+            match = growing.search(self._data, max(0, start - rule.before), limit)
         else:
-            match = rule.growing.match(self._data, start, limit)
+            match = growing.match(self._data, start, limit)
         if match is None:
             return []
         end = match.end(2)
@@ -247,93 +229,46 @@ class _Scan:
     def _in_pieces(self, rule: Rule, start: int) -> list[tuple[int, int, str]]:
         """A token that begins as `rule` says, in strings which the language joins."""
         run = _TAIL.match(self._data, start, start + rule.after)
-        pieces = self._pieces(start, run.end()) if run else []
+        pieces = assigned.pieces(self._data, start, run.end()) if run else []
         joined = b"".join(self._data[a:b] for a, b in pieces)
         if len(pieces) < 2 or not rule.pattern.match(joined) or looks.is_stand_in(joined):
             return []
         return [(a, b, rule.what) for a, b in pieces]
 
-    def _pieces(self, first: int, last: int) -> list[tuple[int, int]]:
-        """A string's place, and those of the strings that it goes on in."""
-        pieces = [(first, last)]
-        most = first + _MOST_PIECES_BYTES
-        while pieces[-1][1] < most and (match := _PIECE.match(self._data, pieces[-1][1])):
-            pieces.append(match.span(1))
-        return pieces
-
     def _assigned(self, start: int) -> list[tuple[int, int, str]]:
-        """A value that looks random, given to something whose name is that of a secret."""
+        """A value that looks random, given to something whose name is that of a secret; or below it."""
         data = self._data
-        pieces: list[tuple[int, int]] = []
-        said = False
-        if match := _QUOTED.match(data, start, start + 800):
-            pieces = self._pieces(*match.span(2))
-        elif (
-            (match := _ELEMENT.match(data, start, start + 600))
-            or (self._plain and (match := _PLAIN.match(data, start, start + 700)))
-            or (
-                (match := _ARGUMENT.match(data, start, start + 700))
-                and _BEFORE_ARGUMENT.search(data, max(0, start - 60), start)
-            )
-        ):
-            pieces = [match.span(1)]
-        elif (match := _NAMED.match(data, start, start + 800)) and (match[1] or self._plain):
-            pieces = [match.span(2)]
-        elif self._plain and (match := _CELL.match(data, start, start + 900)):
-            pieces = [match.span(1)]
-        elif self._plain and (match := _SAID.match(data, start, start + 600)):
-            pieces, said = [match.span(1)], True
-        elif self._open and (match := _OPEN_QUOTE.match(data, start, start + 700)):
-            typed = heads.is_part(match[1]) and not looks.is_stand_in(match[1])
-            return [(*match.span(1), "random value")] if typed else []
-        elif (match := _BARE.match(data, start, start + 700)) and looks.is_no_name(match[1]):
-            pieces = [match.span(1)]
-        value = b"".join(data[a:b] for a, b in pieces)
-        if looks.is_random(value):
-            return [(a, b, "random value") for a, b in pieces]
-        passes = _PASSWORD.match(data[start : start + 12].lower()) is not None
-        if pieces and passes and looks.is_password(value) and (not said or _SPECIAL.search(value)):
-            return [(a, b, "password") for a, b in pieces]
-        return self._column(start, passwords=passes) if self._plain else []
+        if found := assigned.places(data, start, plain=self._plain):
+            return found
+        if self._plain or self._table or data.find(b"<th", max(0, start - 220), start) >= 0:
+            return self._told(tables.column(data, start, plain=self._plain, table=self._table))
+        return []
 
-    def _column(self, start: int, *, passwords: bool) -> list[tuple[int, int, str]]:
-        """The values below the name at `start`, where that is the head of a column of a table with bars."""
-        data = self._data
-        first = data.rfind(b"\n", max(0, start - 1000), start) + 1
-        end = data.find(b"\n", start, start + 1000)
-        if end < 0 or not (head := _ROW.fullmatch(data, first, end)):
-            return []
-        after = data.find(b"\n", end + 1, end + 300)
-        if after < 0 or not _RULER.fullmatch(data, end + 1, after):
-            return []
-        column, found, at = data.count(b"|", head.start(1), start), list[tuple[int, int, str]](), after + 1
-        while at < start + MOST_TABLE_BYTES and (row := _ROW.match(data, at)):
-            self._look()
-            cells = row[1].split(b"|")
-            at = row.end() + 1
-            if column < len(cells):
-                value = cells[column].strip(b" \t`*_\r")
-                place = row.start(1) + sum(len(c) + 1 for c in cells[:column]) + cells[column].find(value)
-                if looks.is_random(value) or (passwords and looks.is_password(value)):
-                    kind = "random value" if looks.is_random(value) else "password"
-                    found.append((place, place + len(value), kind))
-        return found
+    def _told(self, told: tables.Told) -> list[tuple[int, int, str]]:
+        self._look(len(told.places) + (told.last - told.first) // BYTES_PER_CELL)
+        if told.last > told.first:
+            self.reach.append((told.first, told.last))
+        return told.places
 
     def literals(self) -> Iterator[tuple[int, int, str]]:
         """Strings that look random by themselves, whatever they are given to."""
-        data, runs, last = self._data, self._data.translate(_RUNS), 0
-        while (first := runs.find(_LONG, last)) >= 0:
-            last = runs.find(b" ", first)
-            last = len(runs) if last < 0 else last
-            if last - first > MOST_LITERAL_BYTES or not first or data[first - 1 : first] not in _QUOTES:
-                continue
-            near = data[max(0, first - 40) : first]
+        data, runs, first = self._data, self._data.translate(_RUNS), 0
+        while (first := runs.find(_LONG, first) + 1) > 0:
+            end = _RUN_END.search(runs, first)
+            last = end.start() if end else len(runs)
+            begun = first
+            if data[first - 1] == _DOT:
+                parts = _DOTTED.search(data, max(0, first - 120), first)
+                begun = parts.start(1) if parts else 0
             if (
-                data[last : last + 1] in _QUOTES
+                begun
+                and last - first <= MOST_LITERAL_BYTES
+                and data[last : last + 1] in _QUOTES
                 and looks.is_drawn(data[first:last])
-                and not _DIGEST.search(near)
+                and not _DIGEST.search(data, max(0, first - 40), first)
             ):
-                yield first, last, "random value"
+                yield begun, last, "random value"
+            first = last
 
     def _block(self, start: int) -> tuple[int, int, str] | None:
         """A key or certificate in text form, from its first line to its last, or as far as it goes."""
@@ -362,9 +297,12 @@ class _Scan:
         return at
 
 
-def _plain(path: str) -> bool:
+def _form(path: str, *, part: bool) -> tuple[bool, bool, bool]:
+    """Whether values stand without quotes in a file, its first line names columns, it may be a manifest."""
     name = path.rpartition("/")[2].lower()
-    return name.endswith(PLAIN_SUFFIXES) or name.startswith(_PLAIN_NAMES) or "." not in name
+    _, dot, suffix = name.rpartition(".")
+    plain = not dot or suffix in PLAIN_SUFFIXES or name.startswith(_PLAIN_NAMES)
+    return plain, not part and suffix in tables.SUFFIXES, plain or suffix == "json"
 
 
 def _placed(data: bytes, spans: list[tuple[int, int, str]]) -> tuple[HeldBack, ...]:

@@ -6,10 +6,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from glm_lsp.core.secrets.allow import kept
+from glm_lsp.core.secrets.assigned import begins
 from glm_lsp.core.secrets.follow import Follower
 from glm_lsp.core.secrets.marker import SHORT, mask
 from glm_lsp.core.secrets.repeat import everywhere
-from glm_lsp.core.secrets.scan import begins, find
+from glm_lsp.core.secrets.scan import find
 from glm_lsp.core.values import Document, FileOutline, HeldBack
 
 QUOTED_CHARS = 5
@@ -22,12 +23,13 @@ def masked(document: Document, *, open_: bool = False, allowed: Collection[str] 
     """The document as everything but the editor and the disk may see it.
 
     Its digest stays that of the real text, by which the two are told to be the same file in the same state.
-    One that is masked already is itself. `allowed`: fingerprints of what is no secret.
+    One that is masked already is itself. `open_`: it is being edited, so only what has changed since the last
+    time is looked through. `allowed`: fingerprints of what is no secret.
     """
     if document.held is not None:
         return document
     if open_:
-        veiled = _FOLLOWER.veiled(document.path, document.data, allowed, open_=True)
+        veiled = _FOLLOWER.veiled(document.path, document.data, allowed)
         return replace(document, data=veiled.shown, held=veiled.places, left_out=veiled.found.whole)
     found = find(document.path, document.data)
     places = everywhere(document.data, kept(document.data, found.places, allowed))

@@ -16,7 +16,7 @@ from importlib import resources
 
 from tree_sitter import Language
 
-OUTLINE_VERSION = 3
+OUTLINE_VERSION = 4
 """Raise it with every change to what `outline` yields: stored outlines are keyed by it."""
 
 
@@ -40,6 +40,13 @@ class Row:
     """Nodes that are blocks of statements or members."""
     depth: int = 14
     """Definitions that stand deeper in the tree are not looked for."""
+    holders: frozenset[str] = frozenset()
+    """Nodes whose children may be definitions; what is in others is looked at where `inner` finds something
+    in it, if there are any holders."""
+    bodies: frozenset[str] = frozenset()
+    """Of the others, those that are definitions: what stands before their first brace counts for nothing."""
+    inner: re.Pattern[bytes] | None = None
+    """Looked for from the end of the line before a node on."""
     braces: bool = True
     """Blocks are in braces; in a language without, indentation makes them."""
     documents: str = "comment"
@@ -53,6 +60,10 @@ _SCRIPT = frozenset(
 )
 _TYPED = ("ecmascript", "typescript")
 _C = frozenset({"compound_statement", "field_declaration_list", "declaration_list", "enumerator_list"})
+_RUST_INNER = re.compile(
+    rb"[\n{};\]][ \t]*+(?:pub(?:\([^)\n]*+\))?\s+)?(?:(?:const|async|unsafe|default|extern|\"C\")\s+){0,5}"
+    rb"(?:fn|struct|enum|union|trait|mod|type|impl|macro_rules!)\s"
+)
 
 ROWS = (
     Row(
@@ -78,12 +89,20 @@ ROWS = (
     Row(
         "go", ".go", "", "tree_sitter_go", queries=("go",), lexicon="go",
         blocks=frozenset({"block", "field_declaration_list", "interface_type", "import_spec_list"}),
+        holders=frozenset({"source_file"}),
+        bodies=frozenset({"type_declaration"}),
+        inner=re.compile(rb"[\n{;][ \t]*+type[ \t(]|interface\s?\{\s*\w"),
     ),
     Row(
         "rust", ".rs", "", "tree_sitter_rust", queries=("rust",), lexicon="rust",
         blocks=frozenset(
             {"block", "declaration_list", "field_declaration_list", "enum_variant_list", "match_block"}
         ),
+        holders=frozenset(
+            {"source_file", "mod_item", "declaration_list", "impl_item", "trait_item", "foreign_mod_item"}
+        ),
+        bodies=frozenset({"function_item", "struct_item", "enum_item", "union_item", "macro_definition"}),
+        inner=_RUST_INNER,
     ),
     Row(
         "java", ".java", "", "tree_sitter_java", queries=("java",), lexicon="java",

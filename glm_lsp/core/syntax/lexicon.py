@@ -35,6 +35,10 @@ class Lexicon:
     keywords: frozenset[bytes]
     follow: str = ""
     """What may stand after a name and tell that, without dots, it is no use: a key, a label, a target."""
+    after: re.Pattern[bytes] | None = None
+    """The sign of it that spaces may stand before, with such a space: `joined` moves it to the name."""
+    spaced: tuple[tuple[bytes, bytes], ...] = ()
+    """How that looks most often, and what it becomes."""
     binding: tuple[bytes, ...] = ()
     """How it ends where a function binds the name."""
     dots: tuple[bytes, ...] = ()
@@ -58,12 +62,41 @@ class Lexicon:
         return _split(self.inert.pattern)
 
     @property
+    def ends(self) -> frozenset[str]:
+        """What matches `follow`."""
+        return _ends(self.follow)
+
+    @property
     def tokens(self) -> re.Pattern[bytes]:
         """Dotted names and numbers, each with what follows it. The set in front makes it fast; one group less
         than needed makes no tuples."""
         return _tokens(self.follow)
 
+    @property
+    def spaces(self) -> bytes:
+        """For `bytes.translate`: makes spaces of what cannot be part of a token."""
+        return _spaces(self.follow)
 
+    def joined(self, text: bytes) -> bytes:
+        """The text, as long as before, without spaces between a name and what `follow` looks for."""
+        if self.after is None:
+            return text
+        for spaced, joined in self.spaced:
+            text = text.replace(spaced, joined)
+        left = [found.span() for found in self.after.finditer(text)]
+        if not left:
+            return text
+        kept = bytearray(text)
+        for start, end in left:
+            to = start
+            while to and kept[to - 1] in b" \t":
+                to -= 1
+            kept[to:end] = kept[start:end] + kept[to:start]
+        return bytes(kept)
+
+
+SIGNS = ":=>?\"'"
+"""All that `follow` is made of."""
 JOINT = b"\1\1"
 """Stands for what joins names besides the dot."""
 
@@ -71,6 +104,19 @@ JOINT = b"\1\1"
 @cache
 def _split(inert: bytes) -> Callable[[bytes], list[bytes]]:
     return re.compile(b"(" + inert + b")", re.DOTALL | re.MULTILINE).split
+
+
+@cache
+def _spaces(follow: str) -> bytes:
+    kept = re.compile(rf"[\w$#.\x01{_HIGH}]".encode("latin-1"))
+    signs = {ord(sign) for sign in SIGNS if sign in re.sub(r"\(\?[:!=]", "", follow)}
+    return bytes(i if i in signs or kept.match(bytes([i])) else 0x20 for i in range(256))
+
+
+@cache
+def _ends(follow: str) -> frozenset[str]:
+    some = (*SIGNS, *(a + b for a in SIGNS for b in SIGNS))
+    return frozenset(s for s in some if _tokens(follow).fullmatch(b"a" + s.encode()))
 
 
 @cache
@@ -105,6 +151,8 @@ _SCRIPT = Lexicon(
         "exports arguments"
     ),
     follow=r"\??:(?!:)|[ \t]*+=(?!=)>?",
+    after=_compiled(r"=(?<=[ \t]=)(?!=)>?"),
+    spaced=((b" = ", b"=  "), (b" => ", b"=>  "), (b" =\n", b"= \n")),
     binding=(b"=>",),
     dots=(b"?.", b"!."),
     params=_compiled(
@@ -128,6 +176,8 @@ _GO = Lexicon(
         "rune bool float32 float64 complex64 complex128 error any _"
     ),
     follow=r":(?!=)|[ \t]*+:=",
+    after=_compiled(r":=(?<=[ \t]:=)"),
+    spaced=((b" := ", b":=  "),),
     binding=(b":=",),
     params=_compiled(rf"[(,]\s*+({IDENT}(?:\s*,\s*{IDENT}){{0,20}})\s+(?=[*\[\]\w.(<])"),
     names=_each(

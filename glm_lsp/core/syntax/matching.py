@@ -14,7 +14,7 @@ from functools import cache
 
 from tree_sitter import Node, Query, QueryCursor, Tree
 
-from glm_lsp.core.syntax.languages import grammar, query_text, row
+from glm_lsp.core.syntax.languages import Row, grammar, query_text, row
 from glm_lsp.core.syntax.trees import Halted
 
 WHOLE_BYTES = 1 << 17
@@ -22,6 +22,11 @@ WHOLE_BYTES = 1 << 17
 WIDE_NODES = 2000
 MOST_STATES = 256
 """Of a query at one time; four times what was seen in large libraries."""
+REACH = 4
+INNER_REACH = 2
+"""How deep a query looks from a holder of definitions, and how deep what it looks for stands in a holder."""
+HALT_NODES = 4096
+INDENT = 200
 SHALLOW = 4
 """How deep patterns that say `(#set! shallow)` are looked for."""
 Captures = Mapping[str, list[Node]]
@@ -76,20 +81,90 @@ def matches(
     tree: Tree, data: bytes, language: str, halt: Callable[[], bool] | None
 ) -> Iterator[tuple[int, Captures]]:
     """What the query finds, some of it more than once."""
-    known = compiled(language)
-    for root in _roots(tree.root_node, row(language).depth, halt):
-        whole = root.end_byte - root.start_byte <= WHOLE_BYTES
-        for start in range(root.start_byte, max(root.end_byte, root.start_byte + 1), WHOLE_BYTES):
-            for query, depth, before in known.queries:
-                if halt is not None and halt():
-                    raise Halted
-                cursor = QueryCursor(query)
-                cursor.set_max_start_depth(depth)
-                cursor.match_limit = MOST_STATES
-                if not whole:
-                    cursor.set_byte_range(start, start + WHOLE_BYTES)
-                for pattern, captures in cursor.matches(root):
-                    yield pattern + before, captures
+    known, here, top = compiled(language), row(language), tree.root_node
+    for root in _roots(top, here.depth, halt):
+        if here.holders and root == top:
+            deep, depth, before = known.queries[0]
+            for node, reach in _places(root, data, language, halt):
+                yield from _found(node, deep, min(depth, reach), before, halt)
+            rest = known.queries[1:]
+        else:
+            rest = known.queries
+        for query, depth, before in rest:
+            yield from _found(root, query, depth, before, halt)
+
+
+def _found(
+    root: Node, query: Query, depth: int, before: int, halt: Callable[[], bool] | None
+) -> Iterator[tuple[int, Captures]]:
+    """What one query finds from a node down to a depth."""
+    whole = root.end_byte - root.start_byte <= WHOLE_BYTES
+    for start in range(root.start_byte, max(root.end_byte, root.start_byte + 1), WHOLE_BYTES):
+        if halt is not None and halt():
+            raise Halted
+        cursor = QueryCursor(query)
+        cursor.set_max_start_depth(depth)
+        cursor.match_limit = MOST_STATES
+        if not whole:
+            cursor.set_byte_range(start, start + WHOLE_BYTES)
+        for pattern, captures in cursor.matches(root):
+            yield pattern + before, captures
+
+
+@cache
+def _numbers(language: str) -> tuple[frozenset[int], frozenset[int]]:
+    """The numbers of a language's holders and bodies: one kind may have several."""
+    known, here = grammar(language), row(language)
+    kinds = [(number, known.node_kind_for_id(number)) for number in range(known.node_kind_count)]
+    holders, bodies = (
+        frozenset(number for number, kind in kinds if kind in names) for names in (here.holders, here.bodies)
+    )
+    return holders, bodies
+
+
+def _places(
+    root: Node, data: bytes, language: str, halt: Callable[[], bool] | None
+) -> Iterator[tuple[Node, int]]:
+    """The nodes from which definitions are looked for, and how deep: most of a file is what functions do."""
+    here, (holders, bodies) = row(language), _numbers(language)
+    yield root, REACH
+    cursor = root.walk()
+    bases, left = [0], HALT_NODES
+    if not cursor.goto_first_child():
+        return
+    while True:
+        node = cursor.node
+        left -= 1
+        if not left:
+            left = HALT_NODES
+            if halt is not None and halt():
+                raise Halted
+        kind = node.kind_id if node is not None else -1
+        if node is not None and kind in holders:
+            level, base = len(bases), bases[-1]
+            if level - base > REACH - INNER_REACH:
+                base = level
+                yield node, REACH
+            if level < here.depth and cursor.goto_first_child():
+                bases.append(base)
+                continue
+        elif node is not None and _has_inner(data, here, node, kind in bodies):
+            yield node, max(here.depth - len(bases), 0)
+        while not cursor.goto_next_sibling():
+            bases.pop()
+            if not bases or not cursor.goto_parent():
+                return
+
+
+def _has_inner(data: bytes, here: Row, node: Node, body: bool) -> bool:
+    """Whether a definition may stand in a node that is no holder."""
+    start, end = node.start_byte, node.end_byte
+    brace = data.find(b"{", start, end)
+    if brace < 0 or here.inner is None:
+        return False
+    # With the end of the line before it, which tells that it begins a line.
+    start = brace if body and not node.is_error else max(data.rfind(b"\n", max(start - INDENT, 0), start), 0)
+    return here.inner.search(data, start, end - 1) is not None
 
 
 def _roots(root: Node, depth: int, halt: Callable[[], bool] | None) -> Iterator[Node]:

@@ -51,7 +51,7 @@ def outline(
             size_bytes=size,
             lines=lines,
             error=NO_GRAMMAR,
-            project=project_facts(data, language),
+            project=project_facts(data, language, path),
         )
     if language == "python":
         facts = python.read(tree, data, halt, memo)

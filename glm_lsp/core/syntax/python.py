@@ -1,6 +1,6 @@
 """The outline of a Python file: its definitions, imports and uses of names.
 
-One walk with a cursor, no recursion and no tree-sitter query: a query never ends on a file that nests deeper
+One walk, no recursion and no tree-sitter query: a query never ends on a file that nests deeper
 than 65,535 and takes quadratic time on a wide error node, and it cannot be stopped from outside; the walk is
 linear, stops when asked, lets other threads run, and is no slower.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -35,6 +35,8 @@ REMEMBERED_DEPTH = 4
 """Definitions that stand deeper are not remembered by themselves: each level holds the text once more."""
 HALT_NODES = 4096
 """`halt` is asked once for so many nodes."""
+WIDE = 1000
+"""Of a node with more children there are not as many objects at a time."""
 
 
 @dataclass(slots=True)
@@ -140,27 +142,37 @@ class _Walk:
         """Places of identifiers that are no uses: definitions, labels, names after a dot."""
 
     def run(self, tree: Tree, halt: Callable[[], bool] | None, handlers: Handlers | None = None) -> None:
-        """Visit every node. `handlers` has what to do with the few kinds that matter, all by default."""
-        cursor = tree.walk()
-        down, on, up = cursor.goto_first_child, cursor.goto_next_sibling, cursor.goto_parent
-        handlers = handlers or _handlers()
+        """Visit every node. `handlers` has what to do with the few kinds that matter, all by default.
+
+        All named children of a node in one step: one by one they take twice as long.
+        """
+        get = (handlers or _handlers()).get
+        pending: list[Node | None] = [tree.root_node]
+        wide: list[Iterator[Node]] = []
         left = HALT_NODES
-        while True:
-            node = cursor.node
-            if node is None:
-                return
+        while pending:
+            node = pending.pop()
+            if node is None:  # the next one of a wide node
+                node = next(wide[-1], None)
+                if node is None:
+                    wide.pop()
+                    continue
+                pending.append(None)
             left -= 1
             if not left:
                 left = HALT_NODES
                 if halt is not None and halt():
                     raise Halted
-            handler = handlers.get(node.kind_id, _visit)
+            handler = get(node.kind_id, _visit)
             # The first comparison is for speed: most nodes are of no interest but for what is below them.
-            if (handler is _visit or (handler is not None and handler(self, node))) and down():
-                continue
-            while not on():
-                if not up():
-                    return
+            if handler is _visit or (handler is not None and handler(self, node)):
+                if node.child_count > WIDE:
+                    pending.append(None)
+                    wide.append(_children(node))
+                else:
+                    children = node.named_children
+                    children.reverse()
+                    pending += children
 
     def _bind(self, node: Node | None) -> None:
         if node is not None and node.type == "identifier":
@@ -235,7 +247,9 @@ class _Walk:
 
     def bind_field(self, node: Node) -> bool:
         """A statement that binds the name in one of its fields."""
-        self._bind(node.child_by_field_name(FIELD_BOUND[node.type]))
+        bound = node.child_by_field_name(FIELD_BOUND[node.type])
+        if bound is not None and bound.type == "identifier":
+            self._bound.add(bound.start_byte)
         return True
 
     def bind_children(self, node: Node) -> bool:
@@ -262,11 +276,14 @@ class _Walk:
     def identifier(self, node: Node) -> bool:
         """A name, unless what stands around it has said that it is none."""
         start = node.start_byte
-        scope, name = self._owner(start), self.data[start : node.end_byte]
+        scope = self._scope
+        if scope.end <= start:
+            scope = self._owner(start)
+        name = self.data[start : node.end_byte]
         if start in self._bound:
             scope.bound.add(name)
-        elif start not in self._names and (name, b"") not in scope.uses:
-            scope.uses[name, b""] = start
+        elif start not in self._names:
+            scope.uses.setdefault((name, b""), start)
         return False
 
     def attribute(self, node: Node) -> bool:
@@ -327,6 +344,16 @@ def _is_text(name: bytes) -> bool:
         return bool(name.decode())
     except UnicodeDecodeError:
         return False
+
+
+def _children(node: Node) -> Iterator[Node]:
+    """The named children, one at a time."""
+    cursor = node.walk()
+    more = cursor.goto_first_child()
+    while more:
+        if (child := cursor.node) is not None and child.is_named:
+            yield child
+        more = cursor.goto_next_sibling()
 
 
 def _visit(walk: _Walk, node: Node) -> bool:

@@ -10,7 +10,7 @@ A pattern says what it finds by `(#set! is …)`:
 - `scope`: `@node` holds members of `@name`; it is no definition itself;
 - `outer`: `@outer` around the definition called `@name` belongs to it;
 - `import`: `@node`, `@module`, `@name`, `@alias`; `export`: `@name`, `@local`, `@module`. What has no capture
-  may be a constant: `(#set! name default)`. With `(#set! call f)` the capture `@call` must read `f`;
+  may be a constant: `(#set! name default)`;
 - `inert`: `@node` has no uses of names in it; `use`: a whole import of Rust; with `unfold` what the node
   holds is read by one of `unfold.UNFOLDS`, and with `shallow` the pattern is looked for among the outermost
   statements only.
@@ -147,9 +147,6 @@ def _queried(tree: Tree, data: bytes, language: str, halt: Callable[[], bool] | 
 def _take(reading: _Reading, settings: Mapping[str, str | None], captures: Captures) -> None:
     """Note one match."""
     what = settings.get("is") or ""
-    wanted = settings.get("call")
-    if wanted is not None and text_of(reading.data, captures["call"][0]) not in wanted.split():
-        return
     if what in _KINDS or what == "scope":
         name, node = captures["name"][0], captures["node"][0]
         at = name.start_byte if what != "scope" else -1 - node.start_byte

@@ -75,21 +75,86 @@ def specifiers(settings: Settings, captures: Captures, data: bytes) -> Iterator[
             yield settings, {**captures, "name": [name], **({"alias": [alias]} if alias else {})}
 
 
+def _required(data: bytes, node: Node | None) -> Node | None:
+    """The string in `require("…")`."""
+    if node is None or node.type != "call_expression":
+        return None
+    called = _field(node, "function", "identifier")
+    if called is None or _text(data, called) != b"require":
+        return None
+    arguments = _field(node, "arguments", "arguments")
+    if arguments is None or not arguments.named_child_count:
+        return None
+    first = arguments.named_child(0)
+    return first if first.type == "string" else None
+
+
 def required(settings: Settings, captures: Captures, data: bytes) -> Iterator[Match]:
     """What is bound by `@node`, a declarator whose value is a `require`: the module, or some of its names."""
-    name = captures["node"][0].child_by_field_name("name")
+    node = captures["node"][0]
+    value = node.child_by_field_name("value")
+    if value is None or data.find(b"require", value.start_byte, value.end_byte) < 0:
+        return
+    name = node.child_by_field_name("name")
     if name is None:
         return
+    if value.type == "member_expression":
+        module, place = (
+            _required(data, value.child_by_field_name("object")),
+            value.child_by_field_name("property"),
+        )
+        if module is not None and place is not None and name.type == "identifier":
+            yield settings, {"node": [node], "module": [module], "name": [place], "alias": [name]}
+        return
+    if (module := _required(data, value)) is None:
+        return
+    found = {"node": [node], "module": [module]}
     if name.type == "identifier":
-        yield settings, {**captures, "alias": [name]}
+        yield settings, {**found, "alias": [name]}
     elif name.type == "object_pattern":
         for one in name.named_children:
             if one.type == "shorthand_property_identifier_pattern":
-                yield settings, {**captures, "name": [one]}
+                yield settings, {**found, "name": [one]}
             elif one.type == "pair_pattern":
                 key, alias = one.child_by_field_name("key"), _field(one, "value", "identifier")
                 if key is not None and alias is not None:
-                    yield settings, {**captures, "name": [key], "alias": [alias]}
+                    yield settings, {**found, "name": [key], "alias": [alias]}
+
+
+def called(settings: Settings, captures: Captures, data: bytes) -> Iterator[Match]:
+    """A statement that is nothing but a `require`."""
+    node = captures["node"][0]
+    module = _required(data, node.named_child(0) if node.named_child_count else None)
+    if module is not None:
+        yield settings, {"node": [node], "module": [module]}
+
+
+def member(settings: Settings, captures: Captures, data: bytes) -> Iterator[Match]:
+    """A field of a class of a script; a method if it is a function."""
+    node = captures["node"][0]
+    name = node.child_by_field_name("name") or node.child_by_field_name("property")
+    if name is None:
+        return
+    found = {"node": [node], "name": [name]}
+    value = node.child_by_field_name("value")
+    body = value.child_by_field_name("body") if value is not None and value.type == "arrow_function" else None
+    if body is not None:
+        yield {"is": "method"}, {**found, "body": [body]}
+    else:
+        yield settings, {**found, "value": [value]} if value is not None else found
+
+
+def put(settings: Settings, captures: Captures, data: bytes) -> Iterator[Match]:
+    """A function that is put into an object: `a.b = function () {…}`."""
+    node = captures["node"][0]
+    left = _field(node, "left", "member_expression")
+    right = _field(node, "right", "function_expression", "arrow_function")
+    if left is None or right is None:
+        return
+    of = _field(left, "object", "identifier", "member_expression")
+    name, body = _field(left, "property", "property_identifier"), right.child_by_field_name("body")
+    if of is not None and name is not None and body is not None:
+        yield settings, {"node": [node], "of": [of], "name": [name], "body": [body]}
 
 
 def commonjs(settings: Settings, captures: Captures, data: bytes) -> Iterator[Match]:
@@ -163,6 +228,19 @@ def _last(node: Node) -> Node | None:
     return node.named_child(node.named_child_count - 1) if node.named_child_count else None
 
 
+def prototype(settings: Settings, captures: Captures, data: bytes) -> Iterator[Match]:
+    """The function that a field of C++ declares, below a pointer or a reference at most."""
+    node = captures["node"][0]
+    for one in node.children_by_field_name("declarator"):
+        here: Node | None = one
+        if one.type in _POINTERS:
+            here = one.child_by_field_name("declarator") or _last(one)
+        if here is not None and here.type == "function_declarator":
+            name = _field(here, "declarator", "field_identifier")
+            if name is not None:
+                yield settings, {"node": [node], "name": [name]}
+
+
 def variables(settings: Settings, captures: Captures, data: bytes) -> Iterator[Match]:
     """The variables that a declaration of C or C++ makes; pointers and arrays only with a value."""
     node = captures["node"][0]
@@ -217,6 +295,7 @@ def template(settings: Settings, captures: Captures, data: bytes) -> Iterator[Ma
 UNFOLDS: dict[str, Callable[[Settings, Captures, bytes], Iterator[Match]]] = {
     one.__name__: one
     for one in (
-        fields, declarators, specifiers, required, commonjs, function, variables, typedef, template,
+        fields, declarators, specifiers, required, called, member, put, commonjs, function, prototype,
+        variables, typedef, template,
     )
 }  # fmt: skip

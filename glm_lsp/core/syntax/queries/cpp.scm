@@ -3,4 +3,4 @@
 ((template_declaration) @outer (#set! is outer) (#set! unfold template))
 ((alias_declaration name: (type_identifier) @name type: (_) @value) @node (#set! is type))
 
-((field_declaration declarator: [(function_declarator declarator: (field_identifier) @name) (pointer_declarator declarator: (function_declarator declarator: (field_identifier) @name)) (reference_declarator (function_declarator declarator: (field_identifier) @name))]) @node (#set! is prototype))
+((field_declaration) @node (#set! is prototype) (#set! unfold prototype))

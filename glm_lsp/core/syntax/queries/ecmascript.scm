@@ -15,19 +15,13 @@
 ((export_statement "default" @name value: (class body: (_) @body)) @node (#set! is class) (#set! shallow))
 ((export_statement "default" @name value: (object) @value) @node (#set! is variable) (#set! shallow))
 
-; Functions that are put into an object, or into what a module exports.
-((program (expression_statement (assignment_expression
-   left: (member_expression object: [(identifier) (member_expression)] @of property: (property_identifier) @name)
-   right: [(function_expression body: (_) @body) (arrow_function body: (_) @body)]) @node)) (#set! is method) (#set! shallow))
-
 ((import_statement (import_clause (identifier) @alias) source: (string) @module) @node (#set! is import) (#set! name default) (#set! shallow))
 ((import_statement (import_clause (namespace_import (identifier) @alias)) source: (string) @module) @node (#set! is import) (#set! shallow))
 ((import_statement (import_clause (named_imports) @names) source: (string) @module) @node (#set! is import) (#set! unfold specifiers) (#set! shallow))
 ((import_statement "import" . source: (string) @module) @node (#set! is import) (#set! shallow))
 
-((variable_declarator value: (call_expression function: (identifier) @call arguments: (arguments . (string) @module))) @node (#set! is import) (#set! call require) (#set! unfold required) (#set! shallow))
-((variable_declarator name: (identifier) @alias value: (member_expression object: (call_expression function: (identifier) @call arguments: (arguments . (string) @module)) property: (_) @name)) @node (#set! is import) (#set! call require) (#set! shallow))
-((expression_statement (call_expression function: (identifier) @call arguments: (arguments . (string) @module))) @node (#set! is import) (#set! call require) (#set! shallow))
+((variable_declarator) @node (#set! is import) (#set! unfold required) (#set! shallow))
+((expression_statement) @node (#set! is import) (#set! unfold called) (#set! shallow))
 ((call_expression function: (import) arguments: (arguments . (string) @module)) @node (#set! is import))
 
 ((export_statement (export_clause) @names source: (string) @module) @node (#set! is export) (#set! unfold specifiers) (#set! shallow))
@@ -37,4 +31,6 @@
 ((export_statement "default" value: (identifier) @local) @node (#set! is export) (#set! name default) (#set! shallow))
 ((export_statement "default" value: (call_expression arguments: (arguments . (identifier) @local))) @node (#set! is export) (#set! name default) (#set! shallow))
 
+; Functions that are put into an object, or into what a module exports; what `exports` become.
+((program (expression_statement (assignment_expression) @node)) (#set! is method) (#set! unfold put) (#set! shallow))
 ((assignment_expression) @node (#set! is export) (#set! unfold commonjs) (#set! shallow))

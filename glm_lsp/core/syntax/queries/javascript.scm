@@ -1,4 +1,3 @@
 ; What the JavaScript grammar names in its own way.
 ((class_declaration name: (identifier) @name body: (class_body) @body) @node (#set! is class))
-((class_body (field_definition property: (_) @name value: (_)? @value) @node) (#set! is variable))
-((class_body (field_definition property: (_) @name value: (arrow_function body: (_) @body)) @node) (#set! is method))
+((class_body (field_definition) @node) (#set! is variable) (#set! unfold member))

@@ -12,8 +12,7 @@
 ((class_body (method_signature name: (_) @name) @node) (#set! is method))
 ((interface_body (method_signature name: (_) @name) @node) (#set! is method))
 ((interface_body (property_signature name: (property_identifier) @name) @node) (#set! is variable))
-((public_field_definition) @node (#set! is variable) (#set! unfold fields) (#set! take "name value?"))
-((public_field_definition name: (_) @name value: (arrow_function body: (_) @body)) @node (#set! is method))
+((public_field_definition) @node (#set! is variable) (#set! unfold member))
 ((program (ambient_declaration (_ (variable_declarator name: (identifier) @name) @node) @outer)) (#set! is variable) (#set! shallow))
 
 ((import_statement (import_require_clause (identifier) @alias source: (string) @module)) @node (#set! is import) (#set! shallow))

@@ -1,0 +1,144 @@
+"""A value that is given to something whose name is that of a secret: where it stands. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from glm_lsp.core.secrets import heads, looks
+from glm_lsp.core.secrets.rules import ASSIGNMENTS
+
+_NAME_END = rb"[\w-]{0,40}+[\\\"'`\])]{0,4}+(?::[ \t]?[\w.\[\]|&<>?, ']{1,40}+)??[ \t]{0,20}+"
+_OPERATOR = rb"(?:=>|:=|\?=|={1,3}|!==?|:|,|\()[ \t]{0,20}+"
+_VALUE = rb"(\\?[\"'`])((?:(?!\1)(?:\\[^\n]|[^\s\\])){8,512}+)\1"
+_QUOTED = re.compile(
+    _NAME_END + _OPERATOR + rb"\s{0,40}+(?:[\w.]{0,30}+\(\s{0,40}+)?[rbfu@]{0,2}+" + _VALUE, re.IGNORECASE
+)
+_OPEN_QUOTE = re.compile(
+    _NAME_END + _OPERATOR + rb"[rbfu@]{0,2}+[\"'`]([^\s\"'`]{8,512})[ \t]{0,20}+\r?(?:\n|$)", re.IGNORECASE
+)
+"""A string that is being typed: nothing closes it in its line."""
+_BARE = re.compile(
+    rb"[\w-]{0,40}+[ \t]{0,4}+[:=][ \t]{0,4}+([A-Za-z0-9+/=_-]{16,512}+)[ \t]{0,20}+(?:[\r\n;#]|$)"
+)
+"""A value without quotes, where values have them: only one that no name looks like is held back."""
+_PIECE = re.compile(
+    rb"(?:\\?[\"'`]\s{0,60}+[+.\\]?\s{0,60}+[rbfu]{0,2}+\\?[\"'`])([A-Za-z0-9+/=_.~-]{4,512}+)(?=\\?[\"'`])"
+)
+"""A string that goes on in another one, which the language joins."""
+_MOST_PIECES_BYTES = 1_200
+_PLAIN = re.compile(
+    rb"[\w-]{0,40}+[\"'*_]{0,3}+[ \t]{0,20}+[:=]{1,2}+[*_]{0,2}+[ \t]{0,20}+"
+    rb"([^\s\"'`;,<>{}()\[\]$|]{8,512})(?=[\s;,\"'`]|$)"
+)
+_ARGUMENT = re.compile(
+    rb"[\w-]{0,40}+[ \t]{1,4}([^\s\"'`;,<>{}()\[\]$|=-][^\s\"'`;,<>{}()\[\]$|]{7,512})(?=[\s;,\"'`]|$)"
+)
+_BEFORE_ARGUMENT = re.compile(rb"(?:\s--[\w-]{0,40}|\bENV[ \t]+\w{0,40})$")
+_ELEMENT = re.compile(
+    rb"[\w-]{0,40}+(?:</\w{1,10}>\s{0,40}+(?:<\w{1,10}>\s{0,20}+){0,2}<\w{1,10})?>([^<>\s]{8,512})</"
+)
+_NAMED = re.compile(
+    rb"[\w-]{0,40}+\\?[\"']?[ \t]{0,9}+(?:,|:\s{0,4}+\{)?+\s{0,80}+\\?[\"']?value\\?[\"']?"
+    rb"\s{0,4}+[:=]\s{0,4}+\\?([\"'])?"
+    rb"((?(1)[^\s\"'\\]|[^\s\"',;<>{}()\[\]$|]){8,512}+)",
+    re.IGNORECASE,
+)
+"""A value that stands beside a name: `name: X`, `value: Y`."""
+_CELL = re.compile(
+    rb"[\w -]{0,40}+[*_`]{0,3}[ \t]{0,40}+\|[ \t]{0,40}+[*_`]{0,3}([^\s|`]{8,512})`?[*_]{0,3}[ \t]{0,200}+\|"
+)
+_SAID = re.compile(
+    rb"[\w-]{0,40}+[ \t]{1,4}+(?:(?:is|was|to)[ \t]{1,4})?([^\s\"'`,;<>{}()\[\]$|]{8,512})(?=[\s;,\"'`)]|$)"
+)
+_BELOW = re.compile(
+    rb"[\w ]{0,24}+[\"'`*_]{0,3}+:{0,2}[\"'`*_]{0,3}+[ \t]{0,9}+\r?\n(?:[ \t]{0,9}+\r?\n){0,2}+"
+    rb"(?:[ \t>]{0,12}+(?:`{3}|~{3})\w{0,12}+[ \t]{0,9}+\r?\n)?+[ \t>*:-]{0,16}+[`\"']{0,2}+"
+    rb"([^\s`\"'<>{}()\[\]$|]{8,512}+)[`\"']{0,2}+[ \t]{0,20}+(?:\r?\n|$)"
+)
+"""A value in a line of its own, below its name."""
+_SPECIAL = re.compile(rb"[#!@^&~?+=%]")
+_PASSWORD = re.compile(rb"pass(?:w|phrase|\W)|pwd|pw\W|secret|credential")
+_BEGINS = re.compile(
+    rb"(" + b"|".join(map(re.escape, ASSIGNMENTS)) + rb")" + _NAME_END + rb"(?:=>|:=|=|:)[ \t]{0,20}+"
+    rb"(?:[\"'`]([^\"'`\s]{1,200})|([a-z0-9+/=-]{8,200}))$"
+)
+_RESULT = b"--- "
+"""What stands before `PASS: test` in a log."""
+_NAME = re.compile(rb"[\w-]{0,40}+")
+_MAY_FOLLOW = frozenset(b"\\\"'`])(:=!?,<>|* \t\r\n")
+"""What stands between a name and its value."""
+_BEFORE_PAIR, _BEFORE_BARE = b"\\\"' \t\r\n,:", b" \t:="
+
+
+def places(data: bytes, start: int, *, plain: bool) -> list[tuple[int, int, str]]:
+    """The value of the name that has its word at `start`. `plain`: values may stand without quotes."""
+    name = _NAME.match(data, start)
+    end = name.end() if name else start
+    after = data[end] if end < len(data) else 10
+    if after not in _MAY_FOLLOW:
+        return []
+    found: list[tuple[int, int]] = []
+    said = False
+    if match := _QUOTED.match(data, start, start + 800):
+        found = pieces(data, *match.span(2))
+    elif (
+        (after in b"<>" and (match := _ELEMENT.match(data, start, start + 600)))
+        or (plain and (match := _PLAIN.match(data, start, start + 700)))
+        or (
+            after in b" \t"
+            and (match := _ARGUMENT.match(data, start, start + 700))
+            and _BEFORE_ARGUMENT.search(data, max(0, start - 60), start)
+        )
+    ):
+        found = [match.span(1)]
+    elif after in _BEFORE_PAIR and (match := _NAMED.match(data, start, start + 800)) and (match[1] or plain):
+        found = [match.span(2)]
+    elif plain and (match := _CELL.match(data, start, start + 900)):
+        found = [match.span(1)]
+    elif plain and (
+        (match := _SAID.match(data, start, start + 600))
+        or ((match := _BELOW.match(data, start, start + 800)) and looks.is_choppy(match[1]))
+    ):
+        found, said = [match.span(1)], True
+    elif match := _OPEN_QUOTE.match(data, start, start + 700):
+        typed = heads.is_part(match[1]) and not looks.is_stand_in(match[1])
+        return [(*match.span(1), "random value")] if typed else []
+    elif (
+        after in _BEFORE_BARE
+        and (match := _BARE.match(data, start, start + 700))
+        and looks.is_no_name(match[1])
+    ):
+        found = [match.span(1)]
+    if not found:
+        return []
+    value = b"".join(data[a:b] for a, b in found)
+    if looks.is_random(value):
+        return [(a, b, "random value") for a, b in found]
+    if (
+        _PASSWORD.match(data[start : start + 12].lower())
+        and looks.is_password(value)
+        and (not said or _SPECIAL.search(value))
+        and not data.endswith(_RESULT, 0, start)
+    ):
+        return [(a, b, "password") for a, b in found]
+    return []
+
+
+def pieces(data: bytes, first: int, last: int) -> list[tuple[int, int]]:
+    """A string's place, and those of the strings that it goes on in."""
+    found = [(first, last)]
+    most = first + _MOST_PIECES_BYTES
+    while found[-1][1] < most and (match := _PIECE.match(data, found[-1][1])):
+        found.append(match.span(1))
+    return found
+
+
+def begins(before: bytes) -> bool:
+    """Whether a line, up to the cursor, ends in the open value of a name that is a secret's."""
+    match = _BEGINS.search(before.lower())
+    if match is None:
+        return False
+    if match[3]:
+        return looks.is_choppy(before[match.start(3) :]) and heads.is_part(before[match.start(3) :])
+    value = before[match.start(2) :]
+    return bool(_PASSWORD.match(match[1])) or any(48 <= b <= 57 for b in value) or heads.is_part(value)
