@@ -10,8 +10,8 @@ import pytest
 from tests.lsp.editor import Editor
 from tests.lsp.test_requests import eventually
 
-CALLS = 6 * "    client.send(message, timeout=limit)\n"
-TEXT = f"def run(client, limit, message):\n{CALLS}    client.send(message"
+PARAMETERS = "(client, limit, message):\n    client.send(message"
+TEXT = "".join(f"def f{n}{PARAMETERS}, timeout=limit)\n\n\n" for n in range(6)) + f"def run{PARAMETERS}"
 ECHO = f"{TEXT}, timeout=limit)"
 ENGINE = ", urgent=True)"
 
