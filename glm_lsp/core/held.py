@@ -70,6 +70,10 @@ class Held:
         while len(self._known) > 1 and self._bytes() > MOST_BYTES:
             self._known.popleft()
 
+    def clear(self) -> None:
+        """Forget all."""
+        self._known.clear()
+
     def find(self, data: bytes, offset: int) -> list[Suggestion]:
         """What is left of the suggestions that hold at a place, the newest first."""
         found = dict.fromkeys(self._found(data, offset))

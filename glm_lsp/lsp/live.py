@@ -180,7 +180,13 @@ class Live:
                 superseded.set_result(None)
 
     def edited(self, uri: str, text: Callable[[], bytes]) -> None:
-        """A document has another text: what no longer fits ends."""
+        """A document has another text: what no longer fits ends.
+
+        What was suggested in others was suggested before this was known, and is not offered again.
+        """
+        for other, theirs in self._known.items():
+            if other != uri:
+                theirs.held.clear()
         known = self._known.get(uri)
         if known is None:
             return

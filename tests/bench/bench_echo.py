@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import difflib
 import math
 import random
 import re
@@ -32,7 +33,7 @@ from tests.bench.bench_server import table
 from tests.bench.corpora import Pair
 from tests.bench.probe import percentile
 from tests.bench.rows import circumstances
-from tests.bench.sessions import MOST_TYPED_LINES, changed_lines, planted, tree
+from tests.bench.sessions import MOST_TYPED_LINES, planted, tree
 
 HEADING = "## Echo"
 COMMAND = "python -m tests.bench.bench_echo --record"
@@ -101,9 +102,10 @@ def typed(old: Mapping[str, bytes], new: Mapping[str, bytes], most: int = MOST_P
 
 
 def _typed(path: str, old: bytes, new: bytes) -> Iterator[Typed]:
-    now = old.decode().splitlines(keepends=True)
+    now, then = ([line.decode() for line in data.splitlines(keepends=True)] for data in (old, new))
+    codes = difflib.SequenceMatcher(None, now, then, autojunk=False).get_opcodes()
     shift = 0
-    for first, end, lines in changed_lines(old, new):
+    for first, end, lines in [(i1, i2, then[j1:j2]) for tag, i1, i2, j1, j2 in codes if tag != "equal"]:
         start, stop = first + shift, end + shift
         for number, line in enumerate(lines[:MOST_TYPED_LINES]):
             bare = line.strip()

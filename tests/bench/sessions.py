@@ -390,11 +390,6 @@ class _Typist:
         self._now += seconds
 
 
-def changed_lines(old: bytes, new: bytes) -> Iterator[tuple[int, int, list[str]]]:
-    """What differs: lines of the older text from one number to another, and those that take their place."""
-    return ((hunk.first, hunk.end, list(hunk.new)) for hunk in _hunks(old, new))
-
-
 def _hunks(old: bytes, new: bytes) -> list[_Hunk]:
     if old == new:
         return []
