@@ -17,7 +17,6 @@ Settings = Mapping[str, str | None]
 Match = tuple[Settings, Captures]
 
 _FUNCTIONS = ("identifier", "field_identifier", "destructor_name", "operator_name")
-
 _DECLARED = ("identifier", "destructor_name", "operator_name")
 _CASTS = ("operator_cast",)
 _POINTERS = ("pointer_declarator", "reference_declarator")
