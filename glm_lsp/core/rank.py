@@ -35,8 +35,8 @@ MOST_PACKAGE = 50
 """Files of the same package whose definitions are looked at."""
 MOST_FIELDS = 16
 """Of a class that is made where the cursor is: so many fields are as sure as its name."""
-MOST_CALL_LINES = 20
-"""Above the cursor: where the call may begin whose arguments are being written."""
+MOST_CALL_LINES, MOST_CALL_CHARS = 20, 2000
+"""Up to the cursor's line: where the call may begin whose arguments are being written."""
 MOST_NAME = 80
 _WORD = re.compile(r"((?:[^\W\d]\w*\.)*)([^\W\d]\w*)")
 _CALLED = re.compile(r"([^\W\d][\w.]*)\(")
@@ -162,9 +162,9 @@ def _weigh_near(ranking: Ranking, place: Place, around: str, *, certain: bool) -
 def _weigh_asked(ranking: Ranking, place: Place, around: str, types: Mapping[str, str]) -> None:
     """The fields of a class that is being made where the cursor is, or of which a member is asked for."""
     graph, lines = ranking.graph, place.near.split("\n")[: place.near_line + 1]
-    line = lines[-1] if len(lines) > place.near_line else ""
-    asked = [types[m[1]] for m in _ASKED.finditer(line) if m[1] in types]
-    made = _CALLED.findall(line) or _open_call(lines[-MOST_CALL_LINES:])
+    line = lines[-1][:MOST_CALL_CHARS] if len(lines) > place.near_line else ""
+    asked = [types.get(name, name) for name in _ASKED.findall(line)]
+    made = _CALLED.findall(line) or _open_call("\n".join(lines[-MOST_CALL_LINES:])[-MOST_CALL_CHARS:])
     for dotted in dict.fromkeys((*asked, *made)):
         qualifier, _, name = dotted.rpartition(".")
         target = graph.resolve(place.path, name, qualifier, around)
@@ -183,9 +183,9 @@ def _is_field(symbol: Symbol | None) -> bool:
     return symbol is not None and symbol.kind is SymbolKind.VARIABLE
 
 
-def _open_call(lines: Sequence[str]) -> list[str]:
-    """What is called in the innermost bracket that is open at the end of these lines."""
-    text, depth = "\n".join(lines), 0
+def _open_call(text: str) -> list[str]:
+    """What is called where the innermost bracket opens that is open at the end of a text."""
+    depth = 0
     for at in range(len(text) - 1, -1, -1):
         depth += (text[at] in ")]}") - (text[at] in "([{")
         if depth < 0:
