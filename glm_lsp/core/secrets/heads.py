@@ -47,8 +47,9 @@ _OPENED = re.compile(
     rb"(?:"
     rb"(?i:identified\s+(?:with\s+\S+\s+)?by(?:\s+password)?\s+'[^']+)|"
     rb"(?i:(?:with|encrypted|(?:user|role|login)\s+\S+)\s+password\s*=?\s*n?'[^']+)|"
-    rb"(?i:<[\w:.-]{0,40}(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|(?:secret|access|private)key)"
-    rb"(?:\s[^<>]{0,80})?>[^<\s][^<]*)|"
+    rb"(?i:<(?:(?:string|entry|property|prop|item)\s[a-z]{3,5}=\")?[\w:.-]{0,40}"
+    rb"(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|(?:secret|access|private)key)"
+    rb"(?:\"|\s[^<>]{0,80})?>[^<\s][^<]*)|"
     rb"^[ \t]*ENV[ \t]+[A-Z0-9_]*(?:TOKEN|SECRET|PASSW(?:OR)?D|(?:API|ACCESS)_?KEY)[A-Z0-9_]*[ =][^\s$<{]\S*|"
     rb"\s--[a-z-]{0,30}(?:passw(?:or)?d|secret|token|api-?key)[ =][^\s$<{\"'-]\S*|"
     rb"\bsshpass\s+-p\s*[^\s$]\S*|\b(?:mysql|mariadb)\w*\s(?:.*\s)?-p[^\s$]+|"
@@ -91,7 +92,7 @@ def derived(source: str, words: Sequence[str], *, own: bool) -> str:
 
 def is_unfinished(head: bytes, rest: bytes) -> bool:
     """Whether `rest`, after the `head` of a token, is a part of one, and no word of the text's own."""
-    if head.startswith(b"<"):  # a tag that nothing closes: after it stand words, or what was chosen
+    if head.startswith((b"<", b"ENV")):  # of an open tag: after it stand words, or what was chosen
         plain = looks.is_stand_in(rest) or rest.isdigit()
         return not plain and (_DIGIT.search(rest) is not None or not _WORDS.fullmatch(rest))
     if looks.is_stand_in(head + rest[:STAND_IN_BYTES]):
