@@ -13,7 +13,7 @@ from glm_lsp.core.imports import Modules
 from glm_lsp.core.imports.config import BROKEN, configures
 from glm_lsp.core.imports.objections import extended, missing
 from glm_lsp.core.settings import Settings
-from glm_lsp.core.values import Export, FileOutline, Import
+from glm_lsp.core.values import Export, FileOutline, Import, RepoIndex
 from glm_lsp.workspace import git
 from glm_lsp.workspace.discovery import accept
 from glm_lsp.workspace.files import Unreadable, is_relative, kind_of, load
@@ -57,9 +57,7 @@ class Explanation:
     """What the project's configuration says for this file: where, and what; what is broken in it, too."""
 
 
-def explain(
-    root: Path, settings: Settings, report: IndexReport, index: RepoIndex, path: str
-) -> Explanation:
+def explain(root: Path, settings: Settings, report: IndexReport, index: RepoIndex, path: str) -> Explanation:
     """What became of `path` in an index run of `root`. Blocks."""
     outlines = index.outlines
     project = tuple(_project(path, outlines))
@@ -134,7 +132,7 @@ def _left_out(root: Path, settings: Settings, report: IndexReport, path: str) ->
 
 
 def _misnamed(root: Path, path: str) -> str:
-    """What is wrong with a path at which nothing is that could be a file of the index; empty: something is."""
+    """Why nothing at a path could be a file of the index; empty: something is there."""
     if path == ".":
         return "is the whole directory; name a file in it"
     if not is_relative(path):

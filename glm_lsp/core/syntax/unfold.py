@@ -320,8 +320,8 @@ def prototype(settings: Settings, captures: Captures, data: bytes) -> Iterator[M
 
 
 def declared(settings: Settings, captures: Captures, data: bytes) -> Iterator[Match]:
-    """The function that the part `@declarator` of a declaration of C++ declares; below a reference an operator
-    at most."""
+    """The function that the part `@declarator` of a declaration of C++ declares; below a reference only an
+    operator."""
     here: Node | None = captures["declarator"][0]
     kinds = ("operator_name",) if here.type == "reference_declarator" else _DECLARED
     if here.type in _POINTERS:
