@@ -35,11 +35,11 @@ declare namespace D {
         ("module", "A", "namespace A"),
         ("variable", "A.k", "export const k = 1"),
         ("function", "A.f", "f = () =>"),
-        ("variable", "A.w", "export let w: string;"),
+        ("variable", "A.w", "export let w: string"),
         ("module", "A.B.C", "namespace B.C"),
-        ("variable", "A.B.C.hidden", "const hidden = 3;"),
+        ("variable", "A.B.C.hidden", "const hidden = 3"),
         ("module", "D", "namespace D"),
-        ("variable", "D.n", "const n: number;"),
+        ("variable", "D.n", "const n: number"),
     ]
     assert exported(source) == []
 
