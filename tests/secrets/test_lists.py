@@ -91,6 +91,8 @@ CODE = {
     "a function": ("const token = 'makeToken2Value';\nexport async function makeToken2Value() {}\n", True),
     "a type of Go": ('password := "Argon2Hasher"\ntype Argon2Hasher struct {\n', True),
     "a call": ("password = 'Argon2Hasher'\nx = Argon2Hasher(3)\n", True),
+    "an import": ("from hashers import (Other, Argon2Hasher)\npassword = 'Argon2Hasher'\n", True),
+    "a word before a bracket": ("password = 'Summer2Rain'\n# the password Summer2Rain(old)\n", False),
     "a word of a text": ("password = 'Argon2Hasher'\n# the class Argon2Hasher of bob\n", False),
     "a password that is told": ("password = 'Summer2Rain'\n# log in with Summer2Rain (or ask)\n", False),
     "nothing": ("password = 'Argon2Hasher'\n", False),

@@ -18,8 +18,11 @@ _BEFORE = re.compile(
 )
 _AFTER = re.compile(rb"[ \t]{0,4}(?:[(:{<;\[\r\n=]|\Z|(?:extends|implements|struct|interface|func)\b)")
 """What surrounds the name where it is defined."""
-_NO_CALL = re.compile(rb"[\w\"'`$@#:=/-]\Z")
-_CALL = re.compile(rb"\((?![\w-]{8,}\))")
+_IMPORTED = re.compile(
+    rb"[ \t]*(?:from[ \t]+[\w.]+[ \t]+import\b|"
+    rb"(?:im|ex)port[ \t]+(?:type[ \t]+)?\{|import[ \t]+(?:static[ \t]+)?[\w.]+\.\Z)"
+)
+_CALLED = re.compile(rb"(?:[=(,\[{!&|+][ \t]{1,4}|[(\[{!]|\b(?:new|return|await|yield|defer)[ \t]{1,4})\Z")
 
 
 def apart(data: bytes, places: tuple[HeldBack, ...]) -> tuple[HeldBack, ...]:
@@ -46,7 +49,9 @@ def _is_code(data: bytes, value: bytes) -> bool:
         line = data.rfind(b"\n", max(0, at - 200), at) + 1
         if _BEFORE.fullmatch(data, line, at) and _AFTER.match(data, end):
             return True
-        if _CALL.match(data, end) and not _NO_CALL.search(data, max(0, at - 1), at):
+        if data[end : end + 1] == b"(" and _CALLED.search(data, max(line, at - 12), at):
+            return True
+        if _IMPORTED.match(data, line, at):
             return True
         at = data.find(value, end)
     return False
