@@ -218,6 +218,33 @@ def test_a_drawn_string_is_held_back_without_its_second_quote() -> None:
     assert value.encode() not in masked(document(f'x = "{value}\ny = 1\n')).data
 
 
+WRITTEN = (
+    'x = "9261ff2d3c425c8d',
+    'x = "SK106fd287db7f1ad',
+    "client_secret: puxcmlzkO7",
+    "spring.datasource.password=s0Hq",
+    "API_TOKEN=a1",
+    'u = "postgres://app:J',
+    "curl -u admin:A",
+    "mysql -u root -pN",
+    'x = "hooks.slack.com/services/T',
+)
+
+
+@pytest.mark.parametrize("line", WRITTEN)
+def test_nothing_is_suggested_where_a_secret_may_be_written(line: str) -> None:
+    """Though it is not held back: too little of it stands there, or it may be none."""
+    assert being_typed(masked(document(f"import os\n\n{line}")), len(line) + 11)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["token = request1", "password: str", 'digest = "20261121153059', 'name = "abcdefabcdef', "token="],
+)
+def test_something_is_suggested_where_none_is_written(line: str) -> None:
+    assert not being_typed(masked(document(f"import os\n\n{line}")), len(line) + 11)
+
+
 PROSE = (
     "Users are identified by 'name', and groups are identified by 'number and name",
     "the password 'of the user",

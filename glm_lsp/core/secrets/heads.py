@@ -64,7 +64,9 @@ _OPENED = re.compile(
     rb"PMAK-|AGE-SECRET-KEY-1|rubygems_(?=[0-9a-f]))[\w.=+/-]*|"
     rb"hooks\.slack\.com/(?:services|workflows|triggers)/\S*|/api/webhooks/\d{16,20}/\S*|"
     rb"[\"'`](?:SG\.|hf_|npm_|r8_|gsk_|xai-|pplx-|hv[sbr]\.|dapi(?=[0-9a-f]*\d)|key-(?=[0-9a-f]*\d)|"
-    rb"eyJ|EAA[A-Z]|\d{8,10}:AA)[\w.=+/-]+"
+    rb"eyJ|EAA[A-Z]|\d{8,10}:AA)[\w.=+/-]+|"
+    rb"[\"'`](?:SK)?(?=\d{0,30}[a-f])(?=[a-f]{0,30}\d)[0-9a-f]{12,}|"
+    rb"^[\w.-]{0,60}(?i:secret|passw|token|api_?key)[\w.-]{0,30}(?::[ \t]+|=)(?=\S{0,80}\d)[^\s\"'`$<{(,;)]+"
     rb")$"
 )
 """What a line ends in, up to the cursor, while a secret is written there: the place where it begins, and what
