@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-MOST_BYTES = 600
-"""Before a name, where the bracket that it stands in is looked for: what begins further away is a list."""
+MOST_BYTES, MOST_CALL_BYTES = 400, 60
+"""Before a name, where the bracket that it stands in is looked for: what begins further away is a list;
+and before the bracket, where a call's name ends."""
 _STRING = re.compile(rb"\"(?:[^\"\\\n]|\\.)*\"|'(?:[^'\\\n]|\\.)*'|`[^`\n]*`")
 _BRACKET = re.compile(rb"[()\[\]{}]")
 _BARE = re.compile(rb"[\w.$>\[\]-]*\Z")
@@ -35,9 +36,11 @@ def is_pair(data: bytes, start: int, end: int, over: int) -> bool:
         return True
     low = max(0, begun - MOST_BYTES)
     low = data.find(b"\n", low, begun) + 1 or low if low else 0
-    before = _PREFIX.sub(b"", data[low:begun].rstrip(b"\\")).rstrip()
+    before = data[low:begun].rstrip(b"\\")
+    prefix = _PREFIX.search(before, max(0, len(before) - 2))
+    before = before[: prefix.start() if prefix else None].rstrip()
     if before[-1:] in (b"(", b"[", b"{"):
-        head = before[:-1]
+        head = before[-MOST_CALL_BYTES:-1]
         if before[-1:] == b"(" and _is_call(head):
             return True
         return _OVER.match(data, over) is not None and not _MAKES_SET.search(head)
@@ -66,5 +69,5 @@ def _begins(data: bytes, start: int, end: int) -> int:
 
 def _is_call(head: bytes) -> bool:
     """Whether a round bracket after this one holds arguments, and makes no list of them."""
-    head = head.rstrip(b" ")
+    head = head[-MOST_CALL_BYTES:].rstrip(b" ")
     return bool(_CALL.search(head)) and not _NO_CALL.search(head) and not _MAKES_LIST.search(head)
