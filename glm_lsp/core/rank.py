@@ -38,6 +38,7 @@ MOST_FIELDS = 16
 MOST_CALL_LINES, MOST_CALL_CHARS = 20, 2000
 """Up to the cursor's line: where the call may begin whose arguments are being written."""
 MOST_NAME = 80
+_SPARING = frozenset({"go", "c", "cpp"})
 _WORD = re.compile(r"((?:[^\W\d]\w*\.)*)([^\W\d]\w*)")
 _CALLED = re.compile(r"([^\W\d][\w.]*)\(")
 _LAST = re.compile(r"[^\W\d][\w.]*$")
@@ -365,11 +366,23 @@ def _sorted(
         symbol = ranking.graph.symbol(target)
         if symbol is None or (target.path == path and any(_within(symbol, span) for span in hidden)):
             continue
+        if _goes_without_saying(symbol, target.path, used=evidence.certain):
+            continue
         rows.append(
             (-evidence.score, target.path, symbol.span.start, symbol.name, len(rows), symbol, evidence)
         )
     rows.sort()
     return tuple(Candidate(row[1], row[5], -row[0], row[6].reason, row[6].certain) for row in rows[:most])
+
+
+def _goes_without_saying(symbol: Symbol, path: str, *, used: bool) -> bool:
+    """Whether a definition of Go, C or C++ is not worth showing: a namespace; a field, and what is never
+    called by its name, where nothing uses it for certain.
+    """
+    name, kind = symbol.name, symbol.kind
+    unnamed = name.startswith(("~", "operator")) and not name.isidentifier()
+    bare = unnamed or (symbol.parent is not None and kind is SymbolKind.VARIABLE)
+    return (kind is SymbolKind.MODULE or (bare and not used)) and language_of(path) in _SPARING
 
 
 def _within(symbol: Symbol, span: Span) -> bool:

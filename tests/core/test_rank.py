@@ -290,3 +290,28 @@ def test_a_class_is_found_through_its_module() -> None:
     assert graph.resolve("src/shop/deep/till.py", "total", "price") == Target("src/shop/price.py", "total")
     assert graph.resolve("src/shop/deep/till.py", "nothing", "price") is None
     assert graph.resolve("no/such.py", "x", "y.z") is None
+
+
+@pytest.mark.parametrize(
+    ("line", "fields"), [("total(o)", []), ("o := Order{}\n\to.Weight", ["Order.Weight"])]
+)
+def test_a_field_of_go_is_shown_only_to_who_uses_it(line: str, fields: list[str]) -> None:
+    files = {
+        "pay/order.go": "package pay\n\ntype Order struct {\n\tWeight int\n\tsize int\n}\n",
+        "pay/total.go": "package pay\n\nfunc total(o Order) int { return 1 }\n",
+    }
+    found = ranked(f"package pay\n\nfunc f(o Order) {{\n\t{line}▮\n}}\n", "pay/here.go", **files)
+    assert {"pay/order.go:Order", "pay/total.go:total"} <= found.keys()
+    shown = [
+        c.symbol.qualified for c in found.values() if c.symbol.kind == "variable" and c.path[:3] == "pay"
+    ]
+    assert set(fields) <= set(shown)
+    assert bool(shown) is bool(fields)
+
+
+def test_what_is_not_called_by_its_name_is_not_shown() -> None:
+    source = "namespace shop {\nclass Order {\n public:\n  ~Order();\n  bool operator<(const Order&);\n"
+    files = {"order.hh": source + "  int total();\n};\n}\nint operators();\n"}
+    found = ranked('#include "order.hh"\n\nvoid f(Order o) {\n  ▮\n}\n', "here.cc", **files)
+    shown = {name for name in found if name.startswith("order.hh:")}
+    assert shown == {"order.hh:Order", "order.hh:Order.total", "order.hh:operators"}
