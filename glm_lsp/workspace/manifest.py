@@ -224,7 +224,7 @@ class Manifest:
             with contextlib.suppress(OSError):
                 if name:
                     Path(name).unlink()
-            if not (self.full and error.errno in (errno.ENOSPC, errno.EDQUOT)):
+            if not (self.full and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)):
                 self._say(
                     f"The index of {self._root} cannot be kept in {self.directory}: "
                     f"{(error.strerror or 'system error').lower()}; the next start takes longer."
