@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,12 +93,16 @@ async def _context(args: argparse.Namespace) -> int:
     finally:
         await runtime.close()
     counting = f"Exact, by the vocabulary in {args.tokenizer}." if args.tokenizer else found.counting
+    nothing = found.task is not None and not (found.blocks or found.dropped)
     if args.format == "json":
         report.print_json(_shape(found, counting, held))
+    elif nothing:
+        for note in found.notes:
+            sys.stderr.write(f"glm-lsp: {report.safe(note)}\n")
     else:
         _show(found, counting)
         report.held_back(held, len(held), shapes.remedy(held, settings))
-    return Exit.OK
+    return Exit.NOTHING if nothing else Exit.OK
 
 
 def _tokenizer(file: str) -> Tokenizer:

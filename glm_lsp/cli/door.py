@@ -38,6 +38,10 @@ T = TypeVar("T")
 UNREAD = 141
 """What a process returns that SIGPIPE has ended."""
 STDOUT = "<stdout>"
+MOST = (1 << 31) - 1
+"""What an argument that counts something may be."""
+LONGEST_WORD = 40
+"""Characters of an argument that a sentence repeats."""
 LONGEST_SENTENCE = 2000
 """Characters; a name or a server's answer in it may be of any length."""
 
@@ -158,10 +162,12 @@ def _explain(error: Exception, args: argparse.Namespace, name: str) -> Exit:
 
 
 def whole_number(text: str) -> int:
-    """An argument that counts something, from 1 on."""
-    if not (text.isascii() and text.isdigit() and 0 < int(text) < 1 << 31):
-        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1 on")
-    return int(text)
+    """An argument that counts something, from 1 to `MOST`."""
+    digits = text.lstrip("0") if text.isascii() and text.isdigit() else ""
+    if not digits or len(digits) > len(str(MOST)) or int(digits) > MOST:
+        shown = text if len(text) <= LONGEST_WORD else f"{text[:LONGEST_WORD]}…"
+        raise argparse.ArgumentTypeError(f"'{shown}' is not a whole number from 1 to {MOST:,}")
+    return int(digits)
 
 
 _DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?", re.ASCII)

@@ -28,7 +28,7 @@ class Exit(IntEnum):
     POLICY = 8
     """Refused on purpose: path, secret, protected file."""
     NOTHING = 9
-    """The model proposed nothing."""
+    """The model proposed nothing; a task names nothing (`context --task`)."""
     INTERRUPTED = 130
     """SIGINT."""
     TERMINATED = 143

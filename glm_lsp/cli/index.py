@@ -16,7 +16,7 @@ from glm_lsp.core.errors import UsageError
 
 if TYPE_CHECKING:
     from glm_lsp.core.values import FileOutline
-    from glm_lsp.workspace.explain import Explanation
+    from glm_lsp.workspace.explain import Explanation, Exported
     from glm_lsp.workspace.repository import IndexReport
 
 NAME = "index"
@@ -49,15 +49,15 @@ async def _index(args: argparse.Namespace) -> int:
     try:
         with report.progress("indexing", quiet=args.format == "json") as step:
             found = await repository.index(step)
-        outlines = repository.snapshot().index.outlines
+        index = repository.snapshot().index
     finally:
         await repository.close()
     if args.explain is not None:
         from glm_lsp.workspace.explain import explain  # noqa: PLC0415
 
         path = _below(repository.root, directory, args.explain)
-        return _explain(explain(repository.root, settings, found, outlines, path), args.format)
-    broken = _problems(outlines)
+        return _explain(explain(repository.root, settings, found, index, path), args.format)
+    broken = _problems(index.outlines)
     told = found.held_back if args.format == "json" else found.held_back[: report.MOST_HELD]
     held = shapes.held(repository.root, told, settings)
     if args.format == "json":
@@ -123,6 +123,8 @@ def _below(root: Path, directory: Path, named: str) -> str:
 
 
 def _explain(found: Explanation, form: str) -> int:
+    if found.misnamed:
+        raise UsageError(f"{found.path} {found.reason}.")
     if form == "json":
         report.print_json(_explained(found))
         return Exit.OK
@@ -140,6 +142,7 @@ def _explain(found: Explanation, form: str) -> int:
                 ("import", f"{i.text} → {', '.join(i.files) or 'not in this repository'}")
                 for i in found.imports
             ),
+            *(("export", _offered(e)) for e in found.exports),
             *(("held back", f"line {place.line + 1}: {place.kind}") for place in outline.held),
         ]
     rows += [("project", f"{where}: {said}") for where, said in found.project]
@@ -149,6 +152,15 @@ def _explain(found: Explanation, form: str) -> int:
             told.append(("…", f"and {len(rows) - MOST_ROWS} more; --format json lists them all"))
         report.show("", ("what", "found"), told)
     return Exit.OK
+
+
+def _offered(found: Exported) -> str:
+    """An export as a person reads it: `x as y from ./o → o.ts: x`."""
+    name, local, module = found.export.name, found.export.local, found.export.module
+    written = name if local in (name, "") else f"{local} as {name}"
+    written = f"* as {name}" if module and not local else written
+    where = ", ".join(found.files) + (f": {found.symbol}" if found.symbol else "")
+    return f"{written}{f' from {module}' if module else ''} → {where or 'not in this repository'}"
 
 
 def _explained(found: Explanation) -> dict[str, object]:
@@ -165,6 +177,16 @@ def _explained(found: Explanation) -> dict[str, object]:
             ],
             "references": len(outline.references),
             "imports": [{"text": i.text, "files": list(i.files)} for i in found.imports],
+            "exports": [
+                {
+                    "name": e.export.name,
+                    "local": e.export.local,
+                    "module": e.export.module,
+                    "files": list(e.files),
+                    "symbol": e.symbol,
+                }
+                for e in found.exports
+            ],
             "held_back": [{"line": place.line + 1, "kind": place.kind} for place in outline.held],
         }
     return {

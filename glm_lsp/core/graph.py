@@ -18,7 +18,7 @@ from glm_lsp.core.imports.folders import INCLUDING, NAMESPACED
 from glm_lsp.core.lazy import Outlines, differing
 from glm_lsp.core.lookup import Lookup, tables_of
 from glm_lsp.core.references import counted
-from glm_lsp.core.values import OWNERS, FileOutline, Import, RepoIndex, Symbol
+from glm_lsp.core.values import OWNERS, FileOutline, Import, RepoIndex, Symbol, SymbolKind
 
 MOST_HOPS = 4
 """How many re-exports and base classes are followed."""
@@ -303,7 +303,8 @@ class Graph:
         elif owner is None:
             head, _, last = qualifier.rpartition(".")
             owner = self.resolve(path, last, head, inside)
-        if owner is None:
+        known = self.symbol(owner) if owner is not None and path.endswith(NAMESPACED) else None
+        if owner is None or (known is not None and known.kind is SymbolKind.MODULE):
             return self._in_namespace(path, name, qualifier)
         return self.member(owner, name) if owner.name else self.exported(owner.path, name)
 

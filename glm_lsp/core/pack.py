@@ -16,7 +16,7 @@ from glm_lsp.core.generation import Prompt, Thinking
 from glm_lsp.core.graph import Graph, Target
 from glm_lsp.core.rank import Candidate
 from glm_lsp.core.template import SPECIAL_TOKENS, render
-from glm_lsp.core.values import Block, BlockKind, Dropped, Span, Symbol
+from glm_lsp.core.values import Block, BlockKind, Dropped, Span, Symbol, SymbolKind
 
 Count = Callable[[str], int]
 MOST_MISSES = 40
@@ -67,7 +67,8 @@ def outline(graph: Graph, candidates: Sequence[Candidate], count: Count, room: i
     for candidate in earning(candidates, count, costs):
         here = chosen.get(candidate.path, {})
         new = [s for s in _with_parents(graph, candidate) if s.qualified not in here]
-        cost = sum(_line_cost(s, count, costs) for s in new)
+        told = {s.span for s in here.values()} if candidate.symbol.kind is SymbolKind.VARIABLE else ()
+        cost = sum(_line_cost(s, count, costs) for s in new if s.span not in told)
         if candidate.path not in chosen:
             cost += count(layout.outline_block(candidate.path, ()))
         if used + cost > room:
@@ -216,7 +217,8 @@ def _outline_blocks(
     blocks: list[Block] = []
     for path in sorted(chosen):
         symbols = sorted(chosen[path].values(), key=lambda s: (s.span.start, s.qualified))
-        text = layout.outline_block(path, [signature_lines(s) for s in symbols])
+        once = {(s.span, s.signature): s for s in symbols}  # one statement may define several names
+        text = layout.outline_block(path, [signature_lines(s) for s in once.values()])
         blocks.append(
             Block(
                 kind=BlockKind.SKELETON,

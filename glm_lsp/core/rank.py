@@ -11,6 +11,7 @@ import math
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
+from itertools import islice
 
 from glm_lsp.core import signals
 from glm_lsp.core.evidence import Candidate, Evidence, Place, Ranking
@@ -32,7 +33,16 @@ MOST_EQUAL = 5
 CENTRAL_FILES = 60
 MOST_PACKAGE = 50
 """Files of the same package whose definitions are looked at."""
+MOST_FIELDS = 16
+"""Of a class that is made where the cursor is: so many fields are as sure as its name."""
+MOST_CALL_LINES, MOST_CALL_CHARS = 20, 2000
+"""Up to the cursor's line: where the call may begin whose arguments are being written."""
+MOST_NAME = 80
+_SPARING = frozenset({"go", "c", "cpp"})
 _WORD = re.compile(r"((?:[^\W\d]\w*\.)*)([^\W\d]\w*)")
+_CALLED = re.compile(r"([^\W\d][\w.]*)\(")
+_LAST = re.compile(r"[^\W\d][\w.]*$")
+_ASKED = re.compile(r"(?<![\w.])([^\W\d]\w*)\.(?!\d)")
 _TYPED = re.compile(
     r"\b([^\W\d]\w*)\s*(?::\s*[\"']?([^\W\d][\w.]*)|:?=\s*(?:await\s+|new\s+|&)?([^\W\d][\w.]*)[({])"
 )
@@ -142,11 +152,47 @@ def _weigh_near(ranking: Ranking, place: Place, around: str, *, certain: bool) -
             ranking.add(signals.NEAR, target, strength, reason, certain=True)
         else:
             equal.append((name, strength, f"the same name stands {_where(above)}"))
+    _weigh_asked(ranking, place, around, types)
     ranking.closed = certain
     names = {target.name.rpartition(".")[2] for target in ranking.found}
     for name, strength, reason in equal:
         if not certain or name in names:
             _weigh_equal_name(ranking, name, strength, reason)
+
+
+def _weigh_asked(ranking: Ranking, place: Place, around: str, types: Mapping[str, str]) -> None:
+    """The fields of a class that is being made where the cursor is, or of which a member is asked for."""
+    graph, lines = ranking.graph, place.near.split("\n")[: place.near_line + 1]
+    line = lines[-1][:MOST_CALL_CHARS] if len(lines) > place.near_line else ""
+    asked = [types.get(name, name) for name in _ASKED.findall(line)]
+    made = _CALLED.findall(line) or _open_call("\n".join(lines[-MOST_CALL_LINES:])[-MOST_CALL_CHARS:])
+    for dotted in dict.fromkeys((*asked, *made)):
+        qualifier, _, name = dotted.rpartition(".")
+        target = graph.resolve(place.path, name, qualifier, around)
+        symbol = graph.symbol(target) if target is not None and target.name else None
+        if target is None or symbol is None or symbol.kind not in OWNERS:
+            continue
+        if dotted not in asked and graph.symbol(Target(target.path, f"{target.name}.__init__")):
+            continue  # its signature says what it is made of
+        reason = f"field of {target.name}, which is {'asked for' if dotted in asked else 'made'} here"
+        fields = (t for t in graph.members(target) if _is_field(graph.symbol(t)))
+        for field in islice(fields, MOST_FIELDS):
+            ranking.add(signals.MEMBER, field, 0.8, reason, certain=True)
+
+
+def _is_field(symbol: Symbol | None) -> bool:
+    return symbol is not None and symbol.kind is SymbolKind.VARIABLE
+
+
+def _open_call(text: str) -> list[str]:
+    """What is called where the innermost bracket opens that is open at the end of a text."""
+    depth = 0
+    for at in range(len(text) - 1, -1, -1):
+        depth += (text[at] in ")]}") - (text[at] in "([{")
+        if depth < 0:
+            found = _LAST.search(text, max(0, at - MOST_NAME), at) if text[at] == "(" else None
+            return [found[0]] if found else []
+    return []
 
 
 def _types(place: Place) -> dict[str, str]:
@@ -320,11 +366,23 @@ def _sorted(
         symbol = ranking.graph.symbol(target)
         if symbol is None or (target.path == path and any(_within(symbol, span) for span in hidden)):
             continue
+        if _goes_without_saying(symbol, target.path, used=evidence.certain):
+            continue
         rows.append(
             (-evidence.score, target.path, symbol.span.start, symbol.name, len(rows), symbol, evidence)
         )
     rows.sort()
     return tuple(Candidate(row[1], row[5], -row[0], row[6].reason, row[6].certain) for row in rows[:most])
+
+
+def _goes_without_saying(symbol: Symbol, path: str, *, used: bool) -> bool:
+    """Whether a definition of Go, C or C++ is not worth showing: a namespace; a field, and what is never
+    called by its name, where nothing uses it for certain.
+    """
+    name, kind = symbol.name, symbol.kind
+    unnamed = name.startswith(("~", "operator")) and not name.isidentifier()
+    bare = unnamed or (symbol.parent is not None and kind is SymbolKind.VARIABLE)
+    return (kind is SymbolKind.MODULE or (bare and not used)) and language_of(path) in _SPARING
 
 
 def _within(symbol: Symbol, span: Span) -> bool:

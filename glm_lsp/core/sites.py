@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import islice
 
 from tree_sitter import Node, Tree
 
@@ -32,6 +33,8 @@ _SCRIPTS = frozenset({"javascript", "javascriptreact", "typescript", "typescript
 _LINKED = re.compile(rb"(?:\{@link(?:code|plain)?\s+|@see\s+|:(?:class|func|meth|attr|exc|data|obj):`[~.]?)$")
 _KEYS = frozenset({"keyword_argument", "pair", "keyword_pattern", "keyed_element", "labeled_statement"})
 _MOST_CLIMB = 6
+_MOST_OWNERS = 12
+"""Classes of one name that are asked whether they have a member."""
 _DOTTED = re.compile(rb"[\w$]+(?:\.[\w$]+)*")
 
 
@@ -46,6 +49,12 @@ def tree_of(document: Document) -> Tree | None:
         return parse(document.data, document.language, halt=patience(len(document.data)))
     except Halted:
         return None
+
+
+def _resembles(word: str, wanted: Wanted) -> bool:
+    """Whether a value is called like a class that the name is a member of."""
+    said = word.replace("_", "").lower()
+    return len(said) > 2 and any(said in owner.lower() for owner in wanted.owners)
 
 
 class _File:
@@ -205,8 +214,7 @@ class _File:
         elif wanted.name in BUILTIN_MEMBERS:
             what += f", and built-in types have {wanted.name} too"
             likely = False
-        last = receiver.removesuffix("()").rpartition(".")[2].replace("_", "").lower()
-        if not likely and len(last) > 2 and any(last in o.lower() for o in wanted.owners):
+        if not likely and _resembles(receiver.removesuffix("()").rpartition(".")[2], wanted):
             likely = True
             what = f"the type of {receiver} is not known, but it is named like {wanted.shown}'s class"
         return self._site(start, end, Part.USE, what, certain=False, likely=likely)
@@ -263,9 +271,14 @@ class _File:
                 )
                 yield self._site(start, end, Part.MENTION, reason, distance=2)
             elif wanted.member and last not in SELVES:
+                called = quoted or self.data[end : end + 1] in (b"(", b"`")
+                likely = self._has(last, wanted) or (called and _resembles(last, wanted))
+                doubt = (
+                    f"mentioned {'in words' if in_prose else 'in a string'}" if likely else "may be another's"
+                )
                 yield self._site(
-                    start, end, Part.MENTION, f"`{last}.{wanted.name}`: may be another's",
-                    certain=False, likely=False, distance=2,
+                    start, end, Part.MENTION, f"`{last}.{wanted.name}`: {doubt}",
+                    certain=False, likely=likely, distance=2,
                 )  # fmt: skip
             return
         code = self.data[end : end + 1] == b"(" or quoted or bool(re.search(r"_|[a-z0-9][A-Z]", wanted.name))
@@ -275,6 +288,11 @@ class _File:
             yield self._site(
                 start, end, Part.MENTION, f"the name stands {where}", certain=False, likely=sure, distance=2
             )
+
+    def _has(self, word: str, wanted: Wanted) -> bool:
+        """Whether a class of that name has the member, by inheritance for one."""
+        named = islice(self.graph.each_named(word), _MOST_OWNERS)
+        return any(self.graph.member(owner, wanted.name) in wanted.targets for owner in named)
 
     def _site(
         self,

@@ -94,8 +94,16 @@ async def of_definitions(visit: Visit, graph: Graph, candidates: Sequence[Candid
     bodies, files = await _bodies(visit, candidates, int(room * share))
     shown = {(b.path, name) for b in bodies.blocks for name in b.symbols}
     rest = [c for c in candidates if (c.path, c.symbol.qualified) not in shown]
+    rest = [c for c in rest if not any(_is_field_in(c, b) for b in bodies.blocks)]
     outline = await asyncio.to_thread(pack.outline, graph, rest, visit.count, room - bodies.tokens)
     return Head(outline.blocks, bodies.blocks, files, (*bodies.dropped, *outline.dropped))
+
+
+def _is_field_in(candidate: Candidate, block: Block) -> bool:
+    """Whether source shows all that a variable's signature would say."""
+    symbol = candidate.symbol
+    inside = block.start_line <= symbol.start_line <= symbol.end_line <= block.end_line
+    return inside and candidate.path == block.path and symbol.kind is SymbolKind.VARIABLE
 
 
 async def _bodies(

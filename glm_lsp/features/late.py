@@ -59,8 +59,12 @@ async def with_needed(
 
 
 async def with_named(visit: Visit, ledger: Ledger, before: Window) -> Ledger:
-    """While somebody types: the signatures of what the lines just written use, where they cost little."""
-    if before.cursor_line == visit.cursor_line or visit.cursor_line - before.start_line > LINES_TYPED:
+    """While somebody types: the signatures of what the lines just written use, where they cost little.
+
+    On one line they are looked for again only where what it means may have changed (`Visit.anew`).
+    """
+    same = before.cursor_line == visit.cursor_line and not visit.anew(before)
+    if same or visit.cursor_line - before.start_line > LINES_TYPED:
         return ledger
     return await with_needed(visit, ledger) or ledger
 

@@ -100,6 +100,8 @@ class Session:
         """By budget: epochs that were left for others, the latest first."""
         self._known: dict[str, Known] = {}
         """Digest and lines of files as they were last read."""
+        self._files: dict[int, int] = {}
+        """By budget: how many files the index had at the last request."""
         self._recent: dict[str, None] = {}
         self._epochs = 0
         self._lock = asyncio.Lock()
@@ -263,6 +265,8 @@ class Session:
             self._recent[path] = None
             while len(self._recent) > MOST_RECENT:
                 del self._recent[next(iter(self._recent))]
+            files = len(visit.snapshot.index.outlines)
+            visit.files_moved = self._files.get(visit.budget, files) != files
             old = self._ledgers.get(visit.budget)
             new = await visit.advance(old) if old and not self._outgrown(old) else None
             over = new is None or new.log_room < 0 or ledgers.pays(new, visit.idle)
@@ -272,8 +276,10 @@ class Session:
                 self._shared.publish(visit.budget, new)
             self._ledgers.pop(visit.budget, None)
             self._ledgers[visit.budget] = new
+            self._files[visit.budget] = files
             while len(self._ledgers) > MOST_LEDGERS:
-                del self._ledgers[next(iter(self._ledgers))]
+                left = next(iter(self._ledgers))
+                del self._ledgers[left], self._files[left]
             return visit.trunk(new)
 
     def _outgrown(self, ledger: Ledger) -> bool:

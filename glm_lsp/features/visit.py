@@ -95,6 +95,8 @@ class Visit:
         self.dropped: list[Dropped] = []
         self.idle = False
         """Nobody waits for the answer."""
+        self.files_moved = False
+        """Whether the index has more or fewer files than at the last request with this budget."""
         self.system = prompts.system()
         self.fixed = self.count(self.system) + session.overhead()
         outline = snapshot.index.outlines.get(document.path)
@@ -196,9 +198,8 @@ class Visit:
         if before.start_line != after.start_line:
             return await late.with_needed(self, ledger)
         # What is appended moves the tail, which is then evaluated anew: within a window only the most needed.
-        return (
-            ledger if before.cursor_line == after.cursor_line else await late.with_most_needed(self, ledger)
-        )
+        same = before.cursor_line == after.cursor_line and not self.anew(before)
+        return ledger if same else await late.with_most_needed(self, ledger)
 
     async def _advance_lean(self, ledger: Ledger, most: int) -> Ledger | None:
         """As `advance`: the tail goes on where it can, else it is left in the log, and another one begins."""
@@ -221,6 +222,13 @@ class Visit:
             return None
         moved = await late.with_needed(self, told, most=most)
         return lean.bound(moved) if moved is not None else None
+
+    def anew(self, before: Window) -> bool:
+        """Whether the names on the cursor's line may mean something else than when its window was last shown:
+        lines above it have changed (an import, for one), or files have come or gone.
+        """
+        line = self.cursor_line
+        return self.files_moved or before.lines[:line] != self.lines[:line]
 
     def _goes_on(self, ledger: Ledger, window: Window, fits: Fits) -> bool:
         most = self.snapshot.settings.integer("context.window_lines")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +37,13 @@ WATCHING = "watching"
 """The name of a task that waits for changes on disk; it never ends."""
 MOST_WAIT_S = 5.0
 """Also where they never stop to change."""
+IMPORTING = re.compile(
+    rb"^(?:[ \t]*(?:from|import|export|use|using|include|require|#[ \t]*include)\b|.*\brequire\().*",
+    re.MULTILINE,
+)
+"""Lines that say what names mean."""
+IMPORTING_BYTES = 1 << 16
+"""Where such lines are looked for: at the top."""
 SHOWN_S = 1.0
 REPORT_S = 0.2
 
@@ -47,6 +55,8 @@ class Indexing:
         self._server = server
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._edited: set[str] = set()
+        self._imports: dict[str, list[bytes]] = {}
+        """By URI: the lines that import, as they were when the document was last handed over."""
         self._told_held: set[str] = set()
         self._preparing: dict[str, asyncio.Task[None]] = {}
         """By URI: two folders may hold files of one path."""
@@ -85,10 +95,16 @@ class Indexing:
         self._later("", TYPING_S, self._pause)
 
     def others(self, uri: str) -> None:
-        """A request about one document sees the others as they are, also within a pause."""
+        """A request about one document sees the others as they are, also within a pause.
+
+        Of its own text the index may be behind by what was typed since the last pause, but not by an import:
+        the first request that uses it could not be told of it.
+        """
         for other in self._edited - {uri}:
             self._edited.discard(other)
             self._update(other)
+        if uri in self._edited:
+            self._update(uri, typing=True)
 
     def _pause(self) -> None:
         edited, self._edited = self._edited, set()
@@ -98,6 +114,7 @@ class Indexing:
     def closed(self, uri: str) -> None:
         """The file on disk counts again."""
         self._edited.discard(uri)
+        self._imports.pop(uri, None)
         path = path_of(uri)
         if path is None or self._server.runtime is None:
             return
@@ -190,7 +207,8 @@ class Indexing:
 
         self._timers[key] = asyncio.get_running_loop().call_later(delay_s, fire)
 
-    def _update(self, uri: str) -> None:
+    def _update(self, uri: str, *, typing: bool = False) -> None:
+        """Hand a document over; while somebody is `typing` in it, only where it imports something else."""
         server = self._server
         document = server.documents.get(uri)
         if document is None or server.runtime is None:
@@ -200,10 +218,16 @@ class Indexing:
         except GlmError as error:
             log.info("%s", error)
             return
-        self._tell_held(home, document.freeze(home.path))
+        frozen = document.freeze(home.path)
+        imports = IMPORTING.findall(frozen.data[:IMPORTING_BYTES])
+        if typing and imports == self._imports.get(uri):
+            return
+        self._imports[uri] = imports
+        self._tell_held(home, frozen)
         if home.on_disk:  # one that has grown too large, or binary, is left out by the repository
-            home.repository.update(document.freeze(home.path))
-            self._prepare(server.runtime, home, uri)
+            home.repository.update(frozen)
+            if not typing:  # the request itself works out what it needs; the rest is for the pause
+                self._prepare(server.runtime, home, uri)
 
     def _tell_held(self, home: Home, document: Document) -> None:
         """Say once for each file that something in it is held back; what it is, never how it reads."""

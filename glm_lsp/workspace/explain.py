@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+from glm_lsp.core.graph import Graph, Target
 from glm_lsp.core.imports import Modules
 from glm_lsp.core.imports.config import BROKEN, configures
 from glm_lsp.core.imports.objections import extended, missing
 from glm_lsp.core.settings import Settings
-from glm_lsp.core.values import FileOutline, Import
+from glm_lsp.core.values import Export, FileOutline, Import, RepoIndex
 from glm_lsp.workspace import git
 from glm_lsp.workspace.discovery import accept
 from glm_lsp.workspace.files import Unreadable, is_relative, kind_of, load
@@ -30,6 +31,16 @@ class Imported:
 
 
 @dataclass(frozen=True, slots=True)
+class Exported:
+    """What a file offers, the files that have it, and what it is called there; none: it is not of this
+    repository."""
+
+    export: Export
+    files: tuple[str, ...]
+    symbol: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Explanation:
     """`reason` completes the sentence `PATH …`; `decided` names the line or the setting that decided."""
 
@@ -39,14 +50,16 @@ class Explanation:
     decided: str = ""
     outline: FileOutline | None = None
     imports: tuple[Imported, ...] = ()
+    exports: tuple[Exported, ...] = ()
+    misnamed: bool = False
+    """There is nothing to explain at the path."""
     project: tuple[tuple[str, str], ...] = ()
     """What the project's configuration says for this file: where, and what; what is broken in it, too."""
 
 
-def explain(
-    root: Path, settings: Settings, report: IndexReport, outlines: Mapping[str, FileOutline], path: str
-) -> Explanation:
+def explain(root: Path, settings: Settings, report: IndexReport, index: RepoIndex, path: str) -> Explanation:
     """What became of `path` in an index run of `root`. Blocks."""
+    outlines = index.outlines
     project = tuple(_project(path, outlines))
     if (outline := outlines.get(path)) is not None:
         return Explanation(
@@ -55,8 +68,14 @@ def explain(
             reason="is indexed" + (f"; {outline.error}" if outline.error else ""),
             outline=outline,
             imports=tuple(_imports(path, outline, outlines)),
+            exports=tuple(_exports(path, outline, index)) if outline.exports else (),
             project=project,
         )
+    if link := _link_above(root, path):
+        reason = f"is behind a link: {link} is one, and links to directories are not followed"
+        return Explanation(path, indexed=False, reason=reason)
+    if said := _misnamed(root, path):
+        return Explanation(path, indexed=False, reason=said, misnamed=True)
     reason, decided = _left_out(root, settings, report, path)
     return Explanation(path, indexed=False, reason=reason, decided=decided, project=project)
 
@@ -85,15 +104,10 @@ def problems(outlines: Mapping[str, FileOutline]) -> tuple[tuple[str, str], ...]
 
 def _left_out(root: Path, settings: Settings, report: IndexReport, path: str) -> tuple[str, str]:
     """Why a path is not in the index, and what decided that."""
-    if path == ".":
-        return "is the whole directory; name a file in it", ""
-    if not is_relative(path):
-        return "is not a path below the root", ""
     try:
         mode = os.lstat(root / path).st_mode
-    except (OSError, ValueError) as error:
-        said = error.strerror if isinstance(error, OSError) else str(error)
-        return f"cannot be found: {(said or 'system error').lower()}", ""
+    except OSError:
+        return "is there no longer", ""
     ignore = Ignore(root, settings.texts("index.exclude"), settings.texts("index.include"))
     try:
         if stat.S_ISDIR(mode):
@@ -115,6 +129,26 @@ def _left_out(root: Path, settings: Settings, report: IndexReport, path: str) ->
         why = ignore.rules.by_name(path)
         return unreadable.reason, why.where if why is not None else ""
     return "is not in the index; it may have come just now", ""
+
+
+def _misnamed(root: Path, path: str) -> str:
+    """Why nothing at a path could be a file of the index; empty: something is there."""
+    if path == ".":
+        return "is the whole directory; name a file in it"
+    if not is_relative(path):
+        return "is not a path below the root"
+    try:
+        os.lstat(root / path)
+    except (OSError, ValueError) as error:
+        said = error.strerror if isinstance(error, OSError) else str(error)
+        return f"cannot be found: {(said or 'system error').lower()}"
+    return ""
+
+
+def _link_above(root: Path, path: str) -> str:
+    """The first directory on the way to a path that is a link."""
+    above = reversed(PurePosixPath(path).parents)
+    return next((str(one) for one in above if (root / one).is_symlink()), "")
 
 
 def _directory(root: Path, report: IndexReport, ignore: Ignore, path: str) -> tuple[str, str]:
@@ -151,6 +185,18 @@ def _imports(path: str, outline: FileOutline, outlines: Mapping[str, FileOutline
         return modules.files(found or modules.module(item.module, path, item.level))
 
     return [Imported(_written(item), files(item)) for item in outline.imports]
+
+
+def _exports(path: str, outline: FileOutline, index: RepoIndex) -> Iterator[Exported]:
+    graph = Graph(index)
+    for export in outline.exports:
+        module = graph.module(export.module, path) if export.module else path
+        if not module or (export.module and export.local in ("", "*")):
+            yield Exported(export, (module,) if module else ())
+            continue
+        target = graph.exported(module, export.local or export.name)
+        found = target or (Target(module) if export.module else None)
+        yield Exported(export, (found.path,) if found else (), found.name if found else "")
 
 
 def _written(item: Import) -> str:

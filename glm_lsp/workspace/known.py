@@ -235,7 +235,7 @@ class Known:
             self._spool = Records.spool(self._manifest.directory)
         row = self._spool.add(data)
         if self._spool.problem and not self._full:
-            self._full = True
+            self._full = self._manifest.full = True
             self._tell(
                 f"The index of {self._root} has no room on the disk ({self._spool.problem}) and stays in "
                 "memory; the next start takes longer."

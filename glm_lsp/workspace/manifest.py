@@ -9,6 +9,7 @@ only where it cannot be mistaken (`Stat.vouches`).
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import stat
@@ -78,6 +79,8 @@ class Manifest:
         """`recipe`: what outlines depend on besides the files. `tell` is given sentences for the user."""
         self._root, self._recipe, self._tell = root, recipe, tell
         self._told: set[str] = set()
+        self.full = False
+        """Whether the user knows already that the disk has no room for this index."""
         home = hashlib.blake2b(os.fsencode(root), digest_size=12).hexdigest()
         self.directory: Path | None = directory
         try:
@@ -221,10 +224,11 @@ class Manifest:
             with contextlib.suppress(OSError):
                 if name:
                     Path(name).unlink()
-            self._say(
-                f"The index of {self._root} cannot be kept in {self.directory}: "
-                f"{(error.strerror or 'system error').lower()}; the next start takes longer."
-            )
+            if not (self.full and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)):
+                self._say(
+                    f"The index of {self._root} cannot be kept in {self.directory}: "
+                    f"{(error.strerror or 'system error').lower()}; the next start takes longer."
+                )
             return None
 
     def _sweep(self) -> None:

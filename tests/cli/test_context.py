@@ -96,8 +96,15 @@ def test_a_task_shows_what_it_touches_and_why(shop: Path, cli: Cli) -> None:
 
 def test_a_task_that_names_nothing_says_so(shop: Path, cli: Cli) -> None:
     ran = cli("context", "--task", "make it nicer", "--format", "json", cwd=shop)
-    assert ran.code == 0
+    assert ran.code == 9
     assert "names nothing" in ran.json["notes"][0]
+    text = cli("context", "--task", "make it nicer", cwd=shop)
+    assert (text.code, text.out) == (9, "") and "names nothing" in text.err
+
+
+def test_a_budget_beyond_all_measure_is_told_the_limit(shop: Path, cli: Cli) -> None:
+    ran = cli(*AT, "--budget", "99999999999", cwd=shop)
+    assert ran.code == 2 and "from 1 to 2,147,483,647" in ran.err
 
 
 @pytest.mark.parametrize(

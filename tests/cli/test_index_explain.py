@@ -27,6 +27,8 @@ FILES: dict[str, str | bytes] = {
     "own.txt": "hello\n",
     "web/tsconfig.json": '{ "compilerOptions": {\n',
     "web/a.ts": "export const a = 1;\n",
+    "web/b.ts": "export { a as b } from './a';\nexport * from './a';\nexport { b as c };\n"
+    "export const d = 1;\nimport { a } from './a';\nexport { a as e };\nexport { x } from 'other';\n",
 }
 
 
@@ -34,6 +36,7 @@ FILES: dict[str, str | bytes] = {
 def shop(tmp_path: Path) -> Path:
     root = grow(tmp_path / "shop", FILES)
     (root / "link.py").symlink_to("pkg/money.py")
+    (root / "loop").symlink_to("pkg")
     return root
 
 
@@ -54,7 +57,8 @@ CASES = [
     ("big.py", "is larger than 1,000,000 bytes", ""),
     ("own.txt", "is left out by index.exclude", "index.exclude: own.*"),
     ("link.py", "is a link", ""),
-    ("nowhere.py", "cannot be found", ""),
+    ("loop/money.py", "is behind a link: loop is one", ""),
+    ("loop/nowhere.py", "is behind a link: loop is one", ""),
     ("pkg", "is a directory, 2 of its files are left out", ""),
 ]
 
@@ -95,9 +99,35 @@ def test_what_was_found_in_a_file_is_told(shop: Path, cli: Cli) -> None:
     assert "pkg/money.py" in cli("index", shop, "--explain", shop / "pkg/cart.py").out
 
 
-@pytest.mark.parametrize("path", [".", ""])
-def test_the_directory_itself_is_no_file(shop: Path, cli: Cli, path: str) -> None:
-    assert cli("index", shop, "--explain", path).out.endswith("is the whole directory; name a file in it.\n")
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        (".", "is the whole directory; name a file in it."),
+        ("", "is the whole directory; name a file in it."),
+        ("nowhere.py", "nowhere.py cannot be found: no such file or directory."),
+        ("pkg/cart.py/x", "pkg/cart.py/x cannot be found: not a directory."),
+    ],
+)
+def test_what_is_no_file_is_a_mistake_of_who_named_it(shop: Path, cli: Cli, path: str, said: str) -> None:
+    ran = cli("index", shop, "--explain", path)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.endswith(f"{said}\n")
+    assert cli("index", shop, "--explain", path, "--format", "json").json["error"].endswith(said)
+
+
+def test_what_a_file_exports_and_what_that_means_is_told(shop: Path, cli: Cli) -> None:
+    told = cli("index", shop, "--explain", "web/b.ts", "--format", "json").json
+    assert [(e["name"], e["local"], e["module"], *e["files"], e["symbol"]) for e in told["exports"]] == [
+        ("b", "a", "./a", "web/a.ts", "a"),
+        ("*", "*", "./a", "web/a.ts", ""),
+        ("c", "b", "", "web/a.ts", "a"),
+        ("d", "d", "", "web/b.ts", "d"),
+        ("e", "a", "", "web/a.ts", "a"),
+        ("x", "x", "other", ""),
+    ]
+    text = cli("index", shop, "--explain", "web/b.ts").out
+    assert "a as b from ./a → web/a.ts: a" in text
+    assert "x from other → not in this repository" in text
 
 
 def test_a_broken_project_file_is_told(shop: Path, cli: Cli) -> None:

@@ -308,3 +308,26 @@ def test_any_place_has_a_receiver_or_none(data: bytes, at: int) -> None:
     name = (receiver or "").rstrip("()")
     last = name.rpartition(".")[2]
     assert not name or name == OTHER or "\ufffd" in last or last.encode() in data
+
+
+INHERITED = {
+    "client.py": """\
+class BaseClient:
+    def build_request(self):  # !certain
+        ...
+
+
+class Client(BaseClient):
+    def send(self):
+        \"\"\"Made with `Client.build_request()`. !likely
+
+        client.build_request(...)  !likely
+        other.build_request !doubtful
+        \"\"\"
+        # see :meth:`~client.Client.build_request` !likely
+""",
+}
+
+
+def test_a_mention_by_a_class_that_inherits_the_member_is_a_place() -> None:
+    check(INHERITED, "rename BaseClient.build_request to make_request", "client.py:BaseClient.build_request")

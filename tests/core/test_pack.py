@@ -54,6 +54,18 @@ def test_a_method_brings_its_class() -> None:
     assert block.text == "== b.py\nclass B:\n    def one(self):\n"
 
 
+def test_a_statement_with_several_names_is_told_once() -> None:
+    data = b"A, B = 1, 2\n\nclass C:\n    D = E = 3\n    F = 4\n"
+    graph = Graph(RepoIndex({"c.py": outline("c.py", data, "python")}))
+    candidates = [Candidate("c.py", symbols[0], 1.0, "") for symbols in graph.symbols("c.py").values()]
+    (block,) = pack.outline(graph, candidates, count, 1000).blocks
+    assert block.text == "== c.py\nA, B = 1, 2\nclass C:\n    D = E = 3\n    F = 4\n"
+    assert block.symbols == ("A", "B", "C", "C.D", "C.E", "C.F")
+    tight = block.tokens + count(layout.OUTLINE_TITLE)
+    shown = pack.outline(graph, candidates[:2], count, tight).blocks[0].symbols
+    assert shown == ("A", "B")
+
+
 def test_the_most_relevant_body_is_last() -> None:
     functions = [c for c in ALL if c.symbol.name in ("f", "one")]
     packed = pack.bodies(functions, LINES, count, 1000)

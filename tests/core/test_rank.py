@@ -92,6 +92,57 @@ def test_a_method_through_an_annotation_and_one_through_a_base_class() -> None:
     )
 
 
+FIELDS = """
+class Order(Model):
+    title = CharField(max_length=9)
+    paid = False
+    low, high = 1, 2
+    def send(self): ...
+
+
+class Color(Enum):
+    RED = 1
+    green = 2
+
+
+class Made:
+    size = 1
+    def __init__(self, size): ...
+"""
+ALL = "Order.title Order.paid Order.low Order.high"
+"""The fields of an order."""
+MADE = [
+    ("from fields import Order\n\n\norder = Order(▮", ALL),
+    ("from fields import Order\n\n\norder = Order(\n    1,\n    ▮\n)", ALL),
+    ("from fields import Order\n\n\ndef f(order: Order):\n    x = order.▮", ALL),
+    ("import fields\n\n\nx = [fields.Order(▮)]", ALL),
+    ("from fields import Color\n\n\nx = Color.▮", "Color.RED Color.green"),
+    ("from fields import Order\n\n\nx = Order\n▮", ""),
+    ("from fields import Made\n\n\nx = Made(▮", ""),
+    ("from fields import Order\n\n\nOrder(1)\n▮", ""),
+    ("from fields import Order\n\n\nx = (Order(1),\n    [▮", ""),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "names"), MADE)
+def test_what_is_made_or_asked_for_a_member_shows_its_fields(text: str, names: str) -> None:
+    found = ranked(text, **{"src/shop/fields.py": FIELDS})
+    sure = [c.symbol for c in found.values() if c.certain and "." in c.symbol.qualified]
+    sure.sort(key=lambda s: s.name_span.start)
+    assert " ".join(s.qualified for s in sure) == names
+    before, _, after = text.partition("▮")
+    place = Place("src/shop/here.py", len(before.encode()), before + after, before.count("\n"))
+    graph = Graph(index_of({**REPOSITORY, "src/shop/fields.py": FIELDS, "src/shop/here.py": before + after}))
+    late = {c.symbol.qualified for c in needed(graph, place)}
+    assert late >= set(names.split())
+
+
+def test_every_name_of_an_imported_assignment_is_found() -> None:
+    text = "from conf import Alias, WIDTH, HEIGHT, F, G\n\n\nx = WIDTH * HEIGHT * F * G * ▮"
+    found = ranked(text, **{"conf.py": "type Alias[T] = list[T]\nWIDTH, HEIGHT = 3, 4\nF = G = 5\n"})
+    assert {"Alias", "WIDTH", "HEIGHT", "F", "G"} == {c.symbol.name for c in found.values() if c.certain}
+
+
 def test_self_is_the_class_around() -> None:
     text = "class A:\n    def one(self): ...\n\n    def two(self):\n        self.one(▮\n"
     check_first(text, "src/shop/here.py:A.one", "defined in this file, used on this line")
@@ -239,3 +290,28 @@ def test_a_class_is_found_through_its_module() -> None:
     assert graph.resolve("src/shop/deep/till.py", "total", "price") == Target("src/shop/price.py", "total")
     assert graph.resolve("src/shop/deep/till.py", "nothing", "price") is None
     assert graph.resolve("no/such.py", "x", "y.z") is None
+
+
+@pytest.mark.parametrize(
+    ("line", "fields"), [("total(o)", []), ("o := Order{}\n\to.Weight", ["Order.Weight"])]
+)
+def test_a_field_of_go_is_shown_only_to_who_uses_it(line: str, fields: list[str]) -> None:
+    files = {
+        "pay/order.go": "package pay\n\ntype Order struct {\n\tWeight int\n\tsize int\n}\n",
+        "pay/total.go": "package pay\n\nfunc total(o Order) int { return 1 }\n",
+    }
+    found = ranked(f"package pay\n\nfunc f(o Order) {{\n\t{line}▮\n}}\n", "pay/here.go", **files)
+    assert {"pay/order.go:Order", "pay/total.go:total"} <= found.keys()
+    shown = [
+        c.symbol.qualified for c in found.values() if c.symbol.kind == "variable" and c.path[:3] == "pay"
+    ]
+    assert set(fields) <= set(shown)
+    assert bool(shown) is bool(fields)
+
+
+def test_what_is_not_called_by_its_name_is_not_shown() -> None:
+    source = "namespace shop {\nclass Order {\n public:\n  ~Order();\n  bool operator<(const Order&);\n"
+    files = {"order.hh": source + "  int total();\n};\n}\nint operators();\n"}
+    found = ranked('#include "order.hh"\n\nvoid f(Order o) {\n  ▮\n}\n', "here.cc", **files)
+    shown = {name for name in found if name.startswith("order.hh:")}
+    assert shown == {"order.hh:Order", "order.hh:Order.total", "order.hh:operators"}

@@ -282,10 +282,10 @@ def test_what_a_package_offers_is_no_module_of_the_same_name() -> None:
 @pytest.mark.parametrize(
     ("language", "source", "names"),
     [
-        ("go", "func f() {\n\ttype pair struct{ a int }\n\t_ = pair{}\n}\n", ["f", "pair"]),
+        ("go", "func f() {\n\ttype pair struct{ a int }\n\t_ = pair{}\n}\n", ["f", "pair", "a"]),
         ("go", "func f(x any) {\n\t_ = x.(interface{ Close() error })\n}\n", ["f", "Close"]),
         ("go", "type (\n\tA int\n\tB interface {\n\t\tM()\n\t}\n)\n", ["A", "B", "M"]),
-        ("go", "type P[T interface{ M() }] struct{ a T }\n", ["P"]),
+        ("go", "type P[T interface{ M() }] struct{ a T }\n", ["P", "a"]),
         ("rust", "fn f() {\n    fn g() {}\n    if a { struct S { b: u8 } }\n}\n", ["f", "g", "S"]),
         ("rust", "mod a { mod b { mod c { impl T { fn m() { enum E { X } } } } } }", [*"abcmE"]),
         ("rust", "fn f(g: fn(u8)) { g(1) /* fn no() {} */ }\n", ["f"]),

@@ -92,6 +92,8 @@ HOSTILE = {
     "statements on one line": b"x = 1; " * 20_000,
     "open f-strings": b'f"{' * 10_000,
     "decorators": b"@a\n" * 20_000,
+    "a chain of assignments": b"a=" * 20_000 + b"1",
+    "names in brackets in brackets": b"(" * 20_000 + b"a" + b",)" * 20_000 + b" = b",
     "only bytes": bytes(range(256)) * 40,
     "NUL": b"def f():\0\n pass",
 }
@@ -122,6 +124,7 @@ LINES = [
     "    x: int = 1",
     "",
     "x = y.z",
+    "    p, (q, *r) = s = y.z(",
     "# é𝔘",
     "if x:",
     "        pass",

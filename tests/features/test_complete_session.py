@@ -168,3 +168,34 @@ async def test_a_protected_file_is_not_prepared_into_a_prompt() -> None:
     trunk = await desk.session.gather(shown, "use.py", 0, BUDGET)
     assert "y = x" not in text(trunk)
     assert [d.path for d in trunk.dropped] == ["tool.py"]
+
+
+FRESH = "def fresh_thing(gamma):\n    return gamma\n"
+
+
+@pytest.mark.parametrize("budget", [1500, 12_000])
+@pytest.mark.parametrize(
+    ("before", "after", "early"),
+    [
+        ("import tool\nx = tool.cut(", "from fresh import fresh_thing\nx = fresh_thing(", False),
+        ("import tool\nx = tool.cut(", "from fresh import fresh_thing\nx = fresh_thing(", True),
+        (
+            "from fresh import fresh_thing\nx = fresh_thing(",
+            "from fresh import fresh_thing\nx = fresh_thing(1",
+            False,
+        ),
+    ],
+    ids=["the import is written anew", "of a file that was there", "the file comes"],
+)
+async def test_a_line_that_comes_to_mean_something_else_gets_its_signatures_at_once(
+    before: str, after: str, budget: int, *, early: bool
+) -> None:
+    files = {**FILES, "main.py": f"{before}\n"}
+    files |= {f"m{n}.py": module([f"alpha_{n}_{k}" for k in range(9)]) for n in range(30 if early else 1)}
+    files |= {"fresh.py": FRESH} if early else {}
+    kept = Session(Files(files), ScriptedEngine(""), Words(), replace(PROFILE, prompt_tokens=budget))
+    for text in (before, after):
+        files["main.py"] = f"{text}\n"
+        done = await suggest(kept, snapshot(files, opened=("main.py",)), "main.py", len(text))
+        files["fresh.py"] = FRESH
+    assert "def fresh_thing(gamma):" in "".join(segment.text for segment in done.prompt.segments)

@@ -149,3 +149,126 @@ async def test_what_was_saved_by_earlier_rules_is_not_read(
         monkeypatch.undo()
         for remembered in (rules.version, secrets._version):
             remembered.cache_clear()
+
+
+OPEN = {
+    "a statement": ("CREATE USER bob IDENTIFIED BY '", 20, "a.sql", 3),
+    "a role": ("ALTER ROLE bob WITH PASSWORD '", 20, "a.sql", 3),
+    "a user": ("ALTER USER bob PASSWORD '", 20, "a.sql", 3),
+    "a login": ("CREATE LOGIN bob WITH PASSWORD = N'", 20, "a.sql", 3),
+    "a tag": ("  <password>", 20, "a.xml", 9),
+    "a tag with a prefix": ("<ns:apiKey>", 20, "a.xml", 9),
+    "a resource": ('<string name="api_key">', 20, "a.xml", 9),
+    "Square": ('x = "sq0csp-', 43, "a.py", 3),
+    "Contentful": ('x = "CFPAT-', 43, "a.py", 3),
+    "Sentry": ('x = "sntrys_', 160, "a.py", 3),
+    "Atlassian": ('x = "ATATT3', 186, "a.py", 3),
+    "New Relic": ('x = "NRAK-', 27, "a.py", 3),
+    "a hook of Slack": ('x = "https://hooks.slack.com/services/T', 45, "a.py", 5),
+    "Google": ('x = "ya29.', 60, "a.py", 4),
+    "Docker": ('x = "dckr_pat_', 27, "a.py", 4),
+    "an image's environment": ("ENV API_TOKEN ", 30, "Dockerfile", 9),
+    "an argument": ("deploy --password ", 20, "a.md", 9),
+}
+"""What stands before the secret, its length, the file, and how much of it may be seen at most."""
+
+
+CAPITALS = string.ascii_uppercase + string.digits
+
+
+@pytest.mark.parametrize("after", ["", "\n", "\r\n", "\n\ndef other():\n    pass\n"])
+@pytest.mark.parametrize("name", OPEN)
+def test_what_nothing_closes_yet_is_held_back_to_the_end_of_its_line(name: str, after: str) -> None:
+    head, count, path, least = OPEN[name]
+    dice = random.Random(name)
+    letters = CAPITALS if name in ("a hook of Slack", "New Relic") else ALNUM
+    for _ in range(5):
+        # Not one that begins with a word by chance: those are known later.
+        secret = letters[-3] + "".join(dice.choices(letters, k=count - 1))
+        for end in range(1, count + 1):
+            text = head + secret[:end]
+            shown = masked(document(text + after, path))
+            assert end <= least or secret[:end].encode() not in shown.data, (name, secret[:end])
+            assert being_typed(shown, len(text)), (name, secret[:end])
+
+
+DIGITS_IN_HEX = {"Databricks": 'x = "dapi', "Mailgun": 'mailgun = "key-'}
+
+
+@pytest.mark.parametrize("name", DIGITS_IN_HEX)
+def test_letters_of_hexadecimal_digits_are_a_token_before_they_are_all_there(name: str) -> None:
+    head, secret = DIGITS_IN_HEX[name], "2b49c12a4b0062983475eb46c5296f62"
+    for end in range(7, len(secret) + 1):
+        shown = masked(document(head + secret[:end] + "\n"))
+        assert secret[:end].encode() not in shown.data
+        assert being_typed(shown, len(head) + end)
+
+
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_a_token_of_three_parts_is_held_back_from_its_first_dot_on(quote: str) -> None:
+    first, second, third = "MTk4NjIyNDgzNDcxOTI1MjQ4Nz", "Cl2FMQ", "ZnCjm1XVW7vRze4b7Cq4se7kKWsXa1b2c3d4e5"
+    secret = f"{first}.{second}.{third}"
+    for end in range(len(first) + 1, len(secret) + 1):
+        shown = masked(document(f'x = "{secret[:end]}{quote}\n'))
+        assert first.encode() not in shown.data, secret[:end]
+
+
+def test_a_drawn_string_is_held_back_without_its_second_quote() -> None:
+    value = "q8Zr2LpW5xT1vK7nB3mJ9cF4hD6gS0aYeUiO"
+    assert value.encode() not in masked(document(f'x = "{value}\ny = 1\n')).data
+
+
+WRITTEN = (
+    'x = "9261ff2d3c425c8d',
+    'x = "SK106fd287db7f1ad',
+    "client_secret: puxcmlzkO7",
+    "spring.datasource.password=s0Hq",
+    "API_TOKEN=a1",
+    'u = "postgres://app:J',
+    "curl -u admin:A",
+    "mysql -u root -pN",
+    'x = "hooks.slack.com/services/T',
+)
+
+
+@pytest.mark.parametrize("line", WRITTEN)
+def test_nothing_is_suggested_where_a_secret_may_be_written(line: str) -> None:
+    """Though it is not held back: too little of it stands there, or it may be none."""
+    assert being_typed(masked(document(f"import os\n\n{line}")), len(line) + 11)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["token = request1", "password: str", 'digest = "20261121153059', 'name = "abcdefabcdef', "token="],
+)
+def test_something_is_suggested_where_none_is_written(line: str) -> None:
+    assert not being_typed(masked(document(f"import os\n\n{line}")), len(line) + 11)
+
+
+PROSE = (
+    "Users are identified by 'name', and groups are identified by 'number and name",
+    "the password 'of the user",
+    'sql = "CREATE USER x IDENTIFIED BY \'" + word + "\'"',
+    "CREATE USER x IDENTIFIED BY '%s",
+    "CREATE USER x IDENTIFIED BY 'your_password",
+    "connect <user> <password>",
+    "connect <user>:<password>@host1:8080/a",
+    "<password>Password",
+    '<label for="password">Password2',
+    "return <Token>{value}",
+    "std::vector<Token>tokens1;",
+    "if token>limit2 then",
+    "run --password PASSWORD --token TOKEN",
+    "run --max-token 4096 --next-token 184627",
+    "--password $PASSWORD --token ${TOKEN} --api-key <key>",
+    "ENV API_TOKEN_FILE /run/secrets/token",
+    "api-key-1234567, key-value, key-abcdef, pandapi2x",
+    "https://hooks.slack.com/services/T00000000/B00000000/XXXXXXXXXXXXXXXXXXXXXXXX",
+    "dapi_handler, dapi2(x), cfpat-names, sentry_sntrys_",
+)
+
+
+@pytest.mark.parametrize("line", PROSE)
+def test_what_only_looks_like_an_open_secret_is_shown(line: str) -> None:
+    for path in ("a.py", "a.md", "a.tsx"):
+        assert masked(document(line + "\nmore words\n", path)).held == (), path

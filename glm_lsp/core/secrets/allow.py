@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Collection
 from functools import lru_cache
 
+from glm_lsp.core.secrets import names
 from glm_lsp.core.values import HeldBack
 
 SETTING = "secrets.allow"
@@ -30,7 +31,8 @@ def _fingerprint(value: bytes) -> str:
 
 
 def kept(data: bytes, places: tuple[HeldBack, ...], allowed: Collection[str]) -> tuple[HeldBack, ...]:
-    """The places that stay held back."""
+    """The places that stay held back: not those of names that this text defines, nor what is `allowed`."""
+    places = names.apart(data, places)
     if not allowed or not places or len(places) > MOST_PLACES:
         return places
     return tuple(p for p in places if fingerprint(data[p.span.start : p.span.end]) not in allowed)

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import re
 
-from glm_lsp.core.secrets import heads, looks
+from glm_lsp.core.secrets import heads, lists, looks
 from glm_lsp.core.secrets.rules import ASSIGNMENTS
 
 _NAME_END = rb"[\w-]{0,40}+[\\\"'`\])]{0,4}+(?::[ \t]?[\w.\[\]|&<>?, ']{1,40}+)??[ \t]{0,20}+"
 _OPERATOR = rb"(?:=>|:=|\?=|={1,3}|!==?|:|,|\()[ \t]{0,20}+"
-_VALUE = rb"(\\?[\"'`])((?:(?!\1)(?:\\[^\n]|[^\s\\])){8,512}+)\1"
-_QUOTED = re.compile(
-    _NAME_END + _OPERATOR + rb"\s{0,40}+(?:[\w.]{0,30}+\(\s{0,40}+)?[rbfu@]{0,2}+" + _VALUE, re.IGNORECASE
+_VALUE = (
+    rb"(?:((\\?[\"'])\4\4)\s{0,40}+((?:(?!\3)(?:\\[^\n]|[^\s\\])){8,512}+)\s{0,40}+\3"
+    rb"|(\\?[\"'`])((?:(?!\6)(?:\\[^\n]|[^\s\\])){8,512}+)\6)"
 )
+"""The last group is the value: in three quotes, or in one."""
+_QUOTED = re.compile(
+    _NAME_END + rb"(" + _OPERATOR + rb")\s{0,40}+(?:([\w.]{0,30}+)\(\s{0,40}+)?[rbfu@]{0,2}+" + _VALUE,
+    re.IGNORECASE,
+)
+_SELECTS = re.compile(
+    rb"(?i)(?:getElements?By|querySelector|(?:find|get|query|all)_?(?:element_?)?By_?|locator)\w*$"
+)
+"""What takes the name of a part of a page."""
 _OPEN_QUOTE = re.compile(
-    _NAME_END + _OPERATOR + rb"[rbfu@]{0,2}+[\"'`]([^\s\"'`]{8,512})[ \t]{0,20}+\r?(?:\n|$)", re.IGNORECASE
+    _NAME_END + _OPERATOR + rb"[rbfu@]{0,2}+(?:\"{3}|'{3}|[\"'`])([^\s\"'`]{8,512})[ \t]{0,20}+\r?(?:\n|$)",
+    re.IGNORECASE,
 )
 """A string that is being typed: nothing closes it in its line."""
 _BARE = re.compile(
@@ -56,11 +66,13 @@ _BELOW = re.compile(
     rb"([^\s`\"'<>{}()\[\]$|]{8,512}+)[`\"']{0,2}+[ \t]{0,20}+(?:\r?\n|$)"
 )
 """A value in a line of its own, below its name."""
+_KEY = re.compile(rb"\\?[\"'`]{1,3}+\s{0,8}+(?::(?!:)|=>)")
+"""After a string that is a name itself."""
 _SPECIAL = re.compile(rb"[#!@^&~?+=%]")
 _PASSWORD = re.compile(rb"pass(?:w|phrase|\W)|pwd|pw\W|secret|credential")
 _BEGINS = re.compile(
     rb"(" + b"|".join(map(re.escape, ASSIGNMENTS)) + rb")" + _NAME_END + rb"(?:=>|:=|=|:)[ \t]{0,20}+"
-    rb"(?:[\"'`]([^\"'`\s]{1,200})|([a-z0-9+/=-]{8,200}))$"
+    rb"(?:(?:\"{3}|'{3}|[\"'`])([^\"'`\s]{1,200})|([a-z0-9+/=-]{8,200}))$"
 )
 _RESULT = b"--- "
 """What stands before `PASS: test` in a log."""
@@ -78,9 +90,13 @@ def places(data: bytes, start: int, *, plain: bool) -> list[tuple[int, int, str]
     if after not in _MAY_FOLLOW:
         return []
     found: list[tuple[int, int]] = []
-    said = False
+    said = comma = False
     if match := _QUOTED.match(data, start, start + 800):
-        found = pieces(data, *match.span(2))
+        if match[2] and _SELECTS.search(match[2]):
+            return []
+        first, last = match.span(match.lastindex or 0)
+        found = pieces(data, first, last)
+        comma = match[1][:1] == b","
     elif (
         (after in b"<>" and (match := _ELEMENT.match(data, start, start + 600)))
         or (plain and (match := _PLAIN.match(data, start, start + 700)))
@@ -112,6 +128,12 @@ def places(data: bytes, start: int, *, plain: bool) -> list[tuple[int, int, str]
     if not found:
         return []
     value = b"".join(data[a:b] for a, b in found)
+    if comma and not looks.is_jumbled(value):
+        over = found[-1][1]
+        if not looks.is_password(value) and not looks.is_random(value):
+            return []
+        if _KEY.match(data, over) or not lists.is_pair(data, start, end, over):
+            return []
     if looks.is_random(value):
         return [(a, b, "random value") for a, b in found]
     if (

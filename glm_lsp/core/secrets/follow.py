@@ -18,6 +18,8 @@ from glm_lsp.core.secrets.scan import MOST_BLOCK_BYTES, Found, find
 from glm_lsp.core.text import common_end, common_start
 from glm_lsp.core.values import HeldBack, Span
 
+LEAD = 700
+"""Bytes before those, which are looked through only to know which brackets are open."""
 NEAR, FAR = 2_500, 9_000
 """Bytes on both sides of a change in which it can matter: for most shapes, and for those of `rules.far`.
 Blocks are looked for further away."""
@@ -134,14 +136,15 @@ def _followed(path: str, old: bytes, known: Found, new: bytes) -> tuple[Found, W
         start < last - moved and end > first for start, end in known.reach
     ):
         return find(path, new), None
-    found = find(path, new[first:last], part=first > 0)
-    if found.whole or found.reach:
+    lead, _ = _whole_lines(new, first - LEAD, first)
+    found = find(path, new[lead:last], part=lead > 0)
+    if found.whole or found.reach or any(_across(p.span, first - lead, last - lead) for p in found.places):
         return find(path, new), None
     shift = new.count(b"\n", start, len(new) - tail) - old.count(b"\n", start, len(old) - tail)
-    lines = new.count(b"\n", 0, first) if found.places else 0
+    lines = new.count(b"\n", 0, lead) if found.places else 0
     places = (
         *(p for p in known.places if p.span.end <= first),
-        *(_moved(p, first, lines) for p in found.places),
+        *(_moved(p, lead, lines) for p in found.places if p.span.start >= first - lead),
         *(_moved(p, moved, shift) for p in known.places if p.span.start >= last - moved),
     )
     reach = tuple((a, b) if b <= first else (a + moved, b + moved) for a, b in known.reach)

@@ -17,7 +17,8 @@ LEAST_BYTES = 4
 STAND_IN_BYTES = 24
 """In a longer text a short word may stand by chance."""
 _CERTAIN = re.compile(
-    rb"gh[pousr]_|github_pat_|gl[a-z]{2,5}-|xox[a-z][-.]|AKIA|AIza|sk-(?:ant|proj)|[sr]k_(?:live|test)_|whsec_"
+    rb"gh[pousr]_|github_pat_|gl[a-z]{2,5}-|xox[a-z][-.]|AKIA|AIza|sk-(?:ant|proj)|[sr]k_(?:live|test)_|whsec_|"
+    rb"dckr_[po]at_|sq0(?:csp|atp)-|CFPAT-|AT[AC]TT3|sntry[su]_|NRAK-|hooks\.slack|ya29\.|GOCSPX-"
 )
 """Heads that stand before nothing but tokens."""
 _SOURCE = re.compile(
@@ -33,6 +34,7 @@ _WORDS = re.compile(
     rb"[A-Z]?[_.-]{0,2}\d{0,3}[_./=-]{0,3}"
 )
 """Words, as names are made of, and not letters that were drawn."""
+_DIGIT = re.compile(rb"\d")
 _NAME = re.compile(rb"[a-z]{5,}(?:_[a-z]+)*|[a-z]+(?:_[a-z]+)+")
 _PORT = re.compile(rb"\+?\d{1,5}(?:[,.;:?)#\]}&].*)?", re.DOTALL)
 _HOST = re.compile(rb"[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,5}){2,}")
@@ -40,6 +42,35 @@ _HOST = re.compile(rb"[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,5}){2,}")
 _AFTER = b"+.,;:)]}&|"
 """What follows a string that ends, and begins none."""
 _OPEN_FORM = re.compile(rb"[{}<>$%*|\[\]()]|\.\.\.|\\|[Pp](?:ort|ORT)\b")
+
+_OPENED = re.compile(
+    rb"(?:"
+    rb"(?i:identified\s+(?:with\s+\S+\s+)?by(?:\s+password)?\s+'[^']+)|"
+    rb"(?i:(?:with|encrypted|(?:user|role|login)\s+\S+)\s+password\s*=?\s*n?'[^']+)|"
+    rb"(?i:<(?:(?:string|entry|property|prop|item)\s[a-z]{3,5}=\")?[\w:.-]{0,40}"
+    rb"(?:passw(?:or)?d|passphrase|secret|token|api[_-]?key|(?:secret|access|private)key)"
+    rb"(?:\"|\s[^<>]{0,80})?>[^<\s][^<]*)|"
+    rb"^[ \t]*ENV[ \t]+[A-Z0-9_]*(?:TOKEN|SECRET|PASSW(?:OR)?D|(?:API|ACCESS)_?KEY)[A-Z0-9_]*[ =][^\s$<{]\S*|"
+    rb"\s--[a-z-]{0,30}(?:passw(?:or)?d|secret|token|api-?key)[ =][^\s$<{\"'-]\S*|"
+    rb"\bsshpass\s+-p\s*[^\s$]\S*|\b(?:mysql|mariadb)\w*\s(?:.*\s)?-p[^\s$]+|"
+    rb"\bcurl\s(?:.*\s)?(?:-u|--user)[ =]?\s*[^\s:]+:[^\s$]+|"
+    rb"\blogin\s+\S+\s+password\s+\S+|"
+    rb"(?i:\bauthorization\W{1,5}(?:bearer|basic|token)\s+[^\s$<{]\S*)|"
+    rb"://[^\s:/@\"'<>?#]*:(?!\d{1,5}$)[^\s/@{$%<\[\"'`]+|"
+    rb"[;\"'?&](?:AccountKey|SharedAccessKey|sig)=[^\s;\"']+|"
+    rb"(?<![A-Za-z0-9_-])(?:gh[pousr]_|github_pat_|gl(?:pat|dt|rt|ptt)-|xox[abeprs][-.]|AKIA|AIza|"
+    rb"sk-(?:ant|proj|svcacct|admin)-|[sr]k_(?:live|test)_|whsec_|dckr_[po]at_|sq0(?:csp|atp)-|CFPAT-|"
+    rb"AT[AC]TT3|sntry[su]_|NRAK-|ya29\.|GOCSPX-|pypi-AgE|lin_api_|dop_v1_|shpat_|glsa_|dp\.pt\.|figd_|"
+    rb"PMAK-|AGE-SECRET-KEY-1|rubygems_(?=[0-9a-f]))[\w.=+/-]*|"
+    rb"hooks\.slack\.com/(?:services|workflows|triggers)/\S*|/api/webhooks/\d{16,20}/\S*|"
+    rb"[\"'`](?:SG\.|hf_|npm_|r8_|gsk_|xai-|pplx-|hv[sbr]\.|dapi(?=[0-9a-f]*\d)|key-(?=[0-9a-f]*\d)|"
+    rb"eyJ|EAA[A-Z]|\d{8,10}:AA)[\w.=+/-]+|"
+    rb"[\"'`](?:SK)?(?=\d{0,30}[a-f])(?=[a-f]{0,30}\d)[0-9a-f]{12,}|"
+    rb"^[\w.-]{0,60}(?i:secret|passw|token|api_?key)[\w.-]{0,30}(?::[ \t]+|=)(?=\S{0,80}\d)[^\s\"'`$<{(,;)]+"
+    rb")$"
+)
+"""What a line ends in, up to the cursor, while a secret is written there: the place where it begins, and what
+stands of it. One character tells nothing of a value, but that nothing is to be suggested."""
 
 
 def derived(source: str, words: Sequence[str], *, own: bool) -> str:
@@ -63,6 +94,9 @@ def derived(source: str, words: Sequence[str], *, own: bool) -> str:
 
 def is_unfinished(head: bytes, rest: bytes) -> bool:
     """Whether `rest`, after the `head` of a token, is a part of one, and no word of the text's own."""
+    if head.startswith((b"<", b"ENV")):  # of an open tag: after it stand words, or what was chosen
+        plain = looks.is_stand_in(rest) or rest.isdigit()
+        return not plain and (_DIGIT.search(rest) is not None or not _WORDS.fullmatch(rest))
     if looks.is_stand_in(head + rest[:STAND_IN_BYTES]):
         return False
     if _CERTAIN.match(head) is not None:
@@ -80,3 +114,8 @@ def is_open_password(value: bytes) -> bool:
     if _PORT.fullmatch(value) or _HOST.fullmatch(value) or _OPEN_FORM.search(value):
         return False
     return looks.is_written_password(value) and not _WORDS.fullmatch(value)
+
+
+def opened(before: bytes) -> bool:
+    """Whether a line, up to the cursor, ends in a secret: by the statement, tag or head before it."""
+    return _OPENED.search(before) is not None

@@ -37,6 +37,15 @@ _SAYS = re.compile(rb"(?i)token|passw|secret|key")
 _HEX = re.compile(rb"[0-9a-f-]+|[0-9A-F-]+")
 _PARTS = re.compile(rb"[^A-Za-z0-9]*[A-Za-z]{1,40}\d{0,2}(?:[_.:/-]+[A-Za-z]{1,40}\d{0,2})+")
 """A name of several parts."""
+_HUMP = rb"(?:[A-Z]{0,5}[a-z]{2,}+|[A-Z]{2,6}+|\d{1,3}+|_)"
+_DOTTED = re.compile(rb"[@A-Za-z_]" + _HUMP + rb"*+(?:\.(?=[A-Za-z_])[a-z]?" + _HUMP + rb"++)++")
+"""A name in another one's: a module's, a message's in a catalogue."""
+_WORD = rb"(?:[A-Za-z]?[a-z]+(?:[A-Z][a-z]+){0,3}+|[A-Z]+|\d{1,4}+)"
+_SNAKE = re.compile(_WORD + rb"(?:_{1,2}" + _WORD + rb"){3,}+")
+"""A name of many words, as the keys of catalogues are."""
+_SMALL = re.compile(rb"[a-z]{3,}")
+_TYPE = re.compile(rb"[A-Za-z_][\w.]*\[[\w., \[\]|]*\]")
+"""Of a generic type."""
 _PATH = re.compile(rb"(?:[a-z]{2,9}:)?/{1,2}|urn:|\.{1,2}/|[a-z]:\\|[A-Za-z]+\(|\\[ux]")
 
 
@@ -57,6 +66,8 @@ def is_random(value: bytes) -> bool:
         return False
     if _PATH.match(value) or _WORDS.fullmatch(value) or _PARTS.fullmatch(value):
         return False
+    if is_dotted(value) or _TYPE.fullmatch(value):
+        return False
     kinds = [_kind(byte) for byte in value]
     digits, letters = kinds.count(1), len(value) - kinds.count(1) - kinds.count(0)
     if not letters or kinds.count(0) * 4 > len(value):
@@ -66,6 +77,20 @@ def is_random(value: bytes) -> bool:
         return turns * 3 >= len(value) and entropy(value) >= 3.7
     least = 2.8 if _HEX.fullmatch(value) else 3.5 if len(value) >= 24 else 3.0
     return turns * 5 >= len(value) and entropy(value) >= least
+
+
+def is_jumbled(value: bytes) -> bool:
+    """Whether no element of a list of names looks like this."""
+    return (
+        is_random(value) and not _CAMELS.fullmatch(value) and len(_PART.findall(value)) * 9 >= len(value) * 4
+    )
+
+
+def is_dotted(value: bytes) -> bool:
+    """Whether these are names with dots between, each made of words."""
+    if b"." not in value or _DOTTED.fullmatch(value) is None:
+        return False
+    return sum(map(len, _SMALL.findall(value))) * 2 >= len(value)
 
 
 def is_no_name(value: bytes) -> bool:
@@ -86,6 +111,7 @@ def is_drawn(value: bytes) -> bool:
         not all(kind.search(value) for kind in _ALL_KINDS)
         or _MAGIC.match(value)
         or _CAMELS.fullmatch(value)
+        or _SNAKE.fullmatch(value)
         or not is_random(value)
     ):
         return False
@@ -96,7 +122,12 @@ def is_password(value: bytes) -> bool:
     """Whether a value reads as somebody's password: letters, digits and more, mixed."""
     if len(value) < LEAST_PASSWORD_BYTES or is_stand_in(value) or _FORMATTED.search(value):
         return False
-    if _PASSWORD_STAND_IN.fullmatch(value) or _WORDS.fullmatch(value) or _PATH.match(value):
+    if (
+        _PASSWORD_STAND_IN.fullmatch(value)
+        or _WORDS.fullmatch(value)
+        or _PATH.match(value)
+        or is_dotted(value)
+    ):
         return False
     kinds = {_kind(byte) for byte in value}
     return 1 in kinds and len(kinds) >= 3 and not _NAME.fullmatch(value) and entropy(value) >= 2.7

@@ -31,8 +31,14 @@ _RUNS = bytes(
     for b in range(256)
 )
 _RUN_END = re.compile(rb"[^a]")
-_LONG, MOST_LITERAL_BYTES = b'"' + b"a" * 32, 512
+LEAST_LITERAL_BYTES, MOST_LITERAL_BYTES = 32, 512
+_LONG = b'"' + b"a" * 24
 """What a string of that many letters begins with, once translated: a quote, or the dot of a token."""
+_PARTED = re.compile(
+    rb"[MNO][A-Za-z0-9_-]{23,27}\.(?:[A-Za-z0-9_-]{6}\.[A-Za-z0-9_-]{0,90}|[A-Za-z0-9_-]{0,6}(?=[\"'`\s]|\Z))"
+)
+"""A token of Discord, from its first dot on: before it stands a number in base64."""
+_LINE_END = re.compile(rb"[ \t]*\r?(?:\n|\Z)")
 _DOTTED = re.compile(rb"[\"'`]((?:[A-Za-z0-9_-]{5,80}\.){1,2})\Z")
 """The parts of a token before its last and longest one."""
 _DIGEST = re.compile(
@@ -260,15 +266,30 @@ class _Scan:
             if data[first - 1] == _DOT:
                 parts = _DOTTED.search(data, max(0, first - 120), first)
                 begun = parts.start(1) if parts else 0
-            if (
+            if last - first < LEAST_LITERAL_BYTES:
+                token = _PARTED.match(data, first) if data[last : last + 1] == b"." else None
+                if token is not None and looks.is_no_name(data[first:last]):
+                    yield first, token.end(), "token"
+            elif (
                 begun
                 and last - first <= MOST_LITERAL_BYTES
-                and data[last : last + 1] in _QUOTES
+                and (data[last : last + 1] in _QUOTES or self._is_open(begun, last))
                 and looks.is_drawn(data[first:last])
                 and not _DIGEST.search(data, max(0, first - 40), first)
             ):
                 yield begun, last, "random value"
             first = last
+
+    def _is_open(self, first: int, last: int) -> bool:
+        """Whether the string that begins at `first` is still being typed: its line ends with it.
+
+        One that has the width of encoded text goes on in the next line.
+        """
+        data = self._data
+        if 60 <= last - first <= 76:
+            return False
+        tripled = data[first - 2 : first - 1] == data[first - 1 : first]
+        return not tripled and data[last : last + 1] not in _QUOTES and bool(_LINE_END.match(data, last))
 
     def _block(self, start: int) -> tuple[int, int, str] | None:
         """A key or certificate in text form, from its first line to its last, or as far as it goes."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from glm_lsp.core.secrets.allow import kept
 from glm_lsp.core.secrets.assigned import begins
 from glm_lsp.core.secrets.follow import Follower
+from glm_lsp.core.secrets.heads import opened
 from glm_lsp.core.secrets.marker import SHORT, mask
 from glm_lsp.core.secrets.repeat import everywhere
 from glm_lsp.core.secrets.scan import find
@@ -42,7 +43,7 @@ def being_typed(document: Document, offset: int) -> str:
         if place.span.start < offset <= place.span.end:
             return f"The cursor is in a place that is held back ({place.kind})."
     line = document.data[max(document.data.rfind(b"\n", 0, offset) + 1, offset - 1_000) : offset]
-    return "A secret seems to be written here." if begins(line) else ""
+    return "A secret seems to be written here." if begins(line) or opened(line) else ""
 
 
 def attributed(found: FileOutline, document: Document) -> FileOutline:

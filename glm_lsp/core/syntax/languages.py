@@ -16,7 +16,7 @@ from importlib import resources
 
 from tree_sitter import Language
 
-OUTLINE_VERSION = 4
+OUTLINE_VERSION = 5
 """Raise it with every change to what `outline` yields: stored outlines are keyed by it."""
 
 
@@ -110,7 +110,7 @@ ROWS = (
             {"block", "class_body", "interface_body", "enum_body", "constructor_body", "switch_block"}
         ),
     ),
-    Row("c", ".c .h", "", "tree_sitter_c", queries=("c",), lexicon="c", blocks=_C),
+    Row("c", ".c .h", "", "tree_sitter_c", queries=("c", "prototypes"), lexicon="c", blocks=_C),
     Row(
         "cpp", ".cc .cpp .cxx .c++ .hpp .hh .hxx .h++ .ipp .inl .cu .cuh", "", "tree_sitter_cpp",
         queries=("c", "cpp"), lexicon="c", blocks=_C,

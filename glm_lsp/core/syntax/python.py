@@ -21,7 +21,7 @@ from glm_lsp.core.syntax.languages import grammar
 from glm_lsp.core.syntax.memo import Memo
 from glm_lsp.core.syntax.pysymbols import docstring, imports_of, moved, symbol_of
 from glm_lsp.core.syntax.trees import Halted
-from glm_lsp.core.syntax.variables import variables
+from glm_lsp.core.syntax.variables import alias_name, variables
 from glm_lsp.core.values import Export, Import, Reference, Symbol, SymbolKind
 
 DOTTED = re.compile(rb"[\w\x80-\xff]+(?:\.[\w\x80-\xff]+)+")
@@ -252,6 +252,11 @@ class _Walk:
             self._bound.add(bound.start_byte)
         return True
 
+    def alias(self, node: Node) -> bool:
+        """A statement that gives a type a name."""
+        self._bind(alias_name(node))
+        return True
+
     def bind_children(self, node: Node) -> bool:
         """A list of names that are bound."""
         for child in node.named_children:
@@ -385,6 +390,7 @@ def _handlers() -> Handlers:
         "keyword_argument": _Walk.label,
         "keyword_pattern": _Walk.label,
         "string": _Walk.string,
+        "type_alias_statement": _Walk.alias,
         **dict.fromkeys(FIELD_BOUND, _Walk.bind_field),
         **dict.fromkeys(IDENTIFIERS_BOUND, _Walk.bind_children),
         **dict.fromkeys(IMPORTS, _Walk.imported),

@@ -5,8 +5,10 @@ A pattern says what it finds by `(#set! is …)`:
 - a definition: `class`, `interface`, `enum`, `type`, `module`, `function`, `method`, `variable`, with the
   captures `@node` (all of it), `@name`, and where there are such `@body`, `@end` (where the signature ends),
   `@value` (what may be left out of a signature), `@of` (what it is a member of, if that is not around it),
+  `@last` (with which it ends, if that is not its node), `@pattern` (that binds the name among others),
   `@outer` (a statement of which it is the chief part);
-  `other-type` and `prototype` give way to what says more about the same name;
+  `other-type` and `prototype` give way to what says more about the same name; with `used` the name is that of
+  another definition, too;
 - `scope`: `@node` holds members of `@name`; it is no definition itself;
 - `outer`: `@outer` around the definition called `@name` belongs to it;
 - `import`: `@node`, `@module`, `@name`, `@alias`; `export`: `@name`, `@local`, `@module`. What has no capture
@@ -94,6 +96,8 @@ class _Reading:
     exports: dict[Export, int] = field(default_factory=dict[Export, int])
     inert: list[Span] = field(default_factory=list[Span])
     """Statements whose names are no uses, besides imports."""
+    used: set[int] = field(default_factory=set[int])
+    """Places of names of definitions that are uses as well."""
 
 
 def read(
@@ -108,7 +112,13 @@ def read(
     symbols = tuple(_symbols(reading, halt))
     imports = sorted(reading.imports.items(), key=lambda item: item[0][0])
     references = uses(
-        data, reading.row.lexicon, symbols, [*(span for _, span in imports), *reading.inert], halt, memo=memo
+        data,
+        reading.row.lexicon,
+        symbols,
+        [*(span for _, span in imports), *reading.inert],
+        halt,
+        memo=memo,
+        used=reading.used,
     )
     return Facts(
         symbols=symbols,
@@ -156,13 +166,15 @@ def _take(reading: _Reading, settings: Mapping[str, str | None], captures: Captu
             outer = captures["outer"][0] if "outer" in captures else None
             if what == "variable":
                 reading.by_start[node.start_byte] = at
+                if "used" in settings:
+                    reading.used.add(at)
             reading.definitions[at] = _Definition(
                 _KINDS.get(what),
                 node,
                 name,
                 captures,
                 node.start_byte,
-                _end(reading.data, node),
+                _end(reading.data, captures["last"][0] if "last" in captures else node),
                 outer,
                 weak,
                 what == "prototype",
@@ -204,6 +216,26 @@ def _text(data: bytes, settings: Mapping[str, str | None], captures: Captures, k
             return text
         return "".join(text.split()).strip("\"'`<>")
     return settings.get(key) or ""
+
+
+def _name(data: bytes, definition: _Definition) -> str:
+    """What a definition is called; an operator of C++ with its signs, or with what it converts to."""
+    node = definition.name
+    if data.startswith(b"operator", node.start_byte) and node.type in ("operator_name", "operator_cast"):
+        words = data[node.start_byte + len("operator") : _converts(node)].decode("utf-8", "replace").split()
+        joined = " ".join(words) if node.type == "operator_cast" else "".join(words)
+        return f"operator {joined}" if joined[:1].isalpha() else f"operator{joined}"
+    return _text(data, {}, definition.captures, "name")
+
+
+def _converts(node: Node) -> int:
+    """Where the type ends to which an operator converts; elsewhere where the node does."""
+    here = node.child_by_field_name("declarator") if node.type == "operator_cast" else None
+    while here is not None and here.type != "abstract_function_declarator":
+        here = here.child_by_field_name("declarator") or (
+            here.named_child(0) if here.named_child_count else None
+        )
+    return here.start_byte if here is not None else node.end_byte
 
 
 def _import(reading: _Reading, settings: Mapping[str, str | None], captures: Captures) -> Import:
@@ -257,7 +289,7 @@ def _symbols(reading: _Reading, halt: Callable[[], bool] | None = None) -> Itera
             raise Halted
         while around and around[-1][0] <= definition.start:
             around.pop()
-        name = _text(data, {}, definition.captures, "name")
+        name = _name(data, definition)
         method = definition.kind is SymbolKind.METHOD
         owners = [a for a in around if method or a[2] is not SymbolKind.VARIABLE]
         parent, owner = (owners[-1][1], owners[-1][2]) if owners else (None, None)
@@ -338,7 +370,7 @@ def _symbol(
     end = definition.end
     first = last = definition.outer or node
     if end < _end(data, last):
-        last = node
+        last = captures["last"][0] if "last" in captures else node
     return Symbol(
         name=name,
         kind=kind,
@@ -358,14 +390,18 @@ def _signature(data: bytes, definition: _Definition, kind: SymbolKind, body: Nod
     node, captures = definition.node, definition.captures
     start, end = node.start_byte, _end(data, node)
     if kind in (SymbolKind.VARIABLE, SymbolKind.TYPE, SymbolKind.ENUM):
-        if definition.outer is not None:
+        if definition.outer is not None and definition.outer.type not in _WRAPPERS:
             start, end = definition.start, definition.end
         if end - start > SIGNATURE_BYTES or data.find(b"\n", start, end) >= 0:
             value = captures["value"][0] if "value" in captures else body
             end = value.start_byte if value is not None else end
+            if "pattern" in captures:
+                head = data[start : min(end, start + SIGNATURE_BYTES)].decode("utf-8", "replace")
+                return " ".join(head.split()).rstrip(" =") + " = ..."
             end = min(end, start + SIGNATURE_BYTES)
             head = data[start:end].decode("utf-8", "replace").split("\n", 1)[0]
-            more = " ..." if head.startswith("#") else "" if kind is SymbolKind.ENUM else " = ..."
+            bare = kind is SymbolKind.ENUM or node.type == "field_declaration"
+            more = " ..." if head.startswith("#") else "" if bare else " = ..."
             return head.rstrip(" \r\t\\({=:") + more
     elif "end" in captures:
         end = captures["end"][0].end_byte

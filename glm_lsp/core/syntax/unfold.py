@@ -17,8 +17,14 @@ Settings = Mapping[str, str | None]
 Match = tuple[Settings, Captures]
 
 _FUNCTIONS = ("identifier", "field_identifier", "destructor_name", "operator_name")
-_BRANCHES = ("identifier", "destructor_name", "operator_name")
+_DECLARED = ("identifier", "destructor_name", "operator_name")
+_CASTS = ("operator_cast",)
 _POINTERS = ("pointer_declarator", "reference_declarator")
+_DEFAULTED = ("default_method_clause", "delete_method_clause")
+_PATTERNS = ("object_pattern", "array_pattern")
+_VARIABLE: Settings = {"is": "variable"}
+_EMBEDDED: Settings = {"is": "variable", "used": ""}
+BLANK = 0x5F
 MOST_NESTING = 8
 
 
@@ -53,11 +59,67 @@ def declarators(settings: Settings, captures: Captures, data: bytes) -> Iterator
     """The variables of a statement `@outer` of a script."""
     outer = captures["outer"]
     for node in outer[0].named_children:
-        name = _field(node, "name", "identifier") if node.type == "variable_declarator" else None
-        if name is not None:
-            value = node.child_by_field_name("value")
-            found = {"node": [node], "name": [name], "outer": outer}
-            yield settings, {**found, "value": [value]} if value is not None else found
+        name = node.child_by_field_name("name") if node.type == "variable_declarator" else None
+        if name is None:
+            continue
+        value = node.child_by_field_name("value")
+        found = {"node": [node], "outer": outer}
+        if value is not None:
+            found["value"] = [value]
+        if name.type == "identifier":
+            yield settings, {**found, "name": [name]}
+        elif name.type in _PATTERNS and _required(data, value) is None:
+            for one in _bound(name):
+                yield settings, {**found, "name": [one], "pattern": [name]}
+
+
+def _bound(pattern: Node) -> Iterator[Node]:
+    """The names that a pattern binds: `{ a, b: c, ...rest }`, `[d, [e = 1]]`."""
+    pending = [(pattern, 0)]
+    while pending:
+        node, level = pending.pop()
+        kind = node.type
+        if kind in ("identifier", "shorthand_property_identifier_pattern"):
+            yield node
+        elif level > MOST_NESTING:
+            continue
+        elif kind == "pair_pattern":
+            if (value := node.child_by_field_name("value")) is not None:
+                pending.append((value, level + 1))
+        elif kind in ("assignment_pattern", "object_assignment_pattern"):
+            if (left := node.child_by_field_name("left")) is not None:
+                pending.append((left, level + 1))
+        elif kind in _PATTERNS or kind == "rest_pattern":
+            pending += [(child, level + 1) for child in reversed(node.named_children)]
+
+
+def namespace(settings: Settings, captures: Captures, data: bytes) -> Iterator[Match]:
+    """A namespace of TypeScript, and the variables that stand directly in it."""
+    yield settings, captures
+    for one in captures["body"][0].named_children:
+        inner = one.child_by_field_name("declaration") if one.type == "export_statement" else one
+        if inner is not None and inner.type in ("lexical_declaration", "variable_declaration"):
+            yield from declarators(_VARIABLE, {"outer": [inner]}, data)
+
+
+def struct(settings: Settings, captures: Captures, data: bytes) -> Iterator[Match]:
+    """A type of Go that is a struct, and its fields. An embedded one is called as its type is, which is a use
+    of that."""
+    yield settings, captures
+    for node in captures["body"][0].named_children:
+        if node.type != "field_declaration":
+            continue
+        names = node.children_by_field_name("name")
+        for name in names:
+            if name.end_byte - name.start_byte > 1 or data[name.start_byte] != BLANK:
+                yield _VARIABLE, {"node": [node], "name": [name]}
+        here = node.child_by_field_name("type") if not names else None
+        for _ in range(MOST_NESTING):
+            if here is None or here.type == "type_identifier":
+                break
+            here = here.child_by_field_name("name" if here.type == "qualified_type" else "type")
+        if here is not None and here.type == "type_identifier":
+            yield _EMBEDDED, {"node": [node], "name": [here]}
 
 
 def specifiers(settings: Settings, captures: Captures, data: bytes) -> Iterator[Match]:
@@ -198,26 +260,34 @@ def _members(node: Node, right: Node) -> Iterator[Match]:
 
 
 def function(settings: Settings, captures: Captures, data: bytes) -> Iterator[Match]:
-    """A function of C or C++, whose name stands below pointers, references and the names of namespaces."""
+    """A function of C or C++, whose name stands below pointers, references and the names of namespaces; an
+    operator that converts has a declarator of its own."""
     node = captures["node"][0]
     body = _field(node, "body", "compound_statement")
+    if body is None:
+        last = _last(node)
+        if last is None or last.type not in _DEFAULTED:
+            return
     here = node.child_by_field_name("declarator")
     for _ in range(MOST_NESTING):
-        if body is None or here is None or here.type not in _POINTERS:
+        if here is None or here.type not in _POINTERS:
             break
         here = here.child_by_field_name("declarator") or _last(here)
-    if body is None or here is None or here.type != "function_declarator":
+    if here is None:
         return
-    name, of = here.child_by_field_name("declarator"), None
+    plain = here.type == "function_declarator"
+    name, of = here.child_by_field_name("declarator") if plain else here, None
     for _ in range(MOST_NESTING):
         if name is None or name.type != "qualified_identifier":
             break
         of, name = name.child_by_field_name("scope"), name.child_by_field_name("name")
         if of is None and name is not None and name.type != "qualified_identifier":
             return
-    if name is None or name.type not in (_FUNCTIONS if of is None else _BRANCHES):
+    if name is None or name.type not in ((_FUNCTIONS if of is None else _DECLARED) if plain else _CASTS):
         return
-    found = {"node": [node], "name": [name], "body": [body]}
+    found = {"node": [node], "name": [name]}
+    if body is not None:
+        found["body"] = [body]
     if of is None:
         yield settings, found
     else:
@@ -229,16 +299,39 @@ def _last(node: Node) -> Node | None:
 
 
 def prototype(settings: Settings, captures: Captures, data: bytes) -> Iterator[Match]:
-    """The function that a field of C++ declares, below a pointer or a reference at most."""
+    """The function that a field of C++ declares, below a pointer or a reference at most; what is static."""
     node = captures["node"][0]
     for one in node.children_by_field_name("declarator"):
         here: Node | None = one
         if one.type in _POINTERS:
             here = one.child_by_field_name("declarator") or _last(one)
-        if here is not None and here.type == "function_declarator":
-            name = _field(here, "declarator", "field_identifier")
+        if here is None:
+            continue
+        if here.type == "function_declarator":
+            name = _field(here, "declarator", "field_identifier", "operator_name")
             if name is not None:
                 yield settings, {"node": [node], "name": [name]}
+        elif data.find(b"static", node.start_byte, one.start_byte) >= 0:
+            name = _field(here, "declarator", "field_identifier") if here.type == "array_declarator" else here
+            if name is not None and name.type == "field_identifier":
+                value = node.child_by_field_name("default_value")
+                found = {"node": [node], "name": [name]}
+                yield _VARIABLE, {**found, "value": [value]} if value is not None else found
+
+
+def declared(settings: Settings, captures: Captures, data: bytes) -> Iterator[Match]:
+    """The function that the part `@declarator` of a declaration of C++ declares; below a reference only an
+    operator."""
+    here: Node | None = captures["declarator"][0]
+    kinds = ("operator_name",) if here.type == "reference_declarator" else _DECLARED
+    if here.type in _POINTERS:
+        here = here.child_by_field_name("declarator") or _last(here)
+    if here is not None and here.type == "function_declarator":
+        here = _field(here, "declarator", *kinds)
+    elif here is not None and here.type != "operator_cast":
+        return
+    if here is not None:
+        yield settings, {"node": captures["node"], "name": [here]}
 
 
 def variables(settings: Settings, captures: Captures, data: bytes) -> Iterator[Match]:
@@ -279,9 +372,13 @@ def typedef(settings: Settings, captures: Captures, data: bytes) -> Iterator[Mat
 
 
 def template(settings: Settings, captures: Captures, data: bytes) -> Iterator[Match]:
-    """The class or function that a template of C++ is of."""
+    """The class or function that a template of C++ is of; a concept is nowhere else."""
     for one in captures["outer"][0].named_children:
         name: Node | None = None
+        if one.type == "concept_definition" and (named := _field(one, "name", "identifier")) is not None:
+            value = _last(one)
+            found = {**captures, "node": [one], "name": [named]}
+            yield {"is": "type"}, {**found, "value": [value]} if value is not None else found
         if one.type in ("class_specifier", "struct_specifier"):
             if one.child_by_field_name("body") is not None:
                 name = _field(one, "name", "type_identifier")
@@ -296,6 +393,6 @@ UNFOLDS: dict[str, Callable[[Settings, Captures, bytes], Iterator[Match]]] = {
     one.__name__: one
     for one in (
         fields, declarators, specifiers, required, called, member, put, commonjs, function, prototype,
-        variables, typedef, template,
+        variables, typedef, template, namespace, struct, declared,
     )
 }  # fmt: skip

@@ -7,7 +7,7 @@ the names of a definition in one step, and only what is new in it is looked at.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 
 from glm_lsp.core.references import References
 from glm_lsp.core.syntax.lexicon import JOINT, LEXICONS, Lexicon
@@ -40,18 +40,21 @@ def uses(
     halt: Callable[[], bool] | None = None,
     *,
     memo: Memo | None = None,
+    used: Container[int] = (),
 ) -> References:
     """The names that are used, once for each definition, or once for the file's own code.
 
     `symbols` are in the order of the file; `imports` are places whose names are no uses. Parameters and local
-    variables of functions are left out as far as they are plain to see. Raises `Halted` when `halt` says so.
+    variables of functions are left out as far as they are plain to see. `used` are places of names of
+    `symbols` that are uses as well. Raises `Halted` when `halt` says so.
     """
     known = LEXICONS[lexicon]
     text = bytearray(_blanked(data, known))
     for span in imports:
         text[span.start : span.end] = b" " * len(span)
     for symbol in symbols:
-        text[symbol.name_span.start : symbol.name_span.end] = b" " * len(symbol.name_span)
+        if symbol.name_span.start not in used:
+            text[symbol.name_span.start : symbol.name_span.end] = b" " * len(symbol.name_span)
     scan = _Scan(bytes(text), known, vocabulary(lexicon))
     if memo is not None:
         memo.begin(len(data))

@@ -1,6 +1,5 @@
 ; C, and what C++ has in common with it. A name may stand below a pointer or two.
 ((function_definition) @node (#set! is function) (#set! unfold function))
-((declaration declarator: [(function_declarator declarator: (identifier) @name) (pointer_declarator declarator: (function_declarator declarator: (identifier) @name))]) @node (#set! is prototype))
 
 ((struct_specifier name: (type_identifier) @name body: (_) @body) @node (#set! is class))
 ((union_specifier name: (type_identifier) @name body: (_) @body) @node (#set! is class))

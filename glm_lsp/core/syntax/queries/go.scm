@@ -1,6 +1,6 @@
 ((function_declaration name: (identifier) @name body: (block)? @body) @node (#set! is function))
 ((method_declaration receiver: (parameter_list (parameter_declaration type: (_) @of)) name: (_) @name body: (block)? @body) @node (#set! is method))
-((type_declaration (type_spec name: (type_identifier) @name type: (struct_type (field_declaration_list) @body)) @node) @outer (#set! is class))
+((type_declaration (type_spec name: (type_identifier) @name type: (struct_type (field_declaration_list) @body)) @node) @outer (#set! is class) (#set! unfold struct))
 ((type_declaration (type_spec name: (type_identifier) @name type: (interface_type "interface" @end) @body) @node) @outer (#set! is interface))
 ((type_declaration (type_spec name: (type_identifier) @name type: (_) @value) @node) @outer (#set! is other-type))
 ((type_declaration (type_alias name: (type_identifier) @name type: (_) @value) @node) @outer (#set! is type))

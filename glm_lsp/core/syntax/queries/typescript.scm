@@ -4,8 +4,8 @@
 ((interface_declaration name: (type_identifier) @name body: (_) @body) @node (#set! is interface))
 ((enum_declaration name: (identifier) @name body: (enum_body) @body) @node (#set! is enum))
 ((type_alias_declaration name: (type_identifier) @name value: (_) @value) @node (#set! is type))
-((internal_module name: (_) @name body: (statement_block) @body) @node (#set! is module))
-((module name: (identifier) @name body: (statement_block) @body) @node (#set! is module))
+((internal_module name: (_) @name body: (statement_block) @body) @node (#set! is module) (#set! unfold namespace))
+((module name: (identifier) @name body: (statement_block) @body) @node (#set! is module) (#set! unfold namespace))
 
 ((function_signature name: (identifier) @name) @node (#set! is function))
 ((class_body (abstract_method_signature name: (_) @name) @node) (#set! is method))
