@@ -3,8 +3,8 @@
 false), "trickle_s": seconds between two pieces, "fail": sentence, "index": bool, "warms": bool, "dies":
 sentence (once)}`.
 
-Four more requests: `test/engine` counts what the engine saw, `test/prompt` is the text of the last prompt,
-`test/script` changes the script, `test/text` is the text of a document as the server has it.
+Three more requests: `test/engine` counts what the engine saw, `test/script` changes the script, `test/text`
+is the text of a document as the server has it.
 """
 
 from __future__ import annotations
@@ -125,17 +125,13 @@ def main(extend: Callable[[server.Server], Handlers] | None = None) -> int:
             "written": engine.written,
         }
 
-    async def prompt(params: object) -> str:
-        return "".join(segment.text for segment in router.scripted.requests[-1].prompt.segments)
-
     async def change(params: dict[str, Any]) -> None:
         script.update(params)
 
     async def text(params: dict[str, Any]) -> str:
         return made.folders.document(params["uri"]).freeze("").data.decode()
 
-    made.protocol.handlers |= {"test/engine": engine, "test/prompt": prompt}
-    made.protocol.handlers |= {"test/script": change, "test/text": text}
+    made.protocol.handlers |= {"test/engine": engine, "test/script": change, "test/text": text}
     made.protocol.handlers |= extend(made) if extend is not None else {}
     return asyncio.run(made.protocol.serve(take_stdio(), made.close))
 
