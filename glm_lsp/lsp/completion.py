@@ -53,7 +53,13 @@ class Pace:
         self._last: deque[float] = deque(maxlen=8)
 
     def took(self, seconds: float) -> None:
+        """A suggestion came after so long."""
         self._last.append(seconds)
+
+    def interrupted(self, seconds: float) -> None:
+        """It would have taken longer: that tells something only where it was long already."""
+        if seconds > PATIENCE_S:
+            self._last.append(seconds)
 
     @property
     def slow(self) -> bool:
@@ -246,12 +252,13 @@ class Completions:
             found = await complete.suggest(
                 session, view.snapshot, view.document.path, offset, attempt=attempt, hear=hear
             )
+        except asyncio.CancelledError:
+            self._pace.interrupted(loop.time() - begun)
+            raise
         except GlmError as error:
             self._server.fails(str(error))
             return None
-        finally:
-            # Who was interrupted would have taken longer.
-            self._pace.took(loop.time() - begun)
+        self._pace.took(loop.time() - begun)
         self._server.figures.completion(found)
         self._server.works_again()
         return found.suggestion

@@ -128,8 +128,9 @@ class Live:
                         {stream.task, superseded}, timeout=left_s, return_when=asyncio.FIRST_COMPLETED
                     )
                     if not superseded.done() and not stream.task.done():
+                        if not stream.late:  # once, however often it is asked for
+                            stream.task.add_done_callback(lambda task: self._ended(uri, task, ready))
                         stream.late = True
-                        stream.task.add_done_callback(lambda task: self._ended(uri, task, ready))
                         return Unanswered.LATE
                 finally:
                     stream.leave()
