@@ -15,6 +15,7 @@ from glm_lsp.core.echo import MOST_DEPTH, SPEAKS, WORD, Echo, Lines, Place, Shap
 from glm_lsp.core.gap import Gap
 from glm_lsp.core.held import Asked
 from glm_lsp.core.predeclared import family, keywords, predeclared
+from glm_lsp.core.secrets import MARKER, being_typed
 from glm_lsp.core.snapshot import Snapshot, Sources
 from glm_lsp.core.values import Document, Refusal, Span, Suggestion
 
@@ -119,6 +120,8 @@ class Echoes:
         after = document.data[offset:].decode("utf-8", "replace")
         if after.split("\n", 1)[0].strip(" \t\r)]}>\"'`,;:"):
             return None
+        if being_typed(document, offset):
+            return None
         shapes = self._shapes_of(of)
         *above, line = before.split("\n")
         filled = [bare for one in above[-40:] if (bare := one.strip())][-MOST_DEPTH:]
@@ -130,7 +133,7 @@ class Echoes:
             return None
         gap = Gap(before[-MOST_CONTEXT:], after[:MOST_CONTEXT], document.language, most_lines=1)
         text = trim.trim(found.text, gap)
-        if not text.strip():
+        if not text.strip() or MARKER.search(text):
             return None
         self._said = (Asked(document.data, offset), text.encode())
         return Suggestion(Span(offset, offset), text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from glm_lsp.core.secrets import MARKER, masked
 from glm_lsp.core.snapshot import Snapshot
 from glm_lsp.core.text import digest
 from glm_lsp.core.values import Document, FileOutline, Refusal, RefusalKind, RepoIndex
@@ -15,9 +16,9 @@ LINE = "    client.send(message, timeout=limit)\n"
 OWN = "def run(client, message, limit):\n    client.send(message"
 
 
-def document(path: str, text: str, version: int = 1) -> Document:
+def document(path: str, text: str, held: tuple[()] | None = ()) -> Document:
     data = text.encode()
-    return Document(path, data, digest(data), "python", version, held=())
+    return Document(path, data, digest(data), "python", 1, held=held)
 
 
 @dataclass
@@ -69,6 +70,18 @@ def test_before_code_and_where_nothing_is_alike_nothing_is_said() -> None:
     assert said(ready, after=" + more\n") is None
     assert said(ready, OWN.replace("message", "other")) is None
     assert said(ready, after=")\n") == ", timeout=limit"
+
+
+def test_where_a_secret_is_typed_and_of_what_was_held_back_nothing_is_said() -> None:
+    """A line of another file may look just like it, with the marker of its own secret in the middle."""
+    ready, _ = made(Files({"a.py": 'api.connect(password="example", port=1)\n' * 6}))
+    assert said(ready, "api.connect(") == 'password="example", port=1)'
+    assert said(ready, 'api.connect(password="ghp_') is None
+    assert said(ready, 'api.connect(password="exa') is None
+    token = masked(document("b.py", 'send("ghp_' + "a1B2c3D4e5F6" * 3 + '")\n', held=None))
+    assert MARKER.search(token.data.decode())
+    ready, _ = made(Files({"b.py": token.data.decode() * 6}))
+    assert said(ready, "send = 1\nsend(") is None
 
 
 def test_a_large_file_is_not_looked_through_while_somebody_types() -> None:
