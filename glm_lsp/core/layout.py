@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-LAYOUT_VERSION = 3
+LAYOUT_VERSION = 4
 
 OUTLINE_TITLE = "# Outline of the repository\n"
 SOURCE_TITLE = "# Source\n"
@@ -39,6 +39,16 @@ def log_entry(path: str, start_line: int, removed_lines: int, text: str) -> str:
 def outdated(path: str) -> str:
     """What was shown of a file is not so any more; what follows may show some of it again."""
     return f"== {path} is outdated\n"
+
+
+def gone(path: str, names: Sequence[str]) -> str:
+    """A file does not define these names any more, whose signatures were shown."""
+    return f"{gone_of(path)}{', '.join(names)}\n"
+
+
+def gone_of(path: str) -> str:
+    """How `gone` begins."""
+    return f"== {path} no longer defines "
 
 
 def context_texts(outline: Sequence[str], source: Sequence[str], log: Sequence[str]) -> tuple[str, ...]:

@@ -25,11 +25,13 @@ from itertools import chain
 from glm_lsp.core import layout
 from glm_lsp.core.generation import Role, Segment
 from glm_lsp.core.hunks import Hunk, hunks, moved_line
-from glm_lsp.core.pack import Count, signature_lines
+from glm_lsp.core.pack import Count
 from glm_lsp.core.shown import Ranges, Shown, with_blocks
 from glm_lsp.core.shown import outdated as outdated_by
 from glm_lsp.core.values import Block, BlockKind, Dropped, Span, Symbol
 
+Definitions = Mapping[str, tuple[Symbol, ...]]
+"""Of a file, by qualified name."""
 LOG_SHARE = 0.15
 TAIL_SHARE = 0.4
 LEAN_TOKENS = 8192
@@ -119,7 +121,9 @@ class Ledger:
     log_blocks: tuple[Block, ...] = ()
     tracked: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
     outlined: Mapping[str, str] = field(default_factory=dict[str, str])
-    """Digest of each outlined file whose signatures the trunk tells as they are."""
+    """Digest of each outlined file whose signatures the trunk tells as they are; empty: not known."""
+    known: Mapping[str, Definitions] = field(default_factory=dict[str, Definitions])
+    """What the head's files defined when it was made, as far as that is told of when it changes."""
     window: Window | None = None
     shown: Shown = field(default_factory=dict[str, Ranges])
     """The lines that the trunk tells, as `tracked` numbers them."""
@@ -215,6 +219,7 @@ def folded(ledger: Ledger, epoch: int) -> Ledger | None:
         ledger.dropped,
         tracked=ledger.base,
         outlined=outlined,
+        known=ledger.known,
         shown=with_blocks({}, ledger.head_blocks),
         base=ledger.base,
         log_most=ledger.log_most,
@@ -334,6 +339,8 @@ def without(ledger: Ledger, path: str, count: Count) -> Ledger:
     """The ledger that has said that what it told of a file is outdated, where it has told something."""
     tracked = {p: lines for p, lines in ledger.tracked.items() if p != path}
     outlined = {p: digest for p, digest in ledger.outlined.items() if p != path}
+    if path in ledger.known:
+        outlined[path] = ""
     if ledger.told_of(path):
         text = layout.outdated(path)
         block = Block(BlockKind.LOG, path, Span(0, 0), text, count(text), reason="changed in many places")
@@ -364,30 +371,6 @@ def left(ledger: Ledger, count: Count) -> Ledger:
     tracked = {**ledger.tracked, window.path: window.lines}
     blocks = [replace(b, reason="typed before") for b in (place, typed)]
     return replace(with_log(bare, blocks, count), tracked=tracked, superseded=ledger.superseded + superseded)
-
-
-def with_signatures(
-    ledger: Ledger, path: str, digest: str, symbols: Mapping[str, tuple[Symbol, ...]], count: Count
-) -> Ledger:
-    """Log the signatures of an outlined file that are no longer as the trunk tells them."""
-    ledger = replace(ledger, outlined={**ledger.outlined, path: digest})
-    told = ledger.told_of(path)
-    names = dict.fromkeys(name for block in told for name in block.symbols)
-    changed: list[Symbol] = []
-    for symbol in (s for name in names for s in symbols.get(name, ())[:1]):
-        last = next(b for b in reversed(told) if symbol.qualified in b.symbols)
-        if signature_lines(symbol) not in last.text:
-            changed.append(symbol)
-    if not changed:
-        return ledger
-    text = layout.outline_block(path, [signature_lines(s) for s in changed])
-    first, last_line = min(s.start_line for s in changed), max(s.end_line for s in changed)
-    span = Span(min(s.span.start for s in changed), max(s.span.end for s in changed))
-    known = tuple(s.qualified for s in changed)
-    block = Block(
-        BlockKind.LOG, path, span, text, count(text), 0.0, first, last_line, known, "its signature changed"
-    )
-    return with_log(ledger, [block], count)
 
 
 def place_window(

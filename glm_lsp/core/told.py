@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from glm_lsp.core import layout
 from glm_lsp.core import ledger as ledgers
 from glm_lsp.core.ledger import Ledger
 from glm_lsp.core.pack import Count
@@ -45,8 +46,10 @@ class Told:
         """The definitions whose signatures, not whose lines, it shows, by file."""
         found: dict[str, frozenset[str]] = {}
         for block in (*self.head, *self.log):
-            if block.text.startswith(f"== {block.path}\n"):
+            if block.text.startswith(layout.outline_block(block.path, ())):
                 found[block.path] = found.get(block.path, frozenset()) | set(block.symbols)
+            elif block.text.startswith(layout.gone_of(block.path)):
+                found[block.path] = found.get(block.path, frozenset()) - set(block.symbols)
         return found
 
     def ledger(self, epoch: int, budget_tokens: int, system: str, count: Count) -> Ledger:

@@ -103,6 +103,8 @@ class Session:
         self._files: dict[int, int] = {}
         """By budget: how many files the index had at the last request."""
         self._recent: dict[str, None] = {}
+        self.waiting: object = None
+        """What a visit has found of files that have changed and are not used where it was (`Visit`)."""
         self._epochs = 0
         self._lock = asyncio.Lock()
         self._renewing = asyncio.Lock()

@@ -33,7 +33,7 @@ from glm_lsp.features.session import Session as Packer
 from tests.bench import corpora, replay_recall, replay_truth, sessions
 from tests.bench.bench_server import table
 from tests.bench.probe import percentile
-from tests.bench.replay_checker import Checker
+from tests.bench.replay_checker import Checker, lines_told
 from tests.bench.replay_peers import Continue, Layout, LlamaVim, Meter, PackAndFile
 from tests.bench.replay_picture import picture
 from tests.bench.replay_recall import Need
@@ -67,9 +67,10 @@ class Cost:
         self.prompts.append(tokens)
         self.evaluated.append(evaluated)
 
-    def shows(self, wanted: Sequence[Need], texts: Sequence[str]) -> None:
-        """Count what is needed, and what of it stands in these texts of a prompt."""
-        shown, needed = replay_recall.recall(wanted, "".join(texts))
+    def shows(self, wanted: Sequence[Need], texts: Sequence[str], prompt: Prompt | None = None) -> None:
+        """Count what is needed, and what of it these texts show, or the files that `prompt` gives."""
+        files = lines_told(prompt) if prompt else {}
+        shown, needed = replay_recall.recall(wanted, "".join(texts), files)
         self.shown += shown
         self.needed += needed
 
@@ -162,7 +163,7 @@ async def replayed(
                 cost = found.costs.setdefault(layout.name, Cost())
                 cost.add(*layout.meter.cost(written[layout.name], layout.reuse))
             if len(ours.evaluated) % EVERY == 1:
-                await _recall(found, player, texts, session.events, at, written, truth)
+                await _recall(found, player, texts, session.events, at, written, answer.prompt, truth)
     found.seconds = time.process_time() - began
     return found
 
@@ -200,6 +201,7 @@ async def _recall(
     told: Sequence[Event],
     at: int,
     written: dict[str, list[str]],
+    prompt: Prompt,
     truth: Truth | None,
 ) -> None:
     """What each prompt shows of what is needed here, and what a pack for this place alone would show."""
@@ -212,16 +214,17 @@ async def _recall(
     named = replay_recall.needs(snapshot.index.outlines, path, text, line, coming)
     session = player.session
     packer = Packer(session.sources, session.engine, session.tokenizer, session.profile)
-    fresh = [s.text for s in (await pack_context(packer, snapshot, path, offset)).segments]
+    packed = await pack_context(packer, snapshot, path, offset)
+    fresh = [s.text for s in packed.segments]
     edits = [e for e in after[:COMING] if len(str(e["text"])) < 400]
     wanted = named
     if truth is not None and truth.resolves(path):
         wanted = truth.needs(texts.files(), path, *replay_truth.later(text.encode(), offset, edits))
-        found.named.shows(named, written[OURS])
-        found.named_fresh.shows(named, fresh)
+        found.named.shows(named, written[OURS], prompt)
+        found.named_fresh.shows(named, fresh, packed)
     for name, pieces in written.items():
-        found.costs[name].shows(wanted, pieces)
-    found.fresh.shows(wanted, fresh)
+        found.costs[name].shows(wanted, pieces, prompt if name == OURS else None)
+    found.fresh.shows(wanted, fresh, packed)
 
 
 def row_of(found: Replayed) -> tuple[str, ...]:
@@ -337,9 +340,10 @@ def report(all_found: Sequence[Replayed]) -> str:
     said = (
         "Tokens of `ggml-vocab-qwen2.gguf`, packs of at most 32,768. Rebuilt: at so many requests the prompt "
         "alone gives each file it shows as it is now. Recall: of the definitions in other files that the "
-        "code around the cursor and the next words use, so many stand in the prompt; jedi and the TypeScript "
-        "compiler say which these are, elsewhere names that the index holds once. The layouts of others are "
-        "written anew from what their sources do; llama.vim's with its server's cache reuse. "
+        "code around the cursor and the next words use, so many stand in the prompt, or in a file as it "
+        "gives it; jedi and the TypeScript compiler say which these are, elsewhere names that the index "
+        "holds once. The layouts of others are written anew from what their sources do; llama.vim's with its "
+        "server's cache reuse. "
         f"{seconds:.0f} s of processor time. {circumstances(False)}"
     )
     return (

@@ -16,8 +16,11 @@ from glm_lsp.core.generation import Prompt, Role, Segment
 _SOURCE = re.compile(r"== (.+):(\d+)-(\d+)\Z")
 _EDIT = re.compile(r"== (.+) line (\d+) -(\d+) \+(\d+)\Z")
 _OUTDATED = re.compile(r"== (.+) is outdated\Z")
+_GONE = re.compile(r"== (.+) no longer defines (.+)\Z")
 _PLACE = re.compile(r"# Complete (?:(.+) )?line (\d+)(?: -(\d+))?(?: in .*)?(?:, before:)?\Z")
 _TAIL = re.compile(r"# Complete (.+)\Z")
+_DEFINES = re.compile(r"[(:<=\[{]")
+"""Ends the first part of a signature, whose words are keywords and the name."""
 _TITLE = re.compile(r"# (?:Outline of the repository|Source|Edits since then)\Z")
 HELD = "[held back"
 LEFT_OUT = " = ..."
@@ -128,6 +131,18 @@ def told_by(trunk: Sequence[Segment]) -> Told:
     return told
 
 
+def lines_told(prompt: Prompt) -> dict[str, Lines]:
+    """The lines of each file that a prompt's words give: source, edits and the tail in their places."""
+    *trunk, tail, window = _texts(prompt.segments)
+    told = Told()
+    for role, text in trunk:
+        told = _answered(told, text) if role is Role.ASSISTANT else _with(told, text)
+    path, place, shown = _tail(tail[1], window[1], told.path)
+    if place is not None and place[1] is not None:
+        return dict(_typed(told, path, place[0], place[1], shown).files)
+    return {**told.files, path: (*told.files.get(path, ()), *shown)}
+
+
 def _texts(segments: Sequence[Segment]) -> list[tuple[Role, str]]:
     """What is said without the system text: each of the user's texts, and each answer in one piece."""
     found: list[tuple[Role, str]] = []
@@ -173,6 +188,10 @@ def _with(told: Told, text: str) -> Told:
         if found := _OUTDATED.match(head):
             files.pop(found[1], None)
             outlined.pop(found[1], None)
+        elif found := _GONE.match(head):
+            names = {name.rpartition(".")[2] for name in found[2].split(", ")}
+            kept = (s for s in outlined.get(found[1], ()) if names.isdisjoint(_DEFINES.split(s)[0].split()))
+            outlined[found[1]] = tuple(kept)
         elif found := _EDIT.match(head):
             path, start, removed, added = found[1], int(found[2]) - 1, int(found[3]), int(found[4])
             old = list(files.get(path, ()))

@@ -1,14 +1,16 @@
 """What the code at a cursor needs of other files, and whether a prompt's text shows it.
 
 Needed: what the lines around the cursor and the next words to be typed name, and one other file alone
-defines. Shown: the first line of the definition's signature stands in the text.
+defines. Shown: the first line of the definition's signature stands in the text, or in the file as the text
+gives it. For a line in which somebody has typed stands in two pieces: what was before the cursor, and after.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from glm_lsp.core.values import FileOutline, SymbolKind
 
@@ -39,7 +41,12 @@ def needs(outlines: Mapping[str, FileOutline], path: str, text: str, line: int, 
     return sorted((n for n in alone if n.path != path and n.line), key=lambda n: (n.path, n.name))
 
 
-def recall(wanted: Iterable[Need], text: str) -> tuple[int, int]:
-    """(shown, needed)."""
-    found = [need.line in text for need in wanted]
+def recall(
+    wanted: Iterable[Need], text: str, files: Mapping[str, Sequence[str | None]] = MappingProxyType({})
+) -> tuple[int, int]:
+    """(shown, needed). `files` are the lines that the text gives, where they do not stand in it so."""
+    found = [
+        need.line in text or any(need.line in line for line in files.get(need.path, ()) if line)
+        for need in wanted
+    ]
     return sum(found), len(found)

@@ -92,7 +92,7 @@ class Truth:
     def _line(self, path: str, at: int) -> str:
         """The first line of a definition, without what an outline may leave out."""
         lines = self._written[path].decode().split("\n")
-        return _BEFORE.sub("", lines[at].strip()).rstrip(" :{(") if at < len(lines) else ""
+        return _BEFORE.sub("", lines[at].strip()).rstrip(" :;,{}(=<|&") if at < len(lines) else ""
 
     def _python(
         self, path: str, text: str, first: int, last: int, changed: Sequence[str]

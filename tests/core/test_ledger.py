@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from glm_lsp.core import ledger as ledgers
 from glm_lsp.core.ledger import Ledger, Window, anchor, hunks, moved_line, place_window, with_edits
-from glm_lsp.core.values import Block, BlockKind, Span, Symbol, SymbolKind
 
 LINES = st.lists(st.sampled_from(["a", "b", "c", "", "    d"]), min_size=1, max_size=12).map(tuple)
 
@@ -140,18 +139,3 @@ def test_an_anchor_is_never_below_the_cursor(lines: list[str], data: st.DataObje
     cursor = data.draw(st.integers(0, len(lines) - 1))
     starts = data.draw(st.lists(st.integers(0, 60)).map(sorted))
     assert 0 <= anchor(lines, starts, cursor, data.draw(st.integers(0, 30))) <= cursor
-
-
-def test_a_changed_signature_is_told_once() -> None:
-    def symbol(signature: str) -> Symbol:
-        return Symbol("f", SymbolKind.FUNCTION, Span(0, 5), signature)
-
-    text = ledgers.layout.outline_block("a.py", ["def f():"])
-    block = Block(BlockKind.SKELETON, "a.py", Span(0, 5), text, symbols=("f",))
-    ledger = empty(head_blocks=(block,), outlined={"a.py": "1"})
-    same = ledgers.with_signatures(ledger, "a.py", "2", {"f": (symbol("def f():"),)}, count)
-    assert same.log == () and same.outlined == {"a.py": "2"}
-    changed = ledgers.with_signatures(same, "a.py", "3", {"f": (symbol("def f(a):"),)}, count)
-    assert changed.log[-1].text == "== a.py\ndef f(a):\n"
-    again = ledgers.with_signatures(changed, "a.py", "4", {"f": (symbol("def f(a):"),)}, count)
-    assert again.log == changed.log

@@ -153,6 +153,6 @@ namespace { int hidden(); }
     assert found("cpp", source) == [
         ("module", "a::b", "namespace a::b"),
         ("type", "Small", "concept Small = sizeof(T) < 4"),
-        ("type", "Large", "concept Large = ..."),
+        ("type", "Large", "concept Large = requires(T t) {\n  t.size();\n}"),
         ("function", "hidden", "int hidden()"),
     ]

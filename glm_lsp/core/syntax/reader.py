@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from tree_sitter import Node, Tree
 
 from glm_lsp.core.syntax import comments
+from glm_lsp.core.syntax.aliases import SIGNATURE_BYTES, of_long_type
 from glm_lsp.core.syntax.languages import Row, row
 from glm_lsp.core.syntax.matching import Captures, compiled, matches
 from glm_lsp.core.syntax.memo import Memo
@@ -37,8 +38,6 @@ from glm_lsp.core.values import OWNERS, Export, Import, Reference, Span, Symbol,
 
 HALT_MATCHES = 512
 MOST_NESTING = 16
-SIGNATURE_BYTES = 160
-"""A statement up to this size is its own signature."""
 MOST_SIGNATURE_BYTES = 2000
 _KINDS = {
     **{str(kind): kind for kind in SymbolKind},
@@ -392,8 +391,12 @@ def _signature(data: bytes, definition: _Definition, kind: SymbolKind, body: Nod
     if kind in (SymbolKind.VARIABLE, SymbolKind.TYPE, SymbolKind.ENUM):
         if definition.outer is not None and definition.outer.type not in _WRAPPERS:
             start, end = definition.start, definition.end
-        if end - start > SIGNATURE_BYTES or data.find(b"\n", start, end) >= 0:
-            value = captures["value"][0] if "value" in captures else body
+        long = end - start > SIGNATURE_BYTES or data.find(b"\n", start, end) >= 0
+        value = captures["value"][0] if "value" in captures else body
+        said = of_long_type(data, start, end, value) if long and kind is SymbolKind.TYPE and value else ""
+        if said:
+            return said
+        if long and said is not None:
             end = value.start_byte if value is not None else end
             if "pattern" in captures:
                 head = data[start : min(end, start + SIGNATURE_BYTES)].decode("utf-8", "replace")

@@ -1,0 +1,120 @@
+"""What the log tells of outlined files: signatures that are not as the trunk tells them, and new ones."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
+
+from glm_lsp.core import layout
+from glm_lsp.core import ledger as ledgers
+from glm_lsp.core.ledger import Definitions, Ledger
+from glm_lsp.core.pack import Count, signature_lines
+from glm_lsp.core.shown import covers
+from glm_lsp.core.values import Block, BlockKind, Span, Symbol, SymbolKind
+
+
+def with_signatures(
+    ledger: Ledger,
+    path: str,
+    digest: str,
+    symbols: Definitions,
+    count: Count,
+    *,
+    private: Collection[str] = (),
+    most: int | None = None,
+) -> Ledger:
+    """Log the signatures of a file that the trunk tells otherwise; of `Ledger.known` files new ones too.
+
+    New are those that came after the head was made, but what other files cannot name (`private`). Of more
+    than `most` tokens the rest waits for the next time. What an edit has told of is told.
+    """
+    changed = list(_changed(ledger, path, symbols))
+    new = [s for s in _new(ledger, path, symbols) if s.qualified not in private]
+    wanted = [s for s in (*changed, *new) if not _followed(ledger, path, s)]
+    chosen = wanted
+    block = _block(path, chosen, symbols, count)
+    while most is not None and len(chosen) > 1 and block.tokens > most:
+        chosen = chosen[: min(len(chosen) - 1, max(1, len(chosen) * most // block.tokens))]
+        block = _block(path, chosen, symbols, count)
+    if len(chosen) == len(wanted) and not _gone(ledger, path, symbols):
+        ledger = replace(ledger, outlined={**ledger.outlined, path: digest})
+    return ledgers.with_log(ledger, [block], count) if chosen else ledger
+
+
+def with_gone(ledger: Ledger, path: str, symbols: Definitions, count: Count, most: int) -> Ledger:
+    """Log what an outlined file defines no more, as far as that has at most `most` tokens."""
+    names = _gone(ledger, path, symbols)
+    text = layout.gone(path, names)
+    while names and count(text) > most:
+        names = names[: len(names) // 2]
+        text = layout.gone(path, names)
+    reason = "not defined any more"
+    block = Block(BlockKind.LOG, path, Span(0, 0), text, count(text), symbols=tuple(names), reason=reason)
+    return ledgers.with_log(ledger, [block], count) if names else ledger
+
+
+def _gone(ledger: Ledger, path: str, symbols: Definitions) -> list[str]:
+    """Names whose signatures the trunk tells, and that are not there. Of source it is the edits that tell."""
+    outline, gone = layout.outline_block(path, ()), layout.gone_of(path)
+    found: dict[str, None] = {}
+    for block in ledger.told_of(path):
+        if block.text.startswith(outline):
+            found |= dict.fromkeys(name for name in block.symbols if name not in symbols)
+        elif block.text.startswith(gone):
+            for name in block.symbols:
+                found.pop(name, None)
+    return list(found)
+
+
+def _changed(ledger: Ledger, path: str, symbols: Definitions) -> Iterator[Symbol]:
+    """What the trunk tells otherwise."""
+    told = ledger.told_of(path)
+    for name in dict.fromkeys(name for block in told for name in block.symbols):
+        for symbol in symbols.get(name, ())[:1]:
+            last = next(b for b in reversed(told) if name in b.symbols)
+            if signature_lines(symbol) not in last.text:
+                yield symbol
+
+
+def _new(ledger: Ledger, path: str, symbols: Definitions) -> Iterator[Symbol]:
+    """What the trunk does not tell: it came after the head, or changed when the head's word was outdated.
+
+    What the trunk has told of an outdated file still stands where nothing else is said.
+    """
+    known = ledger.known.get(path)
+    if known is None:
+        return
+    names = {name for block in ledger.told_of(path) for name in block.symbols}
+    outdated = path in ledger.outdated
+    for name, (symbol, *_) in symbols.items():
+        if name in names or symbol.kind is SymbolKind.VARIABLE:
+            continue
+        before = known.get(name)
+        if before is None or (outdated and before[0].signature != symbol.signature):
+            yield symbol
+
+
+def _followed(ledger: Ledger, path: str, symbol: Symbol) -> bool:
+    """Whether the trunk shows the lines of the signature as they are."""
+    first = symbol.start_line
+    return path in ledger.tracked and covers(
+        ledger.shown.get(path, ()), first, first + symbol.signature.count("\n")
+    )
+
+
+def _block(path: str, chosen: Sequence[Symbol], symbols: Definitions, count: Count) -> Block:
+    """Signatures in the order of the file, each below those that it is nested in."""
+    parts = {s.qualified: s for s in chosen}
+    for symbol in chosen:
+        owner = symbol.parent
+        while owner and owner not in parts and owner in symbols:
+            parts[owner] = symbols[owner][0]
+            owner = parts[owner].parent
+    lines = [signature_lines(s) for s in sorted(parts.values(), key=lambda s: s.span.start)]
+    text = layout.outline_block(path, lines)
+    first, last = min((s.start_line for s in chosen), default=0), max((s.end_line for s in chosen), default=0)
+    span = Span(min((s.span.start for s in chosen), default=0), max((s.span.end for s in chosen), default=0))
+    names = tuple(parts)
+    return Block(
+        BlockKind.LOG, path, span, text, count(text), 0.0, first, last, names, "its signature changed"
+    )

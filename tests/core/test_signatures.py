@@ -1,0 +1,137 @@
+"""What the log tells of outlined files: what has changed, what is new, what is gone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from glm_lsp.core import ledger as ledgers
+from glm_lsp.core.ledger import Definitions, Ledger
+from glm_lsp.core.signatures import with_gone, with_signatures
+from glm_lsp.core.values import Block, BlockKind, Span, Symbol, SymbolKind
+
+HEAD = "class A:\n    def a(self):\ndef f():"
+
+
+def count(text: str) -> int:
+    return len(text)
+
+
+def defined(source: str) -> Definitions:
+    """A definition for each line; those with spaces before them are in the last class."""
+    found: dict[str, tuple[Symbol, ...]] = {}
+    owner = None
+    for number, line in enumerate(source.split("\n")):
+        signature = line.strip()
+        name = signature.replace("(", " ").replace(":", " ").split()[1]
+        kind = SymbolKind.CLASS if signature.startswith("class") else SymbolKind.FUNCTION
+        owner = owner if line.startswith(" ") else None
+        span = Span(number * 100, number * 100 + len(line))
+        symbol = Symbol(name, kind, span, signature, parent=owner, start_line=number, end_line=number)
+        found[symbol.qualified] = (symbol,)
+        owner = name if kind is SymbolKind.CLASS else owner
+    return found
+
+
+def outlined(head: str = HEAD) -> Ledger:
+    """An epoch whose head outlines `a.py`."""
+    symbols = defined(head)
+    text = ledgers.layout.outline_block("a.py", head.split("\n"))
+    block = Block(BlockKind.SKELETON, "a.py", Span(0, 5), text, symbols=tuple(symbols))
+    start = ledgers.begin(1, 10_000, "System.\n", blocks=(block,), files={}, count=count)
+    return replace(start, outlined={"a.py": "1"}, known={"a.py": symbols})
+
+
+def shown(old: Ledger, new: Ledger) -> str:
+    """What has been told meanwhile."""
+    return "".join(s.text for s in new.log[len(old.log) :] if s.text != ledgers.layout.LOG_TITLE)
+
+
+def check(old: Ledger, now: str, told: str) -> Ledger:
+    new = with_signatures(old, "a.py", now, defined(now), count)
+    assert shown(old, new) == told and new.outlined["a.py"] == now
+    assert with_signatures(new, "a.py", now, defined(now), count).log == new.log
+    return new
+
+
+def test_a_changed_signature_is_told_once() -> None:
+    same = check(outlined(), HEAD, "")
+    changed = check(same, HEAD.replace("f()", "f(x)"), "== a.py\ndef f(x):\n")
+    check(changed, HEAD, "== a.py\ndef f():\n")
+
+
+def test_what_came_after_the_head_is_told_below_its_class() -> None:
+    check(
+        outlined(),
+        "class A:\n    def a(self):\n    def b(self):\ndef f():",
+        "== a.py\nclass A:\n    def b(self):\n",
+    )
+    check(outlined(), f"{HEAD}\ndef g():", "== a.py\ndef g():\n")
+
+
+def test_what_others_cannot_name_is_not() -> None:
+    now = f"{HEAD}\ndef _g():"
+    new = with_signatures(outlined(), "a.py", now, defined(now), count, private={"_g"})
+    assert new.log == () and new.outlined["a.py"] == now
+
+
+def test_what_the_head_left_out_is_not_new() -> None:
+    ledger = replace(outlined("def f():"), known={"a.py": defined(HEAD)})
+    check(ledger, f"{HEAD}\ndef g():", "== a.py\ndef g():\n")
+
+
+def test_of_an_outdated_file_what_has_changed_is_told_and_the_rest_is_not() -> None:
+    block = Block(
+        BlockKind.BODY, "a.py", Span(0, 5), f"== a.py:1-3\n{HEAD}\n", 9, 0.0, 0, 2, tuple(defined(HEAD))
+    )
+    start = ledgers.begin(
+        1, 10_000, "S\n", blocks=(block,), files={"a.py": tuple(HEAD.split("\n"))}, count=count
+    )
+    start = replace(start, known={"a.py": defined(HEAD)})
+    ledger = ledgers.without(start, "a.py", count)
+    assert ledger.outlined == {"a.py": ""}
+    check(
+        ledger,
+        "class A:\n    def a(self, x):\ndef f():\ndef g():",
+        "== a.py\nclass A:\n    def a(self, x):\ndef g():\n",
+    )
+
+
+def test_what_is_too_much_waits_for_the_next_time() -> None:
+    now = "\n".join((HEAD, *(f"def new_{n}():" for n in range(9))))
+    ledger, told = outlined(), ""
+    for _ in range(9):
+        new = with_signatures(ledger, "a.py", now, defined(now), count, most=60)
+        told += shown(ledger, new)
+        assert all(s.tokens <= 60 for s in new.log)
+        ledger = new
+    assert [told.count(f"def new_{n}():") for n in range(9)] == [1] * 9
+    assert ledger.outlined["a.py"] == now
+
+
+def test_what_an_edit_has_told_of_is_not_told_again() -> None:
+    lines = tuple(HEAD.split("\n"))
+    followed = ledgers.follow(outlined(), "a.py", lines)
+    now = HEAD.replace("f()", "f(x)")
+    edited = ledgers.with_edits(followed, "a.py", tuple(now.split("\n")), count)
+    check(edited, now, "")
+
+
+def test_what_is_gone_is_told_once_and_told_again_when_it_is_back() -> None:
+    left = defined("class A:\ndef f():")
+    gone = with_gone(outlined(), "a.py", left, count, 1000)
+    assert shown(outlined(), gone) == "== a.py no longer defines A.a\n"
+    assert with_gone(gone, "a.py", left, count, 1000).log == gone.log
+    check(gone, HEAD, "== a.py\nclass A:\n    def a(self):\n")
+
+
+def test_of_much_that_is_gone_as_much_is_told_as_there_is_room_for() -> None:
+    ledger, told = outlined("\n".join(f"def f{n}():" for n in range(40))), ""
+    while (new := with_gone(ledger, "a.py", {}, count, 100)).log != ledger.log:
+        told += shown(ledger, new)
+        ledger = new
+    assert all(s.tokens <= 100 for s in ledger.log)
+    assert sorted(
+        told.replace("== a.py no longer defines ", ", ").replace("\n", "").split(", ")[1:]
+    ) == sorted(f"f{n}" for n in range(40))
+    few = with_gone(outlined("def f():"), "a.py", {}, count, 3)
+    assert few.log == () and with_signatures(few, "a.py", "", {}, count).outlined == {"a.py": "1"}
