@@ -124,6 +124,8 @@ class Ledger:
     """Digest of each outlined file whose signatures the trunk tells as they are; empty: not known."""
     known: Mapping[str, Definitions] = field(default_factory=dict[str, Definitions])
     """What the head's files defined when it was made, as far as that is told of when it changes."""
+    hinted: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Digest of each outlined file whose new definitions have been told of, as far as that is unasked."""
     window: Window | None = None
     shown: Shown = field(default_factory=dict[str, Ranges])
     """The lines that the trunk tells, as `tracked` numbers them."""

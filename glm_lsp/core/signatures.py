@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
@@ -12,6 +13,9 @@ from glm_lsp.core.pack import Count, signature_lines
 from glm_lsp.core.shown import covers
 from glm_lsp.core.values import Block, BlockKind, Span, Symbol, SymbolKind
 
+_PUBLIC = re.compile(r"[^\W_]\w*")
+"""The name of a definition that is nested in none."""
+
 
 def with_signatures(
     ledger: Ledger,
@@ -21,29 +25,35 @@ def with_signatures(
     count: Count,
     *,
     private: Collection[str] = (),
-    most: int | None = None,
+    names: Collection[str] | None = None,
+    most: int = 0,
 ) -> Ledger:
     """Log the signatures of a file that the trunk tells otherwise; of `Ledger.known` files new ones too.
 
-    New are those that came after the head was made, but what other files cannot name (`private`). Of more
-    than `most` tokens the rest waits for the next time. What an edit has told of is told.
+    New are those that came after the head was made, but what other files cannot name (`private`). What an
+    edit has told of is told. With `names`, those that a place speaks of, the others wait for another place;
+    but of new ones at most `most` tokens are told of each state of the file.
     """
-    changed = list(_changed(ledger, path, symbols))
+    changed = [s for s in _changed(ledger, path, symbols) if not _followed(ledger, path, s)]
     new = [s for s in _new(ledger, path, symbols) if s.qualified not in private]
-    wanted = [s for s in (*changed, *new) if not _followed(ledger, path, s)]
-    chosen = wanted
+    new = [s for s in new if not _followed(ledger, path, s)]
+    wanted = [*changed, *new]
+    chosen = [s for s in wanted if names is None or s.name in names]
+    if names is not None and ledger.hinted.get(path) != digest:
+        more = [s for s in new if s.name not in names]
+        while more and (block := _block(path, more, symbols, count)).tokens > most:
+            more = more[: min(len(more) - 1, len(more) * most // block.tokens)]
+        chosen += more
+        ledger = replace(ledger, hinted={**ledger.hinted, path: digest})
     block = _block(path, chosen, symbols, count)
-    while most is not None and len(chosen) > 1 and block.tokens > most:
-        chosen = chosen[: min(len(chosen) - 1, max(1, len(chosen) * most // block.tokens))]
-        block = _block(path, chosen, symbols, count)
-    if len(chosen) == len(wanted) and not _gone(ledger, path, symbols):
+    if len(chosen) == len(wanted) and not any(map(_PUBLIC.fullmatch, _gone(ledger, path, symbols))):
         ledger = replace(ledger, outlined={**ledger.outlined, path: digest})
     return ledgers.with_log(ledger, [block], count) if chosen else ledger
 
 
 def with_gone(ledger: Ledger, path: str, symbols: Definitions, count: Count, most: int) -> Ledger:
-    """Log what an outlined file defines no more, as far as that has at most `most` tokens."""
-    names = _gone(ledger, path, symbols)
+    """Log what others cannot import of an outlined file any more, as far as it has at most `most` tokens."""
+    names = [name for name in _gone(ledger, path, symbols) if _PUBLIC.fullmatch(name)]
     text = layout.gone(path, names)
     while names and count(text) > most:
         names = names[: len(names) // 2]
@@ -68,12 +78,15 @@ def _gone(ledger: Ledger, path: str, symbols: Definitions) -> list[str]:
 
 def _changed(ledger: Ledger, path: str, symbols: Definitions) -> Iterator[Symbol]:
     """What the trunk tells otherwise."""
-    told = ledger.told_of(path)
-    for name in dict.fromkeys(name for block in told for name in block.symbols):
-        for symbol in symbols.get(name, ())[:1]:
-            last = next(b for b in reversed(told) if name in b.symbols)
-            if signature_lines(symbol) not in last.text:
-                yield symbol
+    for name in dict.fromkeys(name for block in ledger.told_of(path) for name in block.symbols):
+        yield from (s for s in symbols.get(name, ())[:1] if is_stale(ledger, path, s))
+
+
+def is_stale(ledger: Ledger, path: str, symbol: Symbol) -> bool:
+    """Whether the last that the trunk says of a definition is another signature."""
+    told = (b for b in reversed(ledger.told_of(path)) if symbol.qualified in b.symbols)
+    last = next(told, None)
+    return last is not None and signature_lines(symbol) not in last.text
 
 
 def _new(ledger: Ledger, path: str, symbols: Definitions) -> Iterator[Symbol]:

@@ -11,7 +11,8 @@ from glm_lsp.core import ledger as ledgers
 from glm_lsp.core.ledger import Ledger, Window
 from glm_lsp.core.rank import Candidate
 from glm_lsp.core.shown import covers
-from glm_lsp.core.values import BlockKind
+from glm_lsp.core.signatures import is_stale
+from glm_lsp.core.values import BlockKind, SymbolKind
 
 if TYPE_CHECKING:
     from glm_lsp.features.visit import Visit
@@ -90,10 +91,11 @@ async def _with_bodies(visit: Visit, ledger: Ledger, wanted: Sequence[Candidate]
 
 
 def told_of(visit: Visit, candidate: Candidate, ledger: Ledger) -> bool:
-    """Whether the trunk speaks of a definition, or shows where it begins."""
+    """Whether the trunk speaks of a definition as it is, or shows where it begins."""
     path, symbol = candidate.path, candidate.symbol
     if ledger.shows(path, symbol.qualified):
-        return True
+        followed = path in ledger.tracked or symbol.kind is SymbolKind.VARIABLE
+        return followed or not is_stale(ledger, path, symbol)
     told = (
         lean.told_line(ledger, path, visit.lines, symbol.start_line) if path == visit.document.path else None
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -14,11 +14,10 @@ from glm_lsp.core.generation import Segment
 from glm_lsp.core.graph import Graph
 from glm_lsp.core.ledger import Ledger, Window
 from glm_lsp.core.rank import Candidate, Place, needed, rank, rank_for_task
-from glm_lsp.core.signatures import with_gone, with_signatures
 from glm_lsp.core.snapshot import Snapshot
 from glm_lsp.core.told import Told
 from glm_lsp.core.values import Block, Document, Dropped, Refusal, RefusalKind, Span, SymbolKind
-from glm_lsp.features import head, late, prompts
+from glm_lsp.features import head, late, outlines, prompts
 
 if TYPE_CHECKING:
     from glm_lsp.features.session import Session
@@ -26,10 +25,6 @@ if TYPE_CHECKING:
 _BLOCKS = frozenset(SymbolKind) - {SymbolKind.VARIABLE}
 MOST_TOLD, MOST_TOLD_RECENT, RECENT = 120, 600, 4
 """Tokens of edits at once to a file that nobody works on, and to one of the last files worked on."""
-MOST_RETOLD = 120
-"""Tokens of signatures at once that are not as they were told, of a file."""
-MOST_REMOVED, MOST_GONE = 20, 120
-"""Of outlined files: so many at once are said to be gone, and so many tokens of names that others lack."""
 MOST_REST_BYTES = 4096
 MOST_URGENT = 4
 """Of these, so many must be told where another client's epoch is taken over; the others can wait."""
@@ -98,7 +93,6 @@ class Visit:
         following = self.lines[self.cursor_line + 1 :][: lean.MOST_SUFFIX_LINES]
         self.after = lean.suffix_of((rest, *following))
         self.dropped: list[Dropped] = []
-        self._named: Collection[str] | None = None
         self.idle = False
         """Nobody waits for the answer."""
         self.files_moved = False
@@ -257,58 +251,7 @@ class Visit:
                 return None
             most = self._most_told(path) if self.lean else None
             ledger = ledgers.with_edits(ledger, path, lines, self.count, typing=typing, most=most)
-        return await self._signatures_told(ledger)
-
-    async def _signatures_told(self, ledger: Ledger) -> Ledger:
-        """The ledger that tells what has changed in outlined files: in a lean one, in those used here.
-
-        The others wait until somebody works where they are used: until then they may change again, or back.
-        """
-        stale = self._stale(ledger)
-        waits = self.lean and self.fits is not None
-        if not stale or (waits and self.session.waiting == self._waiting(ledger, stale)):
-            return ledger
-        graph = await self.session.graph(self.snapshot)
-        removed = [path for path in stale if path not in graph.index.outlines]
-        for path in removed[:MOST_REMOVED]:
-            ledger = ledgers.without(ledger, path, self.count)
-            ledger = replace(ledger, known={**ledger.known, path: {}})
-        room = MOST_GONE
-        for path, now in stale.items():
-            if path in removed:
-                continue
-            before = len(ledger.log)
-            ledger = with_gone(ledger, path, graph.symbols(path), self.count, room)
-            room -= sum(segment.tokens for segment in ledger.log[before:])
-            if waits and path not in self._used(graph):
-                continue
-            private, most = (graph.private(path), MOST_RETOLD) if waits else ((), None)
-            ledger = with_signatures(
-                ledger, path, now, graph.symbols(path), self.count, private=private, most=most
-            )
-        self.session.waiting = self._waiting(ledger, self._stale(ledger))
-        return ledger
-
-    def _stale(self, ledger: Ledger) -> dict[str, str]:
-        """The outlined files that are not as they were when the trunk told of them, and their digests now."""
-        here = self.document.path if self.fits is not None else ""
-        now = {path: self.outline_digest(path) for path in ledger.outlined if path != here}
-        return {path: digest for path, digest in now.items() if digest != ledger.outlined[path]}
-
-    def _waiting(self, ledger: Ledger, stale: Mapping[str, str]) -> object:
-        """What decides which of them are told of: as long as it is the same, none is."""
-        outline = self.snapshot.index.outlines.get(self.document.path)
-        imports = outline.imports if outline else ()
-        files = len(self.snapshot.index.outlines)
-        return self.document.path, imports, files, ledger.epoch, len(ledger.log), stale
-
-    def _used(self, graph: Graph) -> Collection[str]:
-        """The files whose definitions this one can name."""
-        if self._named is None:
-            path = self.document.path
-            bound = (target.path for target in graph.bindings(path).values())
-            self._named = {*graph.imported(path), *bound, *graph.package(path)}
-        return self._named
+        return await outlines.told(self, ledger)
 
     def _most_told(self, path: str) -> int | None:
         """Tokens of edits to a file that are told; of more only that there are. None: all."""

@@ -96,15 +96,16 @@ def test_of_an_outdated_file_what_has_changed_is_told_and_the_rest_is_not() -> N
     )
 
 
-def test_what_is_too_much_waits_for_the_next_time() -> None:
-    now = "\n".join((HEAD, *(f"def new_{n}():" for n in range(9))))
+def test_what_a_place_does_not_speak_of_waits_but_for_a_little_that_is_new() -> None:
+    now = "\n".join((HEAD.replace("f()", "f(x)"), *(f"def new_{n}():" for n in range(9))))
     ledger, told = outlined(), ""
-    for _ in range(9):
-        new = with_signatures(ledger, "a.py", now, defined(now), count, most=60)
+    for name in ("new_8", "new_8", "new_7", "f", *(f"new_{n}" for n in range(9))):
+        new = with_signatures(ledger, "a.py", now, defined(now), count, names={name}, most=40)
         told += shown(ledger, new)
-        assert all(s.tokens <= 60 for s in new.log)
         ledger = new
-    assert [told.count(f"def new_{n}():") for n in range(9)] == [1] * 9
+    first = "== a.py\ndef new_0():\ndef new_1():\ndef new_8():\n"
+    rest = "".join(f"== a.py\ndef new_{n}():\n" for n in (2, 3, 4, 5, 6))
+    assert told == f"{first}== a.py\ndef new_7():\n== a.py\ndef f(x):\n{rest}"
     assert ledger.outlined["a.py"] == now
 
 
@@ -117,11 +118,16 @@ def test_what_an_edit_has_told_of_is_not_told_again() -> None:
 
 
 def test_what_is_gone_is_told_once_and_told_again_when_it_is_back() -> None:
-    left = defined("class A:\ndef f():")
+    left = defined("class A:")
     gone = with_gone(outlined(), "a.py", left, count, 1000)
-    assert shown(outlined(), gone) == "== a.py no longer defines A.a\n"
+    assert shown(outlined(), gone) == "== a.py no longer defines f\n"
     assert with_gone(gone, "a.py", left, count, 1000).log == gone.log
-    check(gone, HEAD, "== a.py\nclass A:\n    def a(self):\n")
+    check(gone, HEAD, "== a.py\ndef f():\n")
+
+
+def test_what_only_the_file_itself_names_is_gone_without_a_word() -> None:
+    ledger = outlined("class A:\n    def a(self):\ndef _f():")
+    assert with_gone(ledger, "a.py", defined("class A:"), count, 1000).log == ()
 
 
 def test_of_much_that_is_gone_as_much_is_told_as_there_is_room_for() -> None:

@@ -75,3 +75,17 @@ async def test_a_deleted_file_is_said_to_be_outdated() -> None:
     assert await log(desk, "main.py") == told
     desk.put(**{"far.py": "def away(b):\n    return b\n"})
     assert "== far.py\ndef away(b):\n" in await log(desk, "aside.py")
+
+
+async def test_a_changed_signature_is_told_when_its_name_is_typed() -> None:
+    desk = await begun()
+    desk.opened.add("main.py")
+    desk.put(**{"used.py": FILES["used.py"].replace("two()", "two(a)")})
+    assert "two(a)" not in await log(desk, "main.py")
+    desk.put(**{"main.py": "import used\n" + FILES["main.py"]})
+    assert "two(a)" not in await log(desk, "main.py")
+    desk.put(**{"main.py": "import used\n" + FILES["main.py"] + "\n\nused.two(\n"})
+    told = await log(desk, "main.py")
+    assert told.count("def two(a):\n") == 1
+    desk.put(**{"main.py": desk.files["main.py"] + "used.two(2)\n"})
+    assert await log(desk, "main.py") == told
