@@ -33,37 +33,52 @@ Captures = Mapping[str, list[Node]]
 
 
 @dataclass(frozen=True, slots=True)
-class Compiled:
-    """A language's query as two: one for the whole file, one that looks at its outermost statements only."""
+class Part:
+    """Some patterns of a language's query."""
 
-    queries: tuple[tuple[Query, int, int], ...]
-    """With the depth to which each looks, and how many patterns the ones before it have."""
+    query: Query
+    depth: int
+    """To which it looks."""
+    before: int
+    """How many patterns the parts before it have."""
+    needs: bytes = b""
+    """Without this in its text a file has nothing that they look for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A language's query in parts: the first for the whole file, others for its outermost statements only."""
+
+    parts: tuple[Part, ...]
     settings: tuple[Mapping[str, str | None], ...]
-    """By pattern, counted through all queries."""
+    """By pattern, counted through all parts."""
 
 
 @cache
 def compiled(language: str) -> Compiled:
     """The query of a supported language."""
-    deep, shallow = _parted(query_text(language))
-    queries: list[tuple[Query, int, int]] = []
+    parts: list[Part] = []
     settings: list[Mapping[str, str | None]] = []
-    for text, depth in ((deep, row(language).depth), (shallow, SHALLOW)):
+    for (shallow, needs), text in _parted(query_text(language)).items():
+        if parts and not text:
+            continue
         query = Query(grammar(language), text)
-        queries.append((query, depth, len(settings)))
+        depth = SHALLOW if shallow else row(language).depth
+        parts.append(Part(query, depth, len(settings), needs.encode()))
         settings += (query.pattern_settings(i) for i in range(query.pattern_count))
-    return Compiled(tuple(queries), tuple(settings))
+    return Compiled(tuple(parts), tuple(settings))
 
 
 _SIGNS = re.compile(r'"(?:[^"\\]|\\.)*"|;[^\n]*|[()]')
+_NEEDS = re.compile(r"\(#set! needs (\w+)\)")
 
 
-def _parted(text: str) -> tuple[str, str]:
-    """The patterns of a query that look everywhere, and those that do not look deep.
+def _parted(text: str) -> dict[tuple[bool, str], str]:
+    """The patterns of a query that look everywhere, then those that do not look deep, and by what they need.
 
     Parted before they are compiled: what compiling takes, up to half a second, grows with the patterns.
     """
-    parts: tuple[list[str], list[str]] = ([], [])
+    parts: dict[tuple[bool, str], list[str]] = {(False, ""): [], (True, ""): []}
     depth = start = 0
     for sign in _SIGNS.finditer(text):
         if sign[0] == "(":
@@ -73,42 +88,43 @@ def _parted(text: str) -> tuple[str, str]:
             depth -= 1
             if not depth:
                 pattern = text[start : sign.end()]
-                parts["(#set! shallow)" in pattern].append(pattern)
-    return "\n".join(parts[0]), "\n".join(parts[1])
+                needs = _NEEDS.search(pattern)
+                key = "(#set! shallow)" in pattern, needs[1] if needs else ""
+                parts.setdefault(key, []).append(pattern)
+    return {key: "\n".join(patterns) for key, patterns in parts.items()}
 
 
 def matches(
     tree: Tree, data: bytes, language: str, halt: Callable[[], bool] | None
 ) -> Iterator[tuple[int, Captures]]:
     """What the query finds, some of it more than once."""
-    known, here, top = compiled(language), row(language), tree.root_node
+    here, top = row(language), tree.root_node
+    first, *others = (p for p in compiled(language).parts if not p.needs or data.find(p.needs) >= 0)
     for root in _roots(top, here.depth, halt):
         if here.holders and root == top:
-            deep, depth, before = known.queries[0]
             for node, reach in _places(root, data, language, halt):
-                yield from _found(node, deep, min(depth, reach), before, halt)
-            rest = known.queries[1:]
+                yield from _found(node, first, min(first.depth, reach), halt)
         else:
-            rest = known.queries
-        for query, depth, before in rest:
-            yield from _found(root, query, depth, before, halt)
+            yield from _found(root, first, first.depth, halt)
+        for part in others:
+            yield from _found(root, part, part.depth, halt)
 
 
 def _found(
-    root: Node, query: Query, depth: int, before: int, halt: Callable[[], bool] | None
+    root: Node, part: Part, depth: int, halt: Callable[[], bool] | None
 ) -> Iterator[tuple[int, Captures]]:
-    """What one query finds from a node down to a depth."""
+    """What one part of a query finds from a node down to a depth."""
     whole = root.end_byte - root.start_byte <= WHOLE_BYTES
     for start in range(root.start_byte, max(root.end_byte, root.start_byte + 1), WHOLE_BYTES):
         if halt is not None and halt():
             raise Halted
-        cursor = QueryCursor(query)
+        cursor = QueryCursor(part.query)
         cursor.set_max_start_depth(depth)
         cursor.match_limit = MOST_STATES
         if not whole:
             cursor.set_byte_range(start, start + WHOLE_BYTES)
         for pattern, captures in cursor.matches(root):
-            yield pattern + before, captures
+            yield pattern + part.before, captures
 
 
 @cache

@@ -14,8 +14,8 @@ A pattern says what it finds by `(#set! is …)`:
 - `import`: `@node`, `@module`, `@name`, `@alias`; `export`: `@name`, `@local`, `@module`. What has no capture
   may be a constant: `(#set! name default)`;
 - `inert`: `@node` has no uses of names in it; `use`: a whole import of Rust; with `unfold` what the node
-  holds is read by one of `unfold.UNFOLDS`, and with `shallow` the pattern is looked for among the outermost
-  statements only.
+  holds is read by one of `unfold.UNFOLDS`, with `shallow` the pattern is looked for among the outermost
+  statements only, and with `needs` in files only in whose text that word stands.
 """
 
 from __future__ import annotations

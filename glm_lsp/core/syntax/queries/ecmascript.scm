@@ -20,8 +20,8 @@
 ((import_statement (import_clause (named_imports) @names) source: (string) @module) @node (#set! is import) (#set! unfold specifiers) (#set! shallow))
 ((import_statement "import" . source: (string) @module) @node (#set! is import) (#set! shallow))
 
-((variable_declarator) @node (#set! is import) (#set! unfold required) (#set! shallow))
-((expression_statement) @node (#set! is import) (#set! unfold called) (#set! shallow))
+((variable_declarator) @node (#set! is import) (#set! unfold required) (#set! needs require) (#set! shallow))
+((expression_statement) @node (#set! is import) (#set! unfold called) (#set! needs require) (#set! shallow))
 ((call_expression function: (import) arguments: (arguments . (string) @module)) @node (#set! is import))
 
 ((export_statement (export_clause) @names source: (string) @module) @node (#set! is export) (#set! unfold specifiers) (#set! shallow))
@@ -33,4 +33,4 @@
 
 ; Functions that are put into an object, or into what a module exports; what `exports` become.
 ((program (expression_statement (assignment_expression) @node)) (#set! is method) (#set! unfold put) (#set! shallow))
-((assignment_expression) @node (#set! is export) (#set! unfold commonjs) (#set! shallow))
+((assignment_expression) @node (#set! is export) (#set! unfold commonjs) (#set! needs exports) (#set! shallow))
