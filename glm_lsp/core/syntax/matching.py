@@ -178,6 +178,8 @@ def _has_inner(data: bytes, here: Row, node: Node, body: bool) -> bool:
     brace = data.find(b"{", start, end)
     if brace < 0 or here.inner is None:
         return False
+    if here.words and all(data.find(word, start, end) < 0 for word in here.words):
+        return False
     # With the end of the line before it, which tells that it begins a line.
     start = brace if body and not node.is_error else max(data.rfind(b"\n", max(start - INDENT, 0), start), 0)
     return here.inner.search(data, start, end - 1) is not None
@@ -215,7 +217,13 @@ def _hides_width(node: Node, depth: int, halt: Callable[[], bool] | None) -> boo
             raise Halted
         if here is not None and here.is_error and here.child_count > WIDE_NODES:
             return True
-        if here is not None and here.has_error and level < depth and cursor.goto_first_child():
+        if (
+            here is not None
+            and level < depth
+            and here.end_byte - here.start_byte > WIDE_NODES  # a token has a byte at least
+            and here.has_error
+            and cursor.goto_first_child()
+        ):
             level += 1
             continue
         while not cursor.goto_next_sibling():

@@ -212,7 +212,7 @@ def _text(data: bytes, settings: Mapping[str, str | None], captures: Captures, k
     if key in captures:
         node = captures[key][0]
         text = data[node.start_byte : node.end_byte].decode("utf-8", "replace")
-        if text.isalnum():
+        if text.isidentifier() or text.isalnum():
             return text
         return "".join(text.split()).strip("\"'`<>")
     return settings.get(key) or ""
@@ -416,6 +416,8 @@ def _signature(data: bytes, definition: _Definition, kind: SymbolKind, body: Nod
         text = text.rstrip("{ \t\r\n")
     if definition.name.start_byte >= end:
         text = f"{text} {text_of(data, definition.name)}"
+    if "\n" not in text:
+        return text.rstrip("\r")
     line = data.rfind(b"\n", 0, start) + 1
     indent = start - line if not data[line:start].strip() else _indent(data[line:start])
     lines = text.split("\n")

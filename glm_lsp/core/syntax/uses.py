@@ -221,8 +221,9 @@ class _Scan:
         for start, end in scope.pieces:
             if (start := max(start, min(head, end))) >= end:
                 continue
-            for pattern in lexicon.names:
-                names += pattern.findall(text, start, end)
+            for letters, pattern in lexicon.names:
+                if (at := text.find(letters, start, end)) >= 0:  # in a fraction of the pattern's time
+                    names += pattern.findall(text, at, end)
             for pattern in lexicon.lists:
                 for one in pattern.findall(text, start, end):
                     names += params(b"(" + one.strip(b"()|") + b")")
