@@ -39,46 +39,42 @@ class Part:
     query: Query
     depth: int
     """To which it looks."""
-    before: int
-    """How many patterns the parts before it have."""
-    needs: bytes = b""
-    """Without this in its text a file has nothing that they look for."""
-
-
-@dataclass(frozen=True, slots=True)
-class Compiled:
-    """A language's query in parts: the first for the whole file, others for its outermost statements only."""
-
-    parts: tuple[Part, ...]
     settings: tuple[Mapping[str, str | None], ...]
-    """By pattern, counted through all parts."""
+    """By pattern."""
+
+
+def parts(language: str, data: bytes) -> list[Part]:
+    """The parts of a supported language's query that may find something in a text.
+
+    The first is for the whole file, the others are for its outermost statements only.
+    """
+    return [
+        _compiled(language, key)
+        for key in _parted(query_text(language))
+        if not key[1] or data.find(key[1]) >= 0
+    ]
 
 
 @cache
-def compiled(language: str) -> Compiled:
-    """The query of a supported language."""
-    parts: list[Part] = []
-    settings: list[Mapping[str, str | None]] = []
-    for (shallow, needs), text in _parted(query_text(language)).items():
-        if parts and not text:
-            continue
-        query = Query(grammar(language), text)
-        depth = SHALLOW if shallow else row(language).depth
-        parts.append(Part(query, depth, len(settings), needs.encode()))
-        settings += (query.pattern_settings(i) for i in range(query.pattern_count))
-    return Compiled(tuple(parts), tuple(settings))
+def _compiled(language: str, key: _Key) -> Part:
+    query = Query(grammar(language), _parted(query_text(language))[key])
+    settings = tuple(query.pattern_settings(i) for i in range(query.pattern_count))
+    return Part(query, SHALLOW if key[0] else row(language).depth, settings)
 
 
+_Key = tuple[bool, bytes]
+"""Whether it does not look deep, and what a file must have in its text so that it finds something."""
 _SIGNS = re.compile(r'"(?:[^"\\]|\\.)*"|;[^\n]*|[()]')
 _NEEDS = re.compile(r"\(#set! needs (\w+)\)")
 
 
-def _parted(text: str) -> dict[tuple[bool, str], str]:
+@cache
+def _parted(text: str) -> dict[_Key, str]:
     """The patterns of a query that look everywhere, then those that do not look deep, and by what they need.
 
-    Parted before they are compiled: what compiling takes, up to half a second, grows with the patterns.
+    Parted before they are compiled, each part when it is needed: that takes up to a tenth of a second.
     """
-    parts: dict[tuple[bool, str], list[str]] = {(False, ""): [], (True, ""): []}
+    parts: dict[_Key, list[str]] = {(False, b""): []}
     depth = start = 0
     for sign in _SIGNS.finditer(text):
         if sign[0] == "(":
@@ -89,17 +85,17 @@ def _parted(text: str) -> dict[tuple[bool, str], str]:
             if not depth:
                 pattern = text[start : sign.end()]
                 needs = _NEEDS.search(pattern)
-                key = "(#set! shallow)" in pattern, needs[1] if needs else ""
+                key = "(#set! shallow)" in pattern, needs[1].encode() if needs else b""
                 parts.setdefault(key, []).append(pattern)
     return {key: "\n".join(patterns) for key, patterns in parts.items()}
 
 
 def matches(
     tree: Tree, data: bytes, language: str, halt: Callable[[], bool] | None
-) -> Iterator[tuple[int, Captures]]:
-    """What the query finds, some of it more than once."""
+) -> Iterator[tuple[Mapping[str, str | None], Captures]]:
+    """What the query finds, some of it more than once, and what the pattern sets."""
     here, top = row(language), tree.root_node
-    first, *others = (p for p in compiled(language).parts if not p.needs or data.find(p.needs) >= 0)
+    first, *others = parts(language, data)
     for root in _roots(top, here.depth, halt):
         if here.holders and root == top:
             for node, reach in _places(root, data, language, halt):
@@ -112,7 +108,7 @@ def matches(
 
 def _found(
     root: Node, part: Part, depth: int, halt: Callable[[], bool] | None
-) -> Iterator[tuple[int, Captures]]:
+) -> Iterator[tuple[Mapping[str, str | None], Captures]]:
     """What one part of a query finds from a node down to a depth."""
     whole = root.end_byte - root.start_byte <= WHOLE_BYTES
     for start in range(root.start_byte, max(root.end_byte, root.start_byte + 1), WHOLE_BYTES):
@@ -124,7 +120,7 @@ def _found(
         if not whole:
             cursor.set_byte_range(start, start + WHOLE_BYTES)
         for pattern, captures in cursor.matches(root):
-            yield pattern + part.before, captures
+            yield part.settings[pattern], captures
 
 
 @cache

@@ -28,7 +28,7 @@ from tree_sitter import Node, Tree
 
 from glm_lsp.core.syntax import comments
 from glm_lsp.core.syntax.languages import Row, row
-from glm_lsp.core.syntax.matching import Captures, compiled, matches
+from glm_lsp.core.syntax.matching import Captures, matches
 from glm_lsp.core.syntax.memo import Memo
 from glm_lsp.core.syntax.trees import Halted, text_of
 from glm_lsp.core.syntax.unfold import UNFOLDS
@@ -136,16 +136,14 @@ def definitions(tree: Tree, data: bytes, language: str) -> tuple[Symbol, ...]:
 
 
 def _queried(tree: Tree, data: bytes, language: str, halt: Callable[[], bool] | None) -> _Reading:
-    settings = compiled(language).settings
     reading = _Reading(row(language), data)
     left = HALT_MATCHES
-    for pattern, captures in matches(tree, data, language, halt):
+    for own, captures in matches(tree, data, language, halt):
         left -= 1
         if not left:
             left = HALT_MATCHES
             if halt is not None and halt():
                 raise Halted
-        own = settings[pattern]
         if (unfold := own.get("unfold")) is None:
             _take(reading, own, captures)
             continue
