@@ -9,9 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import msgspec
 
-@dataclass(frozen=True, slots=True, order=True)
-class Span:
+
+class Row(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A value of which an index makes millions: made in a tenth of a dataclass's time, encoded as it is."""
+
+
+class Span(Row, frozen=True, order=True, array_like=True, gc=False):
     """Bytes `start` up to, not including, `end`."""
 
     start: int
@@ -33,8 +38,7 @@ class TextEdit:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class HeldBack:
+class HeldBack(Row, frozen=True, array_like=True, gc=False):
     """A place that must not be seen, and what kind of secret it is; `line` is its first, 0-based."""
 
     span: Span
@@ -80,8 +84,7 @@ OWNERS = frozenset(
 """Kinds that have members."""
 
 
-@dataclass(frozen=True, slots=True)
-class Symbol:
+class Symbol(Row, frozen=True, array_like=True, gc=False):
     """A definition. `signature` is one or more source lines without the body, dedented, no final newline."""
 
     name: str
@@ -106,8 +109,7 @@ class Symbol:
         return f"{self.parent}.{self.name}" if self.parent else self.name
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(Row, frozen=True, array_like=True, gc=False):
     """A use of `name`; `qualifier` is what stands before the dot, as written."""
 
     name: str
@@ -115,8 +117,7 @@ class Reference:
     qualifier: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Import:
+class Import(Row, frozen=True, array_like=True, gc=False):
     """`from module import name as alias`; no `name` for `import module`; `level` counts leading dots.
 
     The same in every language: `module` is written as the language writes it, `name` is `*` for everything,
@@ -129,8 +130,7 @@ class Import:
     level: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Export:
+class Export(Row, frozen=True, array_like=True, gc=False):
     """What a file offers as `name`: its own `local`, or that of `module`.
 
     `*` as both names offers everything of `module`, and no `local` the module itself. `=` is what the whole

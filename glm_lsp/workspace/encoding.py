@@ -13,26 +13,15 @@ from itertools import accumulate
 from typing import Any
 
 import msgspec
+from msgspec.structs import force_setattr
 
 from glm_lsp.core.lazy import Definitions
 from glm_lsp.core.references import References
 from glm_lsp.core.tables import Keys, keys_of
-from glm_lsp.core.values import Export, FileOutline, HeldBack, Import, Reference, Span, Symbol, SymbolKind
+from glm_lsp.core.values import Export, FileOutline, HeldBack, Import, Reference, Span, Symbol
 
-VERSION = 4
+VERSION = 5
 _HEAD_BYTES = 8
-
-
-class _Symbol(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    name: str
-    kind: SymbolKind
-    span: tuple[int, int]
-    signature: str
-    parent: str | None
-    docstring: str
-    name_span: tuple[int, int]
-    body: tuple[int, int]
-    lines: tuple[int, int]
 
 
 class Facts(msgspec.Struct, array_like=True, frozen=True):
@@ -51,9 +40,9 @@ class Facts(msgspec.Struct, array_like=True, frozen=True):
 
 
 class _Definitions(msgspec.Struct, array_like=True, frozen=True):
-    symbols: list[_Symbol]
-    imports: list[tuple[str, str, str, int]]
-    exports: list[tuple[str, str, str]]
+    symbols: Sequence[Symbol]
+    imports: Sequence[Import]
+    exports: Sequence[Export]
     docstring: str
 
 
@@ -91,9 +80,9 @@ def pack(outline: FileOutline) -> bytes:
     )
     definitions = _encode(
         _Definitions(
-            symbols=[_pack_symbol(s) for s in outline.symbols],
-            imports=[(i.module, i.name, i.alias, i.level) for i in outline.imports],
-            exports=[(e.name, e.local, e.module) for e in outline.exports],
+            symbols=outline.symbols,
+            imports=outline.imports,
+            exports=outline.exports,
             docstring=outline.docstring,
         )
     )
@@ -120,12 +109,9 @@ def facts(data: bytes) -> Facts:
 def definitions(data: bytes) -> Definitions:
     """The second part. Raises ValueError."""
     packed = _decoded(_decode_definitions, _parts(data)[1])
-    return Definitions(
-        tuple(_unpack_symbol(s) for s in packed.symbols),
-        tuple(Import(*i) for i in packed.imports),
-        tuple(Export(*e) for e in packed.exports),
-        packed.docstring,
-    )
+    for symbol in packed.symbols:
+        force_setattr(symbol, "name", sys.intern(symbol.name))  # nobody else has it yet
+    return Definitions(tuple(packed.symbols), tuple(packed.imports), tuple(packed.exports), packed.docstring)
 
 
 def uses(data: bytes) -> References:
@@ -178,31 +164,3 @@ def _decoded(decode: Any, part: memoryview) -> Any:
         return decode(part)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ValueError(f"no outline: {error}") from None
-
-
-def _pack_symbol(symbol: Symbol) -> _Symbol:
-    return _Symbol(
-        symbol.name,
-        symbol.kind,
-        (symbol.span.start, symbol.span.end),
-        symbol.signature,
-        symbol.parent,
-        symbol.docstring,
-        (symbol.name_span.start, symbol.name_span.end),
-        (symbol.body.start, symbol.body.end),
-        (symbol.start_line, symbol.end_line),
-    )
-
-
-def _unpack_symbol(packed: _Symbol) -> Symbol:
-    return Symbol(
-        sys.intern(packed.name),
-        packed.kind,
-        Span(*packed.span),
-        packed.signature,
-        packed.parent,
-        packed.docstring,
-        Span(*packed.name_span),
-        Span(*packed.body),
-        *packed.lines,
-    )

@@ -164,7 +164,12 @@ def _outline(work: _Work, path: str, known: str, fresh: bool, blame: str) -> Fou
         kept_by_text = bool(recipe(document.language))
         named = "" if kept_by_text else path  # what is kept by a file's text must not depend on its name
         found = outline(
-            named, document.data, document.language, tree=tree, halt=lambda: time.process_time() > until
+            named,
+            document.data,
+            document.language,
+            tree=tree,
+            halt=lambda: time.process_time() > until,
+            digest=document.digest,
         )
         packed = pack(attributed(found, document))
         if kept_by_text:

@@ -47,6 +47,8 @@ class Row:
     """Of the others, those that are definitions: what stands before their first brace counts for nothing."""
     inner: re.Pattern[bytes] | None = None
     """Looked for from the end of the line before a node on."""
+    words: tuple[bytes, ...] = ()
+    """One of them is in all that `inner` finds, if there are any: they are found in less time."""
     braces: bool = True
     """Blocks are in braces; in a language without, indentation makes them."""
     documents: str = "comment"
@@ -92,6 +94,7 @@ ROWS = (
         holders=frozenset({"source_file"}),
         bodies=frozenset({"type_declaration"}),
         inner=re.compile(rb"[\n{;][ \t]*+type[ \t(]|interface\s?\{\s*\w"),
+        words=(b"type", b"interface"),
     ),
     Row(
         "rust", ".rs", "", "tree_sitter_rust", queries=("rust",), lexicon="rust",

@@ -45,8 +45,9 @@ class Lexicon:
     """What joins names besides the dot; two bytes each."""
     params: re.Pattern[bytes] | None = None
     """The names that a parameter list binds."""
-    names: tuple[re.Pattern[bytes], ...] = ()
-    """In a body: text whose names are bound. Each begins with something that is found fast."""
+    names: tuple[tuple[bytes, re.Pattern[bytes]], ...] = ()
+    """In a body: text whose names are bound. Each begins with something that is found fast: these letters,
+    if any."""
     lists: tuple[re.Pattern[bytes], ...] = ()
     """In a body: parameter lists."""
     also: re.Pattern[bytes] | None = None
@@ -132,8 +133,21 @@ def _compiled(pattern: str) -> re.Pattern[bytes]:
     return re.compile(pattern.encode("latin-1"), re.DOTALL | re.MULTILINE)
 
 
+_FIRST = re.compile(r"[A-Za-z]+(?![?*{])")
+
+
 def _each(*patterns: str) -> tuple[re.Pattern[bytes], ...]:
     return tuple(_compiled(pattern) for pattern in patterns)
+
+
+def _begun(*patterns: str) -> tuple[tuple[bytes, re.Pattern[bytes]], ...]:
+    """Patterns, each with the letters that all it finds begins with; it must have no alternatives outside of
+    brackets."""
+    heads = (_FIRST.match(pattern) for pattern in patterns)
+    return tuple(
+        (head[0].encode() if head else b"", _compiled(pattern))
+        for head, pattern in zip(heads, patterns, strict=True)
+    )
 
 
 _DECLARED = rf"\s+({IDENT}|[{{\[][^}}\]=]{{0,400}})"
@@ -159,7 +173,7 @@ _SCRIPT = Lexicon(
         r"[(,{\[]\s*+(?:\.\.\.)?(?:(?:public|private|protected|readonly|override)\s+){0,3}"
         rf"({IDENT})\s*+(?=[?!]?\s*+[:,)=\]}}])"
     ),
-    names=_each(rf"const{_DECLARED}", rf"let{_DECLARED}", rf"var{_DECLARED}", rf"catch\s*\(\s*({IDENT})"),
+    names=_begun(rf"const{_DECLARED}", rf"let{_DECLARED}", rf"var{_DECLARED}", rf"catch\s*\(\s*({IDENT})"),
     lists=_each(r"\(([^()]{0,400})\)\s{0,40}(?::[^=(){};]{0,200})?=>"),
     also=_compiled(r"case\s+([\w$]+)(?=:)"),
     receivers=_words("this super"),
@@ -180,7 +194,7 @@ _GO = Lexicon(
     spaced=((b" := ", b":=  "),),
     binding=(b":=",),
     params=_compiled(rf"[(,]\s*+({IDENT}(?:\s*,\s*{IDENT}){{0,20}})\s+(?=[*\[\]\w.(<])"),
-    names=_each(
+    names=_begun(
         rf"\n[ \t]*+(?:if |for |switch |case )?{_LIST}\s*:=", rf"var\s+({IDENT}(?:,\s*{IDENT}){{0,20}})"
     ),
     lists=_each(r"func\s*(\([^()]{0,400}\))"),
@@ -202,7 +216,7 @@ _RUST = Lexicon(
     follow=r":|\"|'",
     dots=(b"::",),
     params=_compiled(rf"[(,|]\s*+(?:&\s*)?(?:mut\s+)?({IDENT})\s*+(?=:|[,|])"),
-    names=_each(
+    names=_begun(
         r"let\s+(?:mut\s+)?([a-z_]\w*)", r"let\s+\w*\(([a-z_][\w, ]{0,200})\)", r"for\s+([a-z_]\w*)",
         r"for\s+\(([a-z_][\w, ]{0,200})\)", r"Some\(([a-z_]\w*)\)",
         r"Ok\(([a-z_]\w*)\)", r"Err\(([a-z_]\w*)\)",
@@ -230,7 +244,7 @@ _JAVA = Lexicon(
     ),
     dots=(b"::",),
     params=_compiled(rf"[\w>\])]\s+({IDENT})\s*+(?=[,)])"),
-    names=_each(
+    names=_begun(
         rf"\n[ \t]*+{_JAVA_TYPE}({IDENT})\s*+(?=[=;:])", rf"\([ \t]*+{_JAVA_TYPE}({IDENT})\s*+(?=[=;:)])"
     ),
     lists=_each(r"(\([\w, ]{0,200}\))\s*->"),
@@ -258,7 +272,7 @@ _C = Lexicon(
     follow=r"\"|'",
     dots=(b"->", b"::"),
     params=_compiled(rf"[\w>*&\])]\s*+[\s*&]({IDENT})\s*+(?=[,)=\[])"),
-    names=_each(
+    names=_begun(
         rf"\n[ \t]*+{_C_TYPE}({IDENT})\s*+(?=[=;,\[])", rf"\([ \t]*+{_C_TYPE}({IDENT})\s*+(?=[=;:)])"
     ),
     receivers=_words("this"),

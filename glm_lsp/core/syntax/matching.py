@@ -33,37 +33,48 @@ Captures = Mapping[str, list[Node]]
 
 
 @dataclass(frozen=True, slots=True)
-class Compiled:
-    """A language's query as two: one for the whole file, one that looks at its outermost statements only."""
+class Part:
+    """Some patterns of a language's query."""
 
-    queries: tuple[tuple[Query, int, int], ...]
-    """With the depth to which each looks, and how many patterns the ones before it have."""
+    query: Query
+    depth: int
+    """To which it looks."""
     settings: tuple[Mapping[str, str | None], ...]
-    """By pattern, counted through all queries."""
+    """By pattern."""
+
+
+def parts(language: str, data: bytes) -> list[Part]:
+    """The parts of a supported language's query that may find something in a text.
+
+    The first is for the whole file, the others are for its outermost statements only.
+    """
+    return [
+        _compiled(language, key)
+        for key in _parted(query_text(language))
+        if not key[1] or data.find(key[1]) >= 0
+    ]
 
 
 @cache
-def compiled(language: str) -> Compiled:
-    """The query of a supported language."""
-    deep, shallow = _parted(query_text(language))
-    queries: list[tuple[Query, int, int]] = []
-    settings: list[Mapping[str, str | None]] = []
-    for text, depth in ((deep, row(language).depth), (shallow, SHALLOW)):
-        query = Query(grammar(language), text)
-        queries.append((query, depth, len(settings)))
-        settings += (query.pattern_settings(i) for i in range(query.pattern_count))
-    return Compiled(tuple(queries), tuple(settings))
+def _compiled(language: str, key: _Key) -> Part:
+    query = Query(grammar(language), _parted(query_text(language))[key])
+    settings = tuple(query.pattern_settings(i) for i in range(query.pattern_count))
+    return Part(query, SHALLOW if key[0] else row(language).depth, settings)
 
 
+_Key = tuple[bool, bytes]
+"""Whether it does not look deep, and what a file must have in its text so that it finds something."""
 _SIGNS = re.compile(r'"(?:[^"\\]|\\.)*"|;[^\n]*|[()]')
+_NEEDS = re.compile(r"\(#set! needs (\w+)\)")
 
 
-def _parted(text: str) -> tuple[str, str]:
-    """The patterns of a query that look everywhere, and those that do not look deep.
+@cache
+def _parted(text: str) -> dict[_Key, str]:
+    """The patterns of a query that look everywhere, then those that do not look deep, and by what they need.
 
-    Parted before they are compiled: what compiling takes, up to half a second, grows with the patterns.
+    Parted before they are compiled, each part when it is needed: that takes up to a tenth of a second.
     """
-    parts: tuple[list[str], list[str]] = ([], [])
+    parts: dict[_Key, list[str]] = {(False, b""): []}
     depth = start = 0
     for sign in _SIGNS.finditer(text):
         if sign[0] == "(":
@@ -73,42 +84,43 @@ def _parted(text: str) -> tuple[str, str]:
             depth -= 1
             if not depth:
                 pattern = text[start : sign.end()]
-                parts["(#set! shallow)" in pattern].append(pattern)
-    return "\n".join(parts[0]), "\n".join(parts[1])
+                needs = _NEEDS.search(pattern)
+                key = "(#set! shallow)" in pattern, needs[1].encode() if needs else b""
+                parts.setdefault(key, []).append(pattern)
+    return {key: "\n".join(patterns) for key, patterns in parts.items()}
 
 
 def matches(
     tree: Tree, data: bytes, language: str, halt: Callable[[], bool] | None
-) -> Iterator[tuple[int, Captures]]:
-    """What the query finds, some of it more than once."""
-    known, here, top = compiled(language), row(language), tree.root_node
+) -> Iterator[tuple[Mapping[str, str | None], Captures]]:
+    """What the query finds, some of it more than once, and what the pattern sets."""
+    here, top = row(language), tree.root_node
+    first, *others = parts(language, data)
     for root in _roots(top, here.depth, halt):
         if here.holders and root == top:
-            deep, depth, before = known.queries[0]
             for node, reach in _places(root, data, language, halt):
-                yield from _found(node, deep, min(depth, reach), before, halt)
-            rest = known.queries[1:]
+                yield from _found(node, first, min(first.depth, reach), halt)
         else:
-            rest = known.queries
-        for query, depth, before in rest:
-            yield from _found(root, query, depth, before, halt)
+            yield from _found(root, first, first.depth, halt)
+        for part in others:
+            yield from _found(root, part, part.depth, halt)
 
 
 def _found(
-    root: Node, query: Query, depth: int, before: int, halt: Callable[[], bool] | None
-) -> Iterator[tuple[int, Captures]]:
-    """What one query finds from a node down to a depth."""
+    root: Node, part: Part, depth: int, halt: Callable[[], bool] | None
+) -> Iterator[tuple[Mapping[str, str | None], Captures]]:
+    """What one part of a query finds from a node down to a depth."""
     whole = root.end_byte - root.start_byte <= WHOLE_BYTES
     for start in range(root.start_byte, max(root.end_byte, root.start_byte + 1), WHOLE_BYTES):
         if halt is not None and halt():
             raise Halted
-        cursor = QueryCursor(query)
+        cursor = QueryCursor(part.query)
         cursor.set_max_start_depth(depth)
         cursor.match_limit = MOST_STATES
         if not whole:
             cursor.set_byte_range(start, start + WHOLE_BYTES)
         for pattern, captures in cursor.matches(root):
-            yield pattern + before, captures
+            yield part.settings[pattern], captures
 
 
 @cache
@@ -162,6 +174,8 @@ def _has_inner(data: bytes, here: Row, node: Node, body: bool) -> bool:
     brace = data.find(b"{", start, end)
     if brace < 0 or here.inner is None:
         return False
+    if here.words and all(data.find(word, start, end) < 0 for word in here.words):
+        return False
     # With the end of the line before it, which tells that it begins a line.
     start = brace if body and not node.is_error else max(data.rfind(b"\n", max(start - INDENT, 0), start), 0)
     return here.inner.search(data, start, end - 1) is not None
@@ -199,7 +213,13 @@ def _hides_width(node: Node, depth: int, halt: Callable[[], bool] | None) -> boo
             raise Halted
         if here is not None and here.is_error and here.child_count > WIDE_NODES:
             return True
-        if here is not None and here.has_error and level < depth and cursor.goto_first_child():
+        if (
+            here is not None
+            and level < depth
+            and here.end_byte - here.start_byte > WIDE_NODES  # a token has a byte at least
+            and here.has_error
+            and cursor.goto_first_child()
+        ):
             level += 1
             continue
         while not cursor.goto_next_sibling():

@@ -28,15 +28,17 @@ def outline(
     tree: Tree | None = None,
     halt: Callable[[], bool] | None = None,
     memo: Memo | None = None,
+    digest: str = "",
 ) -> FileOutline:
     """What the index knows about one file. Never raises on any bytes, except `Halted` when `halt` says so.
 
     Without a `halt` a text that takes the parser many times as long as others gets an outline with an error.
     `tree` must be a tree of exactly `data`; `memo` is what earlier texts of the same file have left, which
-    makes it quicker and changes nothing. Without a grammar the names that occur are known, besides size
-    and number of lines, and what a project's configuration says.
+    makes it quicker and changes nothing; `digest` is what the file is known by, if not that of `data`.
+    Without a grammar the names that occur are known, besides size and number of lines, and what a project's
+    configuration says.
     """
-    digest, size, lines = text.digest(data), len(data), _lines(data)
+    digest, size, lines = digest or text.digest(data), len(data), _lines(data)
     known = row(language)
     if tree is None:
         tree = parse(data, language, halt=halt) if halt is not None else soon(data, language)

@@ -14,8 +14,8 @@ A pattern says what it finds by `(#set! is …)`:
 - `import`: `@node`, `@module`, `@name`, `@alias`; `export`: `@name`, `@local`, `@module`. What has no capture
   may be a constant: `(#set! name default)`;
 - `inert`: `@node` has no uses of names in it; `use`: a whole import of Rust; with `unfold` what the node
-  holds is read by one of `unfold.UNFOLDS`, and with `shallow` the pattern is looked for among the outermost
-  statements only.
+  holds is read by one of `unfold.UNFOLDS`, with `shallow` the pattern is looked for among the outermost
+  statements only, and with `needs` in files only in whose text that word stands.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tree_sitter import Node, Tree
 from glm_lsp.core.syntax import comments
 from glm_lsp.core.syntax.aliases import SIGNATURE_BYTES, of_long_type
 from glm_lsp.core.syntax.languages import Row, row
-from glm_lsp.core.syntax.matching import Captures, compiled, matches
+from glm_lsp.core.syntax.matching import Captures, matches
 from glm_lsp.core.syntax.memo import Memo
 from glm_lsp.core.syntax.trees import Halted, text_of
 from glm_lsp.core.syntax.unfold import UNFOLDS
@@ -135,16 +135,14 @@ def definitions(tree: Tree, data: bytes, language: str) -> tuple[Symbol, ...]:
 
 
 def _queried(tree: Tree, data: bytes, language: str, halt: Callable[[], bool] | None) -> _Reading:
-    settings = compiled(language).settings
     reading = _Reading(row(language), data)
     left = HALT_MATCHES
-    for pattern, captures in matches(tree, data, language, halt):
+    for own, captures in matches(tree, data, language, halt):
         left -= 1
         if not left:
             left = HALT_MATCHES
             if halt is not None and halt():
                 raise Halted
-        own = settings[pattern]
         if (unfold := own.get("unfold")) is None:
             _take(reading, own, captures)
             continue
@@ -211,7 +209,7 @@ def _text(data: bytes, settings: Mapping[str, str | None], captures: Captures, k
     if key in captures:
         node = captures[key][0]
         text = data[node.start_byte : node.end_byte].decode("utf-8", "replace")
-        if text.isalnum():
+        if text.isidentifier() or text.isalnum():
             return text
         return "".join(text.split()).strip("\"'`<>")
     return settings.get(key) or ""
@@ -419,6 +417,8 @@ def _signature(data: bytes, definition: _Definition, kind: SymbolKind, body: Nod
         text = text.rstrip("{ \t\r\n")
     if definition.name.start_byte >= end:
         text = f"{text} {text_of(data, definition.name)}"
+    if "\n" not in text:
+        return text.rstrip("\r")
     line = data.rfind(b"\n", 0, start) + 1
     indent = start - line if not data[line:start].strip() else _indent(data[line:start])
     lines = text.split("\n")

@@ -21,6 +21,7 @@ _DECLARED = ("identifier", "destructor_name", "operator_name")
 _CASTS = ("operator_cast",)
 _POINTERS = ("pointer_declarator", "reference_declarator")
 _DEFAULTED = ("default_method_clause", "delete_method_clause")
+_NAMELESS = ("function_expression", "arrow_function", "class")
 _PATTERNS = ("object_pattern", "array_pattern")
 _VARIABLE: Settings = {"is": "variable"}
 _EMBEDDED: Settings = {"is": "variable", "used": ""}
@@ -120,6 +121,25 @@ def struct(settings: Settings, captures: Captures, data: bytes) -> Iterator[Matc
             here = here.child_by_field_name("name" if here.type == "qualified_type" else "type")
         if here is not None and here.type == "type_identifier":
             yield _EMBEDDED, {"node": [node], "name": [here]}
+
+
+def default(settings: Settings, captures: Captures, data: bytes) -> Iterator[Match]:
+    """What a script exports without a name: a value that is a definition, or the name of what is exported."""
+    node = captures["node"][0]
+    value = node.child_by_field_name("value")
+    kind = value.type if value is not None else ""
+    if value is None:
+        return
+    if kind in _NAMELESS:
+        if (body := value.child_by_field_name("body")) is not None:
+            yield {"is": "class" if kind == "class" else "function"}, {**captures, "body": [body]}
+    elif kind == "object":
+        yield _VARIABLE, {**captures, "value": [value]}
+    else:
+        arguments = _field(value, "arguments", "arguments") if kind == "call_expression" else None
+        local = arguments.named_child(0) if arguments is not None and arguments.named_child_count else value
+        if local.type == "identifier":
+            yield {**settings, "name": "default"}, {"node": [node], "local": [local]}
 
 
 def specifiers(settings: Settings, captures: Captures, data: bytes) -> Iterator[Match]:
@@ -392,7 +412,7 @@ def template(settings: Settings, captures: Captures, data: bytes) -> Iterator[Ma
 UNFOLDS: dict[str, Callable[[Settings, Captures, bytes], Iterator[Match]]] = {
     one.__name__: one
     for one in (
-        fields, declarators, specifiers, required, called, member, put, commonjs, function, prototype,
-        variables, typedef, template, namespace, struct, declared,
+        fields, declarators, default, specifiers, required, called, member, put, commonjs, function,
+        prototype, variables, typedef, template, namespace, struct, declared,
     )
 }  # fmt: skip

@@ -27,6 +27,8 @@ from glm_lsp.core.values import Span, Symbol, SymbolKind
 
 MOST_USES = 50_000
 """In one file; what has more is data."""
+HALT_SCOPES = 16
+"""Asking takes as long as a small scope does; all of them together hold the text once."""
 _BOUND = (SymbolKind.FUNCTION, SymbolKind.METHOD)
 _INSIDE = frozenset(bytes([i]) for i in INSIDE_BYTES)
 SLASH, BACKTICK = b"/`"
@@ -58,8 +60,8 @@ def uses(
     scan = _Scan(bytes(text), known, vocabulary(lexicon))
     if memo is not None:
         memo.begin(len(data))
-    for scope in _scopes(symbols, len(data)):
-        if halt is not None and halt():
+    for number, scope in enumerate(_scopes(symbols, len(data))):
+        if halt is not None and number % HALT_SCOPES == 0 and halt():
             raise Halted
         if memo is None or scope.symbol is None:
             scan.read(scope)
@@ -219,8 +221,9 @@ class _Scan:
         for start, end in scope.pieces:
             if (start := max(start, min(head, end))) >= end:
                 continue
-            for pattern in lexicon.names:
-                names += pattern.findall(text, start, end)
+            for letters, pattern in lexicon.names:
+                if (at := text.find(letters, start, end)) >= 0:  # in a fraction of the pattern's time
+                    names += pattern.findall(text, at, end)
             for pattern in lexicon.lists:
                 for one in pattern.findall(text, start, end):
                     names += params(b"(" + one.strip(b"()|") + b")")
