@@ -22,8 +22,6 @@ from glm_lsp.lsp.positions import Encoding
 SECTION = "glm-lsp"
 OWN_OPTIONS = frozenset({"results", "quickCommands", "prompts", "inlineReady", "statusChanges"})
 _PROMPTING = ("visual studio code", "code-server", "vscodium", "neovim")
-_PREFERRED = (Encoding.UTF8, Encoding.UTF32, Encoding.UTF16)
-"""Cheapest for us first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +120,6 @@ def _registers(capability: Any) -> bool:
 
 
 def _encoding(offered: Sequence[str] | None) -> Encoding:
-    """The cheapest of what is offered; UTF-16 where nothing is, as the protocol demands."""
-    for encoding in _PREFERRED:
-        if encoding.value in (offered or ()):
-            return encoding
-    return Encoding.UTF16
+    """What the client offers first, which costs it least; UTF-16 where it offers none, as the protocol demands."""
+    known = {encoding.value: encoding for encoding in Encoding}
+    return next((known[name] for name in offered or () if name in known), Encoding.UTF16)
