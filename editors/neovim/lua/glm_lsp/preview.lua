@@ -4,6 +4,8 @@ local M = {}
 local KEYS = { apply = 'a', discard = 'q' }
 local HEIGHT = 0.4
 --- Share of the screen that the window may take.
+local DISCARDED = 'discarded'
+--- A reason that the server knows: nobody has to be told of it.
 
 ---@class glm_lsp.Proposal
 ---@field resume fun(apply: boolean)
@@ -134,7 +136,7 @@ function M.propose(params, encoding)
   })
 
   if not coroutine.yield() then
-    return { applied = false, failureReason = 'it was discarded' }
+    return { applied = false, failureReason = DISCARDED }
   end
   for shown, tick in pairs(ticks) do
     if not vim.api.nvim_buf_is_valid(shown) or vim.api.nvim_buf_get_changedtick(shown) ~= tick then

@@ -134,8 +134,29 @@ local function map(bufnr, key, run, what)
   end, { buffer = bufnr, expr = true, desc = what })
 end
 
+--- Neovim 0.11 inserts an item up to its first space. For ours: the first line, and what `finish` does.
+local function first_line(item)
+  local text = vim.tbl_get(item, 'textEdit', 'newText')
+  return text and { word = text:match('^[^\n]*') } or {}
+end
+
+--- An item is taken: the lines after its first, in the place of what it replaces behind the cursor.
+local function finish(client, bufnr)
+  local taken = vim.tbl_get(vim.v.completed_item, 'user_data', 'nvim', 'lsp') or {}
+  local edit = taken.client_id == client.id and vim.tbl_get(taken, 'completion_item', 'textEdit')
+  if not edit or vim.v.event.reason ~= 'accept' then
+    return
+  end
+  local row, column = unpack(vim.api.nvim_win_get_cursor(0))
+  local replaced = math.max(0, edit.range['end'].character - asked[bufnr].cursor[2])
+  local lines = vim.split(edit.newText, '\n')
+  lines[1] = ''
+  vim.api.nvim_buf_set_text(bufnr, row - 1, column, row - 1, column + replaced, lines)
+  vim.api.nvim_win_set_cursor(0, { row + #lines - 1, #lines == 1 and column or #lines[#lines] })
+end
+
 --- In 0.11: ask for the menu a moment after the last key.
-local function follow_typing(bufnr, group)
+local function follow_typing(client, bufnr, group)
   local set = {} ---@type table<string, true>
   for _, option in ipairs(vim.split(vim.o.completeopt, ',', { trimempty = true })) do
     set[option] = true
@@ -144,6 +165,13 @@ local function follow_typing(bufnr, group)
   set.menu, set.menuone = nil, true
   set.noselect = not set.noinsert or nil
   vim.bo[bufnr].completeopt = table.concat(vim.tbl_keys(set), ',')
+  vim.api.nvim_create_autocmd('CompleteDone', {
+    group = group,
+    buffer = bufnr,
+    callback = function()
+      finish(client, bufnr)
+    end,
+  })
   vim.api.nvim_create_autocmd({ 'TextChangedI', 'TextChangedP' }, {
     group = group,
     buffer = bufnr,
@@ -155,7 +183,8 @@ local function follow_typing(bufnr, group)
       timers[bufnr] = timer
       timer:start(MENU_MS, 0, vim.schedule_wrap(function()
         local inserting = vim.startswith(vim.api.nvim_get_mode().mode, 'i')
-        if inserting and vim.api.nvim_get_current_buf() == bufnr then
+        -- The menu itself is a change of the text to Neovim: what was asked for is not asked for again.
+        if inserting and vim.api.nvim_get_current_buf() == bufnr and not vim.deep_equal(asked[bufnr], here(bufnr)) then
           ask_for_menu(bufnr)
         end
       end))
@@ -172,7 +201,7 @@ local function switch(client, bufnr, on)
   if GHOST and client:supports_method(INLINE, bufnr) then
     GHOST.enable(on, { bufnr = bufnr })
   elseif client:supports_method(POPUP, bufnr) then
-    vim.lsp.completion.enable(on, client.id, bufnr)
+    vim.lsp.completion.enable(on, client.id, bufnr, { convert = first_line })
   end
 end
 
@@ -206,7 +235,7 @@ function M.attach(client, bufnr)
     map(bufnr, keys.accept_word, M.accept_word, 'Accept the next word of the completion')
     map(bufnr, keys.accept_line, M.accept_line, 'Accept the next line of the completion')
   else
-    follow_typing(bufnr, group)
+    follow_typing(client, bufnr, group)
   end
   map(bufnr, keys.ask, function()
     vim.schedule(M.ask)

@@ -1,0 +1,36 @@
+"""The server with the scripted engine of `tests/lsp/scripted_server.py`, for real editors.
+
+Two more requests: `test/process` tells the server's process, for who wants to end it; `test/prompt` is the
+last prompt, `{"text"}`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncGenerator
+
+from glm_lsp.core.generation import Chunk, GenerateRequest, Work
+from glm_lsp.lsp.server import Server
+from tests.lsp import scripted_server
+
+
+class Engine(scripted_server.Engine):
+    """Remembers the last prompt for somebody who types."""
+
+    last = ""
+
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
+        if request.work is Work.TYPING:
+            Engine.last = "".join(segment.text for segment in request.prompt.segments)
+        async for chunk in super().generate(request):
+            yield chunk
+
+
+def extend(server: Server) -> scripted_server.Handlers:
+    return {"test/process": lambda _: {"pid": os.getpid()}, "test/prompt": lambda _: {"text": Engine.last}}
+
+
+if __name__ == "__main__":
+    scripted_server.Engine = Engine
+    sys.exit(scripted_server.main(extend))
