@@ -6,8 +6,10 @@ user's cache); what cannot be installed here skips its tests and says why. Our o
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -60,7 +62,8 @@ def install(what: str, needs: tuple[str, ...]) -> Path:
 
 def run_install(target: Path, *what: str) -> subprocess.CompletedProcess[str]:
     command = ["bash", str(HERE / "install.sh"), str(target), *what]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHON": sys.executable}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 def reason(output: str) -> str:
@@ -71,7 +74,7 @@ def reason(output: str) -> str:
 
 @pytest.fixture(scope="session")
 def terminal_editors() -> Path:
-    return install("terminal", ("apt-get", "dpkg", "patchelf", "flock"))
+    return install("terminal", ("apt-get", "dpkg", "patchelf", "flock", "python3"))
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +84,10 @@ def vscode() -> Path:
 
 @pytest.fixture(scope="session")
 def extension(vscode: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Our extension as a .vsix. Where its tools are there, a tree that does not build fails the test."""
+    """Our extension as a .vsix, in the folder where it was tested and built.
+
+    Where its tools are there, a tree that does not build fails the test.
+    """
     where = tmp_path_factory.mktemp("extension")
     done = run_install(vscode.parent, "extension", str(where))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -95,6 +101,22 @@ class Home:
     root: Path
     repository: Path
     environment: dict[str, str]
+
+    def scripted(self, **script: object) -> Home:
+        """The same, whose glm-lsp has an engine that says and does what `scripted_server` can be told."""
+        programs = self.root / "scripted"
+        programs.mkdir()
+        python, server = shlex.quote(sys.executable), shlex.quote(str(HERE / "scripted.py"))
+        program = programs / "glm-lsp"
+        program.write_text(
+            "#!/bin/sh\n"
+            f'[ "$1" = serve ] || exec {python} -m glm_lsp "$@"\n'
+            f"exec {python} {server}\n"
+        )
+        program.chmod(0o755)
+        path = f"{programs}:{self.environment['PATH']}"
+        told = {"PATH": path, "GLM_TEST_SCRIPT": json.dumps(script)}
+        return Home(self.root, self.repository, {**self.environment, **told})
 
 
 @pytest.fixture
@@ -116,6 +138,9 @@ def home(tmp_path: Path) -> Home:
         "XDG_STATE_HOME": str(tmp_path / "state"),
         "XDG_DATA_HOME": str(tmp_path / "data"),
         "GLM_LSP_MODEL_THREADS": "1",
+        # This tree's, wherever what is installed comes from.
+        "PYTHONPATH": str(HERE.parents[1]),
+        "PYTHONDONTWRITEBYTECODE": "1",
         # Their workers are the tests', and end with them.
         RUNTIME_VARIABLE: os.environ[RUNTIME_VARIABLE],
     }

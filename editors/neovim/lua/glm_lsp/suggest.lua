@@ -11,6 +11,7 @@ local MENU_MS = 200
 ---@class glm_lsp.Asked
 ---@field tick integer
 ---@field cursor [integer, integer]
+---@field character? integer of the menu's requests: the column, in the client's units
 local asked = {} ---@type table<integer, glm_lsp.Asked?> where a completion was last asked for, by buffer
 local timers = {} ---@type table<integer, uv.uv_timer_t?>
 
@@ -18,11 +19,15 @@ local function here(bufnr)
   return { tick = vim.api.nvim_buf_get_changedtick(bufnr), cursor = vim.api.nvim_win_get_cursor(0) }
 end
 
+local function same_place(one, other)
+  return one ~= nil and one.tick == other.tick and vim.deep_equal(one.cursor, other.cursor)
+end
+
 --- Whether somebody inserts at the place of the last request still.
 local function still_there(bufnr)
   return bufnr == vim.api.nvim_get_current_buf()
     and vim.startswith(vim.api.nvim_get_mode().mode, 'i')
-    and vim.deep_equal(asked[bufnr], here(bufnr))
+    and same_place(asked[bufnr], here(bufnr))
 end
 
 --- Ask again, as if the cursor had moved: only Neovim's own ghost text hears of it.
@@ -39,8 +44,13 @@ end
 local function ask_for_menu(bufnr)
   local chosen = vim.fn.complete_info({ 'selected' }).selected
   if not (vim.fn.pumvisible() == 1 and chosen ~= -1) then
-    asked[bufnr] = here(bufnr)
-    vim.lsp.completion.get()
+    local client = vim.lsp.get_clients({ bufnr = bufnr, name = config.NAME })[1]
+    if client then
+      asked[bufnr] = here(bufnr)
+      local before = vim.api.nvim_get_current_line():sub(1, asked[bufnr].cursor[2])
+      asked[bufnr].character = vim.str_utfindex(before, client.offset_encoding)
+      vim.lsp.completion.get()
+    end
   end
 end
 
@@ -134,13 +144,14 @@ local function map(bufnr, key, run, what)
   end, { buffer = bufnr, expr = true, desc = what })
 end
 
---- Neovim 0.11 inserts an item up to its first space. For ours: the first line, and what `finish` does.
+--- What the menu inserts before an item is accepted: Neovim 0.11 would end at the first space.
 local function first_line(item)
   local text = vim.tbl_get(item, 'textEdit', 'newText')
   return text and { word = text:match('^[^\n]*') } or {}
 end
 
---- An item is taken: the lines after its first, in the place of what it replaces behind the cursor.
+--- An item is accepted: its whole text, whatever of it the menu has inserted, and in the place of what it replaces
+--- behind the cursor.
 local function finish(client, bufnr)
   local taken = vim.tbl_get(vim.v.completed_item, 'user_data', 'nvim', 'lsp') or {}
   local edit = taken.client_id == client.id and vim.tbl_get(taken, 'completion_item', 'textEdit')
@@ -148,11 +159,13 @@ local function finish(client, bufnr)
     return
   end
   local row, column = unpack(vim.api.nvim_win_get_cursor(0))
-  local replaced = math.max(0, edit.range['end'].character - asked[bufnr].cursor[2])
+  local line = vim.api.nvim_get_current_line()
+  local start = vim.str_byteindex(line, client.offset_encoding, edit.range.start.character, false)
+  local replaced = math.max(0, edit.range['end'].character - asked[bufnr].character)
+  local stop = column + vim.str_byteindex(line:sub(column + 1), client.offset_encoding, replaced, false)
   local lines = vim.split(edit.newText, '\n')
-  lines[1] = ''
-  vim.api.nvim_buf_set_text(bufnr, row - 1, column, row - 1, column + replaced, lines)
-  vim.api.nvim_win_set_cursor(0, { row + #lines - 1, #lines == 1 and column or #lines[#lines] })
+  vim.api.nvim_buf_set_text(bufnr, row - 1, start, row - 1, stop, lines)
+  vim.api.nvim_win_set_cursor(0, { row + #lines - 1, (#lines == 1 and start or 0) + #lines[#lines] })
 end
 
 --- In 0.11: ask for the menu a moment after the last key.
@@ -184,7 +197,7 @@ local function follow_typing(client, bufnr, group)
       timer:start(MENU_MS, 0, vim.schedule_wrap(function()
         local inserting = vim.startswith(vim.api.nvim_get_mode().mode, 'i')
         -- The menu itself is a change of the text to Neovim: what was asked for is not asked for again.
-        if inserting and vim.api.nvim_get_current_buf() == bufnr and not vim.deep_equal(asked[bufnr], here(bufnr)) then
+        if inserting and vim.api.nvim_get_current_buf() == bufnr and not same_place(asked[bufnr], here(bufnr)) then
           ask_for_menu(bufnr)
         end
       end))
@@ -215,6 +228,16 @@ function M.attach(client, bufnr)
       local request = args.data.request
       if request.type == 'pending' and request.method == INLINE and args.data.client_id == client.id then
         asked[bufnr] = bufnr == vim.api.nvim_get_current_buf() and here(bufnr) or nil
+      end
+    end,
+  })
+  vim.api.nvim_create_autocmd('LspDetach', {
+    group = group,
+    buffer = bufnr,
+    callback = function(args)
+      -- A server that died would be asked all the same, and the menu wait for its answer.
+      if args.data.client_id == client.id then
+        vim.lsp.completion.enable(false, client.id, bufnr)
       end
     end,
   })
