@@ -109,9 +109,7 @@ class Home:
         python, server = shlex.quote(sys.executable), shlex.quote(str(HERE / "scripted.py"))
         program = programs / "glm-lsp"
         program.write_text(
-            "#!/bin/sh\n"
-            f'[ "$1" = serve ] || exec {python} -m glm_lsp "$@"\n'
-            f"exec {python} {server}\n"
+            f'#!/bin/sh\n[ "$1" = serve ] || exec {python} -m glm_lsp "$@"\nexec {python} {server}\n'
         )
         program.chmod(0o755)
         path = f"{programs}:{self.environment['PATH']}"

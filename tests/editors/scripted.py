@@ -1,7 +1,7 @@
 """The server with the scripted engine of `tests/lsp/scripted_server.py`, for real editors.
 
-Two more requests: `test/process` tells the server's process, for who wants to end it; `test/prompt` is the
-last prompt, `{"text"}`.
+Three more requests: `test/process` tells the server's process, for who wants to end it; `test/prompt` is the
+last prompt, `{"text"}`; `test/asked` counts the requests for ghost text that somebody made by hand, `{"invoked"}`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import AsyncGenerator
+from pathlib import Path
+
+from lsprotocol import types
+
+from lsprotocol import types
 
 from glm_lsp.core.generation import Chunk, GenerateRequest, Work
 from glm_lsp.lsp.server import Server
@@ -28,7 +33,19 @@ class Engine(scripted_server.Engine):
 
 
 def extend(server: Server) -> scripted_server.Handlers:
-    return {"test/process": lambda _: {"pid": os.getpid()}, "test/prompt": lambda _: {"text": Engine.last}}
+    invoked = 0
+
+    async def inline(params: types.InlineCompletionParams) -> types.InlineCompletionList:
+        nonlocal invoked
+        invoked += params.context.trigger_kind == types.InlineCompletionTriggerKind.Invoked
+        return await server.completions.inline(params)
+
+    return {
+        "test/process": lambda _: {"pid": os.getpid()},
+        "test/prompt": lambda _: {"text": Engine.last},
+        "test/asked": lambda _: {"invoked": invoked},
+        types.TEXT_DOCUMENT_INLINE_COMPLETION: inline,
+    }
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ export class Previews implements vscode.TextDocumentContentProvider, vscode.Disp
     const proposed = this.keep(name, edited(document.getText(), edits));
     const decision = new Promise<boolean>(resolve => this.pending.set(proposed.toString(), { uri: proposed, decide: resolve }));
     this.tell();
-    await vscode.commands.executeCommand('vscode.diff', uri, proposed, `${name}: ${params.label ?? 'proposed edit'}`, { preview: true });
+    await vscode.commands.executeCommand('vscode.diff', uri, proposed, `${name}: ${params.label ?? 'proposed edit'}`, { preview: false });
     const apply = await decision;
     this.pending.delete(proposed.toString());
     this.tell();

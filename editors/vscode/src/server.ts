@@ -141,12 +141,14 @@ export class Server implements vscode.Disposable {
   }
 
   /** The engine has answered after all: ask again, if the caret still stands where it was asked from. */
-  private askAgain(uri: string): void {
+  private async askAgain(uri: string): Promise<void> {
     const editor = vscode.window.activeTextEditor;
     if (!editor || !editor.selection.isEmpty || !this.wants(editor.document, false)) return;
     if (this.client?.code2ProtocolConverter.asUri(editor.document.uri) !== uri) return;
     if (same(this.asked, placeOf(editor.document, editor.selection.active))) {
-      void vscode.commands.executeCommand('editor.action.inlineSuggest.trigger');
+      // What is shown stays shown as long as it fits, whatever else is known by then.
+      await vscode.commands.executeCommand('editor.action.inlineSuggest.hide');
+      await vscode.commands.executeCommand('editor.action.inlineSuggest.trigger');
     }
   }
 
