@@ -50,11 +50,14 @@
   :type '(repeat string))
 
 (defcustom glm-lsp-modes
-  '(python-base-mode python-mode js-base-mode typescript-ts-base-mode
+  '(python-mode python-ts-mode
+    (js-mode :language-id "javascript") (js-ts-mode :language-id "javascript")
+    (typescript-ts-mode :language-id "typescript") (tsx-ts-mode :language-id "typescriptreact")
     go-mode go-ts-mode rust-mode rust-ts-mode java-mode java-ts-mode
-    c-mode c++-mode c-ts-base-mode)
-  "Major modes, with those derived from them, that `glm-lsp-setup' takes."
-  :type '(repeat symbol))
+    c-mode c-ts-mode (c++-mode :language-id "cpp") (c++-ts-mode :language-id "cpp"))
+  "Major modes, with those derived from them, that `glm-lsp-setup' takes.
+A mode whose name is not that of its language says the language's identifier."
+  :type '(repeat sexp))
 
 (defcustom glm-lsp-preview t
   "Whether edits are shown as a diff before they are applied."

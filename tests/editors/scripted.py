@@ -1,7 +1,9 @@
 """The server with the scripted engine of `tests/lsp/scripted_server.py`, for real editors.
 
 Three more requests: `test/process` tells the server's process, for who wants to end it; `test/prompt` is the
-last prompt, `{"text"}`; `test/asked` counts the requests for ghost text that somebody made by hand, `{"invoked"}`.
+last prompt, `{"text"}`; `test/asked` counts the requests for ghost text that somebody made by hand,
+`{"invoked"}`. For editors that cannot be made to ask, GLM_TEST_NOTES names a folder: `pid` there is the
+server's process, `hovers` grows with each hover that it is asked for.
 """
 
 from __future__ import annotations
@@ -10,8 +12,6 @@ import os
 import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
-
-from lsprotocol import types
 
 from lsprotocol import types
 
@@ -41,11 +41,26 @@ def extend(server: Server) -> scripted_server.Handlers:
         return await server.completions.inline(params)
 
     return {
+        **_noting(server),
         "test/process": lambda _: {"pid": os.getpid()},
         "test/prompt": lambda _: {"text": Engine.last},
         "test/asked": lambda _: {"invoked": invoked},
         types.TEXT_DOCUMENT_INLINE_COMPLETION: inline,
     }
+
+
+def _noting(server: Server) -> scripted_server.Handlers:
+    notes = Path(os.environ.get("GLM_TEST_NOTES", os.devnull))
+    if not notes.is_dir():
+        return {}
+    (notes / "pid").write_text(str(os.getpid()))
+
+    async def hover(params: types.HoverParams) -> types.Hover | None:
+        with (notes / "hovers").open("a") as file:
+            file.write("hover\n")
+        return await server.hovers.hover(params)
+
+    return {types.TEXT_DOCUMENT_HOVER: hover}
 
 
 if __name__ == "__main__":
