@@ -5,7 +5,8 @@ Parameters: none. Result: `{"version", "engine", "model", "local", "files", "sym
 `problem` says why there is none or why the last one failed, `counting` how their tokens are counted and how
 often that was too few. `last` holds the figures of the last completion. `state` says it in one word (see
 `State`), `loading` how much of the model is loaded (0 to 1, null while none is being loaded), `jobs` what the
-machine's worker has to do, for whomever.
+machine's worker has to do, for whomever, `speed` how many tokens per second it reads (`prefill`) and writes
+(`decode`) at the depth of the last prompt, null where that is not measured.
 
 The notification `glm/statusChanged`, without content: the answer is another one now. Sent to clients with
 `{"statusChanges": true}` in their `initializationOptions`, never twice within `PAUSE_S`.
@@ -84,7 +85,7 @@ class Figures:
 async def status_of(server: Server, runtime: Runtime) -> dict[str, Any]:
     """The result of the request."""
     reports = server.indexing.reports.values()
-    found = {"version": __version__, **await _engine(runtime)}
+    found = {"version": __version__, **await _engine(runtime, server.figures.last.get("prompt_tokens") or 0)}
     if not found.get("problem") and server.failure:
         found["problem"] = server.failure
     return {
@@ -115,8 +116,8 @@ def _state(server: Server, found: dict[str, Any]) -> State:
     return State.WORKING if server.completions.live or server.progress.tokens else State.READY
 
 
-async def _engine(runtime: Runtime) -> dict[str, Any]:
-    nothing: dict[str, Any] = {"loading": None, "jobs": []}
+async def _engine(runtime: Runtime, depth: int) -> dict[str, Any]:
+    nothing: dict[str, Any] = {"loading": None, "jobs": [], "speed": None}
     try:
         engine = runtime.router.engine(Work.TYPING)
     except GlmError as error:
@@ -135,4 +136,8 @@ async def _engine(runtime: Runtime) -> dict[str, Any]:
         {"client": job.client, "state": job.state, "done": job.done, "total": job.total}
         for job in (worker.jobs if worker else ())
     ]
-    return {**found, "loading": engine.loading, "jobs": jobs}
+    measured = [speed for speed in (worker.speeds if worker else ()) if speed.decode > 0]
+    near = max((s for s in measured if s.depth <= depth), key=lambda s: s.depth, default=None)
+    speed = near or next(iter(measured), None)
+    said_speed = {"prefill": speed.prefill, "decode": speed.decode} if speed else None
+    return {**found, "loading": engine.loading, "jobs": jobs, "speed": said_speed}

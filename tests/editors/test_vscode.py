@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ ROOT = HERE.parents[1]
 
 
 def test_vscode_completes_and_documents(vscode: Path, extension: Path, home: Home) -> None:
-    drive(vscode, extension, home, "vscode_drive.mjs")
+    light_and_dark = {"window.autoDetectColorScheme": True}
+    drive(vscode, extension, home, "vscode_drive.mjs", settings=light_and_dark)
 
 
 def test_vscode_from_within(vscode: Path, extension: Path, home: Home) -> None:
@@ -39,4 +41,30 @@ def test_vscode_from_within(vscode: Path, extension: Path, home: Home) -> None:
             "GLM_LSP_COMPLETION_DEBOUNCE_MS": "0",
         },
         flags="--disable-workspace-trust --vscode-option enable-smoke-test-driver",
+    )
+
+
+def test_vscode_installs_the_server_where_it_is_trusted_and_asked(
+    vscode: Path, extension: Path, home: Home
+) -> None:
+    """Without a network: what the server needs is lent by our own environment."""
+    drive(
+        vscode,
+        extension,
+        home,
+        "vscode_trust.mjs",
+        settings={
+            "security.workspace.trust.enabled": True,
+            "security.workspace.trust.startupPrompt": "never",
+            "security.workspace.trust.untrustedFiles": "open",
+        },
+        machine={"glm-lsp.python": sys.executable},
+        environment={
+            "ENVIRONMENT": str(home.root / "ud/User/globalStorage/glm-lsp.glm-lsp/server"),
+            "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+            "PYTHONPATH": sysconfig.get_path("purelib"),
+            "PIP_NO_DEPS": "1",
+            "PIP_NO_INDEX": "1",
+        },
+        flags="",
     )

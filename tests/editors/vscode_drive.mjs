@@ -1,44 +1,20 @@
-// vscode_drive.mjs URL FOLDER SHOTS: use the workbench at URL as a person would, in headless Chromium.
-// Prints a line per claim and "N passed, M failed"; leaves screenshots in SHOTS. PLAYWRIGHT: where playwright-core is.
-import { createRequire } from 'node:module';
+// vscode_drive.mjs URL FOLDER SHOTS: use the workbench at URL as a person would. Leaves screenshots in SHOTS, in
+// light and dark.
 import { readFileSync } from 'node:fs';
-const { chromium } = createRequire(process.env.PLAYWRIGHT + '/')('playwright-core');
+import { open } from './vscode_page.mjs';
 const [url, folder, shots] = process.argv.slice(2);
 const file = `${folder}/inventory.py`;
 const disk = () => readFileSync(file, 'utf8');
 const before = disk();
-let passed = 0, failed = 0;
+const { page, claim, end, press, type, ghost, bar } = await open(shots, () => JSON.stringify(disk()));
 
-const browser = await chromium.launchPersistentContext(process.env.CHROME_DATA, {
-  executablePath: '/usr/bin/chromium', headless: true, viewport: { width: 1180, height: 720 },
-  args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-    '--disable-component-update', '--disable-sync'],
-});
-const page = browser.pages()[0];
-page.setDefaultNavigationTimeout(180_000);
-
-async function claim(name, holds, seconds = 15) {
-  const end = Date.now() + seconds * 1000;
-  let ok = false, why = '';
-  while (!ok && Date.now() < end) {
-    try { ok = Boolean(await holds()); } catch (error) { why = String(error).split('\n')[0]; }
-    if (!ok) await page.waitForTimeout(150);
+async function shot(name) {
+  for (const colorScheme of ['light', 'dark']) {
+    await page.emulateMedia({ colorScheme });
+    await page.waitForTimeout(800);
+    await page.screenshot({ path: `${shots}/${name}-${colorScheme}.png`, scale: 'css' });
   }
-  if (ok) passed++; else { failed++; await explainFailure(); }
-  console.log(`${ok ? 'ok  ' : 'FAIL'} ${name}${ok ? '' : ' ' + why + ' ' + JSON.stringify(disk())}`);
-  return ok;
 }
-// What VS Code itself has to say stands in its notification centre.
-async function explainFailure() {
-  await page.screenshot({ path: `${shots}/failed-${failed}.png` });
-  await page.locator('.part.statusbar #status\\.notifications, .part.statusbar [id*="notifications"]').first().click().catch(() => {});
-  await page.waitForTimeout(500);
-  console.log((await page.locator('.notifications-center').innerText().catch(() => '')).replaceAll('\n', ' '));
-  await page.keyboard.press('Escape');
-}
-const press = async (...keys) => { for (const key of keys) await page.keyboard.press(key); };
-const type = text => page.keyboard.type(text, { delay: 60 });
-const ghost = () => page.locator('.ghost-text-decoration, .ghost-text').first();
 
 await page.goto(`${url}/?folder=${folder}`);
 await claim('the workbench opens', () => page.locator('.monaco-workbench .part.editor').isVisible(), 90);
@@ -48,7 +24,8 @@ await claim('the file is in the explorer', async () => {
 }, 90);
 await claim('the file opens', () => page.locator('.editor-instance .view-lines').isVisible(), 30);
 await page.locator('.editor-instance .view-lines').click();
-await claim('the server starts', async () => (await page.locator('.part.statusbar').innerText()).includes('glm-lsp'), 60);
+await claim('the server starts', async () => /^GLM/.test((await bar().innerText()).trim()), 60);
+await claim('what it shows is no warning', async () => !/warning/.test(await bar().getAttribute('class')), 30);
 await page.waitForTimeout(3000);
 
 // A small model has nothing to say at some places: ask at several.
@@ -61,7 +38,7 @@ for (const typed of ['x = os.path.jo', 'if not os.path.ex', 'for path in join_na
   await press('Escape');
 }
 await claim('ghost text appears while typing', () => shown, 1);
-await page.screenshot({ path: `${shots}/ghost.png` });
+await shot('ghost');
 const line = disk().length;
 await press('Tab', 'Control+s');
 await claim('Tab accepts it', () => disk().length > line);
@@ -78,17 +55,36 @@ await claim('the code actions offer a docstring', async () => {
   await page.waitForTimeout(1500);
   return page.locator('.action-widget').getByText(/Document count_lines/).first().isVisible();
 }, 60);
-await page.screenshot({ path: `${shots}/actions.png` });
 await page.locator('.action-widget').getByText(/Document count_lines/).first().click();
 await claim('the docstring stands in the file', async () => { await press('Control+s'); return /def count_lines\(path\):\n {4}"""[A-Z].*\."""\n/.test(disk()); }, 60);
-await page.screenshot({ path: `${shots}/docstring.png` });
 await press('Control+z', 'Control+s');
 await claim('undo takes it back', async () => { await press('Control+s'); return !/count_lines\(path\):\n {4}"""/.test(disk()); });
 
+const menu = () => page.locator('.quick-input-widget');
+await bar().click();
+await claim('the menu tells engine, speed, reuse and the index', async () => {
+  const text = await menu().innerText();
+  return /Engine: nano, embedded/.test(text) && /Speed: [\d.]+ tokens\/s/.test(text) && /Reuse: \d+ %/.test(text) && /Index: 2 files/.test(text);
+}, 20);
+await shot('menu');
+await menu().getByText('Snooze for 15 minutes').click();
+await claim('snoozed, it says so', async () => /15 min/.test(await bar().innerText()));
+await bar().click();
+await menu().getByText('Resume').click();
+await claim('resumed, it does not', async () => !/min/.test(await bar().innerText()));
+await bar().click();
+await menu().getByText('Clear cache').click();
+await claim('before the cache is cleared, it is shown', () => page.locator('.monaco-dialog-box').getByText(/repository|kv|index/).first().isVisible(), 30);
+await page.locator('.monaco-dialog-box').getByRole('button', { name: 'Cancel' }).click();
+await bar().click();
+await menu().getByText('Open log').click();
+await claim('the log opens', () => page.locator('.part.panel').getByText('glm-lsp').first().isVisible());
+
 await press('F1');
-await type('GLM: Show Engine');
+await type('Welcome: Open Walkthrough');
 await press('Enter');
-await claim('the status names the model', () => page.getByText(/indexed/).first().isVisible(), 20);
-console.log(`${passed} passed, ${failed} failed`);
-await browser.close();
-process.exit(failed ? 1 : 0);
+await page.waitForTimeout(1000);
+await type('Get started with glm-lsp');
+await press('Enter');
+await claim('the walkthrough opens at what is not done yet', () => page.getByText('Install the server').first().isVisible());
+await end();

@@ -95,7 +95,7 @@ export class Bar implements vscode.Disposable {
         : [5, 15, 60].map(minutes => item(`$(bell-slash) Snooze for ${minutes} minutes`, () => this.snooze(minutes)))),
       ...(language ? [item(wanted(now.languages, language) ? `$(circle-slash) Turn off for ${language}` : `$(check) Turn on for ${language}`,
         () => this.toggleLanguage())] : []),
-      item(now.manual ? '$(zap) Suggest while typing' : '$(hand) Suggest only when asked', () => this.toggleManual()),
+      item(now.manual ? '$(zap) Suggest while typing' : '$(keyboard) Suggest only when asked', () => this.toggleManual()),
     ] : [item('$(cloud-download) Install the server…', command('glm-lsp.install'))];
     items.push(
       line('Server'),

@@ -86,6 +86,7 @@ function prose(line: string): string {
 export interface Status {
   state?: string; engine?: string | null; model?: string | null; local?: boolean | null; problem?: string;
   loading?: number | null; files?: number; jobs?: { client: string; state: string }[];
+  speed?: { prefill: number; decode: number } | null;
   last?: { cached_tokens?: number | null; evaluated_tokens?: number | null; output_tokens?: number | null;
     decode_seconds?: number | null };
 }
@@ -98,8 +99,9 @@ export function lines(status: Status): string[] {
     : 'Engine: none');
   if (status.problem) found.push(status.problem);
   if (typeof status.loading === 'number') found.push(`Loading: ${Math.floor(status.loading * 100)} %`);
-  if (last.output_tokens && last.decode_seconds) {
-    found.push(`Speed: ${(last.output_tokens / last.decode_seconds).toFixed(1)} tokens/s`);
+  const written = status.speed?.decode ?? (last.output_tokens && last.decode_seconds ? last.output_tokens / last.decode_seconds : 0);
+  if (written) {
+    found.push(`Speed: ${written.toFixed(1)} tokens/s${status.speed?.prefill ? `, reading ${Math.round(status.speed.prefill)}` : ''}`);
   }
   const prompt = (last.cached_tokens ?? 0) + (last.evaluated_tokens ?? 0);
   if (prompt && typeof last.cached_tokens === 'number') {

@@ -83,6 +83,7 @@ test('the status in lines: engine, speed, reuse, queue', () => {
   const jobs = [{ client: 'editor', state: 'writing' }, { client: 'refactor', state: 'waiting' }];
   assert.deepEqual(lines({ engine: 'embedded', model: 'nano', local: true, files: 7, last, jobs }), [
     'Engine: nano, embedded', 'Speed: 15.0 tokens/s', 'Reuse: 95 % of 1000 prompt tokens', 'Queue: 1 at work, 1 waiting', 'Index: 7 files']);
+  assert.equal(lines({ engine: 'embedded', model: 'nano', last, speed: { prefill: 812.4, decode: 31.25 } })[1], 'Speed: 31.3 tokens/s, reading 812');
   assert.deepEqual(lines({ engine: 'remote', model: 'glm-5.2', local: false, last: {} }), ['Engine: glm-5.2, remote (not on this machine)', 'Index: 0 files']);
   assert.deepEqual(lines({ engine: null, problem: 'Install it.' }), ['Engine: none', 'Install it.', 'Index: 0 files']);
 });
