@@ -1,6 +1,8 @@
 ;;; -*- lexical-binding: t; -*-  emacs -nw -Q -l emacs_init.el: as a user's init file, with GLM_SETUP/emacs on the path.
 (setq inhibit-startup-screen t make-backup-files nil auto-save-default nil create-lockfiles nil
       use-short-answers t eglot-sync-connect nil eglot-report-progress 'messages visible-bell t ring-bell-function #'ignore)
+;; Its native compiler is not where it was built for.
+(setq native-comp-jit-compilation nil)
 (add-to-list 'load-path (expand-file-name "emacs" (getenv "GLM_SETUP")))
 (require 'glm-lsp)
 (glm-lsp-setup)

@@ -118,12 +118,12 @@ def test_helix_neither_waits_for_glm_nor_asks_it_what_others_know(
     programs.mkdir()
     (programs / "ty").write_text(f"#!/bin/sh\nexec {sys.executable} {HERE / 'neighbour.py'}\n")
     (programs / "ty").chmod(0o755)
-    slow = home.scripted(typing="eighbour_of(ours)", delay_s=4.0)
+    slow = home.scripted(typing="ighbour_of(ours)", delay_s=4.0)
     path = f"{programs}:{slow.environment['PATH']}"
     screen = helix(Home(home.root, home.repository, {**slow.environment, "PATH": path}))
     assert screen.until((screen.notes / "pid").exists), screen.text()
     time.sleep(2)
-    screen.at_end("x = n")
+    screen.at_end("x = ne")
     assert screen.sees(r"neighbour_item", 3), screen.text()
     assert "neighbour_of" not in screen.text()
     assert screen.sees(r"neighbour_of\(ours\)"), screen.text()
@@ -137,9 +137,13 @@ def test_helix_neither_waits_for_glm_nor_asks_it_what_others_know(
 
 def test_helix_goes_on_after_deaths(helix: Callable[[Home], Helix], home: Home) -> None:
     screen = helix(home.scripted(typing=" + 1", dies="The engine has died."))
+    assert screen.until((screen.notes / "pid").exists), screen.text()
+    time.sleep(2)
     screen.at_end("total = 2")
+    screen.keys("C-x")
     assert screen.sees(r"The engine has died"), screen.text()
     screen.type("1")
+    screen.keys("C-x")
     assert screen.sees(r"\+ 1 +text"), screen.text()
     first = int((screen.notes / "pid").read_text())
     os.kill(first, signal.SIGKILL)
@@ -150,6 +154,7 @@ def test_helix_goes_on_after_deaths(helix: Callable[[Home], Helix], home: Home) 
     assert screen.until(lambda: int((screen.notes / "pid").read_text() or first) != first), screen.text()
     time.sleep(2)
     screen.at_end("total = 3")
+    screen.keys("C-x")
     assert screen.sees(r"\+ 1 +text"), screen.text()
 
 
