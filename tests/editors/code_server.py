@@ -21,6 +21,7 @@ USER_SETTINGS: dict[str, Any] = {
     "extensions.autoCheckUpdates": False,
     "extensions.ignoreRecommendations": True,
     "workbench.startupEditor": "none",
+    "workbench.secondarySideBar.defaultVisibility": "hidden",
     "workbench.enableExperiments": False,
     "workbench.settings.enableNaturalLanguageSearch": False,
     "npm.fetchOnlinePackageInfo": False,

@@ -21,14 +21,14 @@ export async function open(shots, said = () => '') {
     await page.keyboard.press('Escape');
   }
   async function claim(name, holds, seconds = 15) {
-    const end = Date.now() + seconds * 1000;
+    const begun = Date.now(), end = begun + seconds * 1000;
     let ok = false, why = '';
     while (!ok && Date.now() < end) {
       try { ok = Boolean(await holds()); } catch (error) { why = String(error).split('\n')[0]; }
       if (!ok) await page.waitForTimeout(150);
     }
     if (ok) passed++; else { failed++; await explainFailure(); }
-    console.log(`${ok ? 'ok  ' : 'FAIL'} ${name}${ok ? '' : ' ' + why + ' ' + said()}`);
+    console.log(`${ok ? 'ok  ' : 'FAIL'} ${name}${ok ? '' : ' ' + why + ' ' + said()} (${((Date.now() - begun) / 1000).toFixed(1)} s)`);
     return ok;
   }
   async function end() {

@@ -1,7 +1,7 @@
 // The status bar: one word of what goes on, and a menu behind it.
 import * as vscode from 'vscode';
 import { execFile } from 'node:child_process';
-import { bar, lines, sibling, Status, wanted } from './rules';
+import { bar, kept, lines, sibling, Status, wanted } from './rules';
 import { Server } from './server';
 import { SECTION, switches } from './settings';
 
@@ -103,6 +103,7 @@ export class Bar implements vscode.Disposable {
       item('$(trash) Clear cache…', command('glm-lsp.clearCache')),
       item('$(output) Open log', command('glm-lsp.openLog')),
       item('$(refresh) Restart', command('glm-lsp.restart')),
+      item('$(book) Get started', command('glm-lsp.getStarted')),
       item('$(gear) Settings', () => vscode.commands.executeCommand('workbench.action.openSettings', '@ext:glm-lsp.glm-lsp')),
     );
     const chosen = await vscode.window.showQuickPick(items, { title: 'glm-lsp' });
@@ -111,14 +112,15 @@ export class Bar implements vscode.Disposable {
 
   /** Show what lies there, and clear it if that is wanted. */
   async clearCache(): Promise<void> {
-    const show = sibling(this.server.command ?? [], 'cache', 'show'), clear = sibling(this.server.command ?? [], 'cache', 'clear', '--kind', 'all');
+    const show = sibling(this.server.command ?? [], 'cache', 'show', '--format', 'json'), clear = sibling(this.server.command ?? [], 'cache', 'clear', '--kind', 'all');
     if (!show || !clear) {
       void vscode.window.showWarningMessage('The cache is cleared by `glm-lsp cache clear --kind all`; "glm-lsp.command" names another program.');
       return;
     }
-    const found = await output(show);
+    const shown = await output(show), found = kept(shown);
+    if (!found) { void vscode.window.showErrorMessage(`The cache cannot be shown: ${shown}`); return; }
     const answer = await vscode.window.showWarningMessage('Clear the cache? Everything in it can be made again; that takes time.',
-      { modal: true, detail: found }, 'Clear');
+      { modal: true, detail: found.join('\n') }, 'Clear');
     if (answer) void vscode.window.showInformationMessage(await output(clear) || 'The cache is empty.');
   }
 }

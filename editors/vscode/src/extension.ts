@@ -43,6 +43,7 @@ export async function activate(context: vscode.ExtensionContext): Promise<Api> {
     toggleManual: () => bar.toggleManual(),
     clearCache: () => bar.clearCache(),
     openLog: () => mine.log.show(),
+    getStarted: () => vscode.commands.executeCommand('workbench.action.openWalkthrough', `${context.extension.id}#start`, false),
     restart: () => mine.restart(),
     install: async () => { if (await mine.installer.install()) await mine.restart(); },
   };

@@ -153,3 +153,13 @@ export function recent(version: string): boolean {
   const [major, minor] = version.trim().split('.').map(Number);
   return major === 3 && minor >= 11;
 }
+
+/** What `glm-lsp cache show --format json` says, in lines; undefined where it says something else. */
+export function kept(output: string): string[] | undefined {
+  interface Kept { directory: string; caches: { kind: string; path: string; files: number; bytes: number; problem: string }[] }
+  let found: Kept;
+  try { found = JSON.parse(output) as Kept; } catch { return undefined; }
+  if (!Array.isArray(found?.caches)) return undefined;
+  const size = (bytes: number): string => bytes < 1e6 ? `${Math.ceil(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
+  return [`In ${found.directory}:`, ...found.caches.map(one => `${one.kind}: ${one.problem || `${one.files} files, ${size(one.bytes)}`}`)];
+}

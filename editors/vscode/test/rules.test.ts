@@ -1,6 +1,6 @@
 import * as assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { asks, bar, edited, harmless, lines, put, recent, same, shows, sibling, Switches, variable, wanted } from '../src/rules';
+import { asks, bar, edited, harmless, kept, lines, put, recent, same, shows, sibling, Switches, variable, wanted } from '../src/rules';
 
 const NONE: Switches = { languages: {}, manual: false, snoozedUntil: 0 };
 const BY_HAND = true, TYPING = false;
@@ -118,4 +118,10 @@ test('another command of the same program, where it is ours', () => {
 
 test('Python from 3.11 on', () => {
   assert.deepEqual(['3.11\n', '3.14', '3.10', '2.7', '4.0', ''].map(recent), [true, true, false, false, false, false]);
+});
+
+test('what the cache holds, in lines', () => {
+  const caches = [{ kind: 'kv', path: '/c/kv', files: 4, bytes: 6803932, problem: '' }, { kind: 'index', path: '/c/i', files: 1, bytes: 10, problem: 'not ours' }];
+  assert.deepEqual(kept(JSON.stringify({ directory: '/c', caches })), ['In /c:', 'kv: 4 files, 6.8 MB', 'index: not ours']);
+  for (const other of ['', 'usage: …', '{}', 'null', '[]']) assert.equal(kept(other), undefined, other);
 });
