@@ -11,7 +11,7 @@ const { page, claim, end, press, type, ghost, bar } = await open(shots, () => JS
 async function shot(name) {
   for (const colorScheme of ['light', 'dark']) {
     await page.emulateMedia({ colorScheme });
-    await page.waitForTimeout(800);
+    await page.waitForTimeout(1500); // it fades
     await page.screenshot({ path: `${shots}/${name}-${colorScheme}.png`, scale: 'css' });
   }
 }
@@ -35,7 +35,7 @@ for (const typed of ['x = os.path.jo', 'if not os.path.ex', 'for path in join_na
   await type(typed);
   for (let i = 0; i < 60 && !shown; i++) { shown = await ghost().isVisible().catch(() => false); if (!shown) await page.waitForTimeout(150); }
   if (shown) break;
-  await press('Escape');
+  await press('Escape', 'Control+Shift+K', 'Backspace');
 }
 await claim('ghost text appears while typing', () => shown, 1);
 await shot('ghost');

@@ -168,6 +168,7 @@ const claims = {
     let [editor, outcome] = await refactor();
     const proposed = await vscode.workspace.openTextDocument(diffs()[0].input.modified);
     claim('with the text as it would be', proposed.getText() === after && text(editor) === before, proposed.getText());
+    await sleep(1500); // somebody looks at it
     await run('glm-lsp.applyPreview');
     claim('applied', (await outcome)?.status === 'applied' && text(editor) === after && !diffs().length, await outcome, text(editor));
     [editor, outcome] = await refactor();

@@ -49,7 +49,7 @@ export class Bar implements vscode.Disposable {
 
   private draw(): void {
     const now = Date.now(), language = vscode.window.activeTextEditor?.document.languageId ?? '';
-    const { text, warns } = bar(this.status, switches(this.server.snoozedUntil), language, now);
+    const { text, warns } = bar(this.status ?? (this.server.expected ? { state: 'loading' } : undefined), switches(this.server.snoozedUntil), language, now);
     this.item.text = text;
     this.item.backgroundColor = warns ? new vscode.ThemeColor('statusBarItem.warningBackground') : undefined;
     this.item.tooltip = this.status ? lines(this.status).join('\n') : 'glm-lsp does not run. Click for what to do.';

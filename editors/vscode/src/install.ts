@@ -90,6 +90,13 @@ export class Installer {
     } catch { return undefined; }
   }
 
+  /** Whether a command line is that of our environment, and another wheel has been installed there than we carry. */
+  async outdated([program]: readonly string[]): Promise<boolean> {
+    if (trusted<string>('package') || program !== await this.installed()) return false;
+    const [there, here] = [await fs.readFile(path.join(this.folder, 'complete'), 'utf8'), await this.bundled()];
+    return here !== undefined && path.basename(there).replace(/\[.*$/, '') !== path.basename(here);
+  }
+
   private async bundled(): Promise<string | undefined> {
     const folder = this.context.asAbsolutePath('server');
     try {

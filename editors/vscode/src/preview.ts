@@ -6,7 +6,7 @@ import { SECTION } from './settings';
 
 const KEEP = 20;
 
-interface Pending { uri: vscode.Uri; decide: (apply: boolean) => void }
+interface Pending { decide: (apply: boolean) => void }
 
 export class Previews implements vscode.TextDocumentContentProvider, vscode.Disposable {
   private readonly texts = new Map<string, string>();
@@ -65,7 +65,7 @@ export class Previews implements vscode.TextDocumentContentProvider, vscode.Disp
     if (!shows(mode, edits)) return next(params);
     const name = uri.path.slice(uri.path.lastIndexOf('/') + 1);
     const proposed = this.keep(name, edited(document.getText(), edits));
-    const decision = new Promise<boolean>(resolve => this.pending.set(proposed.toString(), { uri: proposed, decide: resolve }));
+    const decision = new Promise<boolean>(resolve => this.pending.set(proposed.toString(), { decide: resolve }));
     this.tell();
     await vscode.commands.executeCommand('vscode.diff', uri, proposed, `${name}: ${params.label ?? 'proposed edit'}`, { preview: false });
     const apply = await decision;
@@ -83,7 +83,8 @@ export class Previews implements vscode.TextDocumentContentProvider, vscode.Disp
   private answer(apply: boolean): void {
     const shown = vscode.window.tabGroups.activeTabGroup.activeTab?.input;
     const key = shown instanceof vscode.TabInputTextDiff ? shown.modified.toString() : '';
-    (this.pending.get(key) ?? [...this.pending.values()].at(-1))?.decide(apply);
+    const meant = this.pending.get(key) ?? (this.pending.size === 1 ? [...this.pending.values()][0] : undefined);
+    meant?.decide(apply);
   }
 
   private tell(): void {

@@ -23,10 +23,14 @@ export class Server implements vscode.Disposable {
   private asked: Place | undefined;
   private commands = 0;
   private starting: Promise<void> | undefined;
+  private begun = false;
 
   constructor(private readonly context: vscode.ExtensionContext, private readonly previews: Previews) {
     this.installer = new Installer(context, this.log);
   }
+
+  /** It may be there soon. */
+  get expected(): boolean { return this.starting !== undefined || !this.begun; }
 
   get running(): boolean { return this.client?.state === State.Running; }
 
@@ -43,6 +47,7 @@ export class Server implements vscode.Disposable {
 
   /** Start, or offer what is missing. Whoever calls in the meantime waits for the same start. */
   start(): Promise<void> {
+    this.begun = true;
     return this.starting ??= this.begin().finally(() => { this.starting = undefined; this.changed.fire(); });
   }
 
@@ -75,6 +80,7 @@ export class Server implements vscode.Disposable {
       this.offerLater('The glm-lsp server is not installed.');
       return;
     }
+    if (await this.installer.outdated(this.command)) this.offerLater('The installed glm-lsp server is not the one that this extension carries.');
     const [program, ...args] = this.command;
     const server: ServerOptions = {
       command: program, args, options: { env: { ...process.env, ...trustedEnvironment(this.context.extension) } },
