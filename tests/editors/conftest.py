@@ -15,6 +15,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import platformdirs
 import pytest
@@ -23,6 +24,8 @@ from glm_lsp.engines.rendezvous import RUNTIME_VARIABLE
 
 HERE = Path(__file__).parent
 SETUPS = HERE.parents[1] / "editors"
+DRIVEN: dict[str, str] = {}
+"""What each editor that was driven says of its version."""
 EXAMPLE = '''"""A small inventory."""
 
 import os
@@ -74,7 +77,28 @@ def reason(output: str) -> str:
 
 @pytest.fixture(scope="session")
 def terminal_editors() -> Path:
-    return install("terminal", ("apt-get", "dpkg", "patchelf", "flock", "python3"))
+    return install("terminal", ("apt-get", "dpkg", "patchelf", "flock"))
+
+
+def driven(program: Path) -> Path:
+    """A program of `terminal_editors`, or a skip; its version is told when all tests have run."""
+    if not program.exists():
+        pytest.skip(f"{program.name} could not be installed here; {HERE / 'install.sh'} says why")
+    if program.name not in DRIVEN:
+        said = subprocess.run([str(program), "--version"], capture_output=True, text=True, check=False)
+        DRIVEN[program.name] = said.stdout.splitlines()[0]
+    return program
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which editors were driven, and loudly which were not."""
+    if DRIVEN:
+        terminalreporter.write_line(f"Editors driven: {', '.join(DRIVEN.values())}")
+    here = HERE.name
+    for report in terminalreporter.stats.get("skipped", []):
+        if f"/{here}/" in report.nodeid:
+            told = str(cast("tuple[Any, ...]", report.longrepr)[2])
+            terminalreporter.write_line(f"NOT TESTED: {report.nodeid}: {told}", red=True, bold=True)
 
 
 @pytest.fixture(scope="session")

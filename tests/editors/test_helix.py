@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import HERE, SETUPS, Home
+from .conftest import HERE, SETUPS, Home, driven
 from .screen import Screen
 
 pytestmark = [pytest.mark.editors, pytest.mark.slow]
@@ -78,7 +78,7 @@ def helix(terminal_editors: Path) -> Iterator[Callable[[Home], Helix]]:
     open_: list[Helix] = []
 
     def start(home: Home) -> Helix:
-        open_.append(Helix(terminal_editors / "hx", home))
+        open_.append(Helix(driven(terminal_editors / "hx"), home))
         return open_[-1]
 
     yield start

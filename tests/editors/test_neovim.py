@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import HERE, SETUPS, Home
+from .conftest import HERE, SETUPS, Home, driven
 
 pytestmark = [pytest.mark.editors, pytest.mark.slow]
 
@@ -18,7 +18,7 @@ BODY = "\n    width, height = box\n    return width * height"
 def check(program: Path, script: str, home: Home) -> None:
     """Run a script of claims; all of them must hold."""
     done = subprocess.run(
-        [str(program), "--headless", "--clean", "-n", "-S", str(HERE / script)],
+        [str(driven(program)), "--headless", "--clean", "-n", "-S", str(HERE / script)],
         env={
             **home.environment,
             "GLM_SETUP": str(SETUPS / "neovim"),
@@ -56,7 +56,7 @@ def test_the_help_has_its_tags(terminal_editors: Path, tmp_path: Path, version: 
     subprocess.run(["cp", "-r", str(SETUPS / "neovim"), str(package)], check=True)
     claim = "help :GlmRefactor | echo expand('%:t') | quitall"
     done = subprocess.run(
-        [str(terminal_editors / version), "--headless", "-n", "-c", "helptags ALL", "-c", claim],
+        [str(driven(terminal_editors / version)), "--headless", "-n", "-c", "helptags ALL", "-c", claim],
         env={"XDG_DATA_HOME": str(tmp_path / "data"), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
