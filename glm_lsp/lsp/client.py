@@ -120,6 +120,6 @@ def _registers(capability: Any) -> bool:
 
 
 def _encoding(offered: Sequence[str] | None) -> Encoding:
-    """What the client offers first, which costs it least; UTF-16 where it offers none, as the protocol demands."""
+    """What the client offers first, which costs it least; UTF-16 where it offers none, as is demanded."""
     known = {encoding.value: encoding for encoding in Encoding}
     return next((known[name] for name in offered or () if name in known), Encoding.UTF16)

@@ -168,12 +168,12 @@ const claims = {
     let [editor, outcome] = await refactor();
     const proposed = await vscode.workspace.openTextDocument(diffs()[0].input.modified);
     claim('with the text as it would be', proposed.getText() === after && text(editor) === before, proposed.getText());
-    await sleep(1500); // somebody looks at it
-    await run('glm-lsp.applyPreview');
-    claim('applied', (await outcome)?.status === 'applied' && text(editor) === after && !diffs().length, await outcome, text(editor));
+    claim('applied by Ctrl+Enter', (await outcome)?.status === 'applied' && text(editor) === after && !diffs().length, await outcome, text(editor));
+    [editor, outcome] = await refactor();
+    claim('discarded by Escape', (await outcome)?.status !== 'applied' && text(editor) === before && !diffs().length, await outcome, text(editor));
     [editor, outcome] = await refactor();
     await run('glm-lsp.discardPreview');
-    claim('discarded', (await outcome)?.status !== 'applied' && text(editor) === before && !diffs().length, await outcome, text(editor));
+    claim('discarded by the button', (await outcome)?.status !== 'applied' && text(editor) === before && !diffs().length, await outcome, text(editor));
     [editor, outcome] = await refactor();
     await vscode.window.tabGroups.close(diffs());
     claim('closed is discarded', (await outcome)?.status !== 'applied' && text(editor) === before, await outcome);
