@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import HERE, Home
+from .conftest import DRIVEN, HERE, Home
 
 USER_SETTINGS: dict[str, Any] = {
     "security.workspace.trust.enabled": False,
@@ -68,6 +68,10 @@ def drive(
     write(home, "User", {**USER_SETTINGS, **(settings or {})})
     shots = Path(os.environ.get("GLM_LSP_SCREENSHOTS") or home.root / "shots")
     shots.mkdir(parents=True, exist_ok=True)
+    version = json.loads((vscode / "server/node_modules/code-server/lib/vscode/package.json").read_text())[
+        "version"
+    ]
+    DRIVEN["vscode"] = f"VS Code {version}"
     node = vscode / "node" / "node_modules"
     env = {
         **home.environment,

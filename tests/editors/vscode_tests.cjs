@@ -170,13 +170,13 @@ const claims = {
     claim('with the text as it would be', proposed.getText() === after && text(editor) === before, proposed.getText());
     claim('applied by Ctrl+Enter', (await outcome)?.status === 'applied' && text(editor) === after && !diffs().length, await outcome, text(editor));
     [editor, outcome] = await refactor();
-    claim('discarded by Escape', (await outcome)?.status !== 'applied' && text(editor) === before && !diffs().length, await outcome, text(editor));
+    claim('discarded by Escape', (await outcome)?.status === 'cancelled' && text(editor) === before && !diffs().length, await outcome, text(editor));
     [editor, outcome] = await refactor();
     await run('glm-lsp.discardPreview');
-    claim('discarded by the button', (await outcome)?.status !== 'applied' && text(editor) === before && !diffs().length, await outcome, text(editor));
+    claim('discarded by the button', (await outcome)?.status === 'cancelled' && text(editor) === before && !diffs().length, await outcome, text(editor));
     [editor, outcome] = await refactor();
     await vscode.window.tabGroups.close(diffs());
-    claim('closed is discarded', (await outcome)?.status !== 'applied' && text(editor) === before, await outcome);
+    claim('closed is discarded', (await outcome)?.status === 'cancelled' && text(editor) === before, await outcome);
     [editor, outcome] = await refactor();
     const change = new vscode.WorkspaceEdit();
     change.insert(editor.document.uri, new vscode.Position(0, 0), '# new\n');
@@ -193,6 +193,17 @@ const claims = {
     claim('is offered', command, actions.map(action => action.title));
     await run(command.command, ...command.arguments);
     claim('is made at once', /def add\(a, b\):\n {4}"""Add two numbers and return the sum\."""\n/.test(text(editor)), text(editor));
+  },
+
+  async 'commands on what is selected'() {
+    await script({ typing: 'return a + b', docstring: 'Add two numbers and return the sum.' });
+    let editor = await opened('def add(a, b):\n    return a + b\n');
+    editor.selection = new vscode.Selection(0, 5, 0, 5);
+    await run('glm-lsp.document');
+    claim('document', text(editor).includes('"""Add two numbers and return the sum."""'), text(editor));
+    editor = await opened('def add(a, b):\n');
+    await run('glm-lsp.continueHere');
+    claim('continue', text(editor).includes('return a + b'), text(editor));
   },
 
   async 'the server dies'() {

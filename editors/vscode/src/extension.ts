@@ -33,6 +33,8 @@ export async function activate(context: vscode.ExtensionContext): Promise<Api> {
     suggest,
     refactorSelection: () => onSelection('refactor'),
     explainSelection: () => onSelection('explain'),
+    document: () => onSelection('docstring'),
+    continueHere: () => onSelection('continue'),
     snooze: async (minutes?: number) => {
       const choices = [5, 15, 60].map(value => ({ label: `${value} minutes`, value }));
       const chosen = minutes ?? (await vscode.window.showQuickPick(choices, { title: 'No suggestions while typing for' }))?.value;

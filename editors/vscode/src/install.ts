@@ -63,11 +63,19 @@ export class Installer {
     return vscode.window.withProgress(
       { location: vscode.ProgressLocation.Notification, title: 'Installing the glm-lsp server', cancellable: true },
       async (progress, token) => {
+        // An environment is where it was made: the one before makes room, and comes back if this one fails.
+        const before = `${this.folder}.before`;
         try {
+          if (await this.installed()) {
+            await fs.rm(before, { recursive: true, force: true });
+            await fs.rename(this.folder, before);
+          }
           await this.make(python, chosen === embedded ? `${wheel}[embedded]` : wheel, progress, token);
+          await fs.rm(before, { recursive: true, force: true });
           return true;
         } catch (error) {
           await fs.rm(this.folder, { recursive: true, force: true });
+          await fs.rename(before, this.folder).catch(() => undefined);
           if (token.isCancellationRequested) return false;
           this.log.error(String(error));
           const show = await vscode.window.showErrorMessage(`The glm-lsp server was not installed: ${(error as Error).message}`, 'Open Log');

@@ -72,7 +72,7 @@ export class Previews implements vscode.TextDocumentContentProvider, vscode.Disp
     this.pending.delete(proposed.toString());
     this.tell();
     await this.close(proposed);
-    return apply ? next(params) : { applied: false, failureReason: 'it was discarded' };
+    return apply ? next(params) : { applied: false, failureReason: 'discarded' };
   }
 
   /** No command of ours runs any more: what is still open belongs to none. */
