@@ -52,6 +52,24 @@ t.run(function()
   script({ held = false })
   t.claim('and the engine\'s own answer follows', t.shows('names)'), { t.shown(), t.messages })
 
+  -- Who has left is not asked for
+  t.reset(before)
+  script({ held = true })
+  t.type('    for path in join_names(directory, os.')
+  t.shows('listdir(directory)):')
+  t.keys('<Esc>')
+  t.pause(300)
+  local again = 0
+  local watch = vim.api.nvim_create_autocmd('LspRequest', { callback = function(args)
+    local request = args.data.request
+    local asks = request.method == 'textDocument/inlineCompletion' or request.method == 'textDocument/completion'
+    again = again + ((request.type == 'pending' and asks) and 1 or 0)
+  end })
+  script({ held = false })
+  t.pause(700)
+  vim.api.nvim_del_autocmd(watch)
+  t.claim('nothing is asked for who has left insert mode', again == 0, again)
+
   -- A file that something else writes: Neovim does not tell of it on Linux
   t.reset(before)
   local file = assert(io.open(vim.fs.joinpath(vim.fs.dirname(vim.env.GLM_FILE), 'ledger.py'), 'w'))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -15,14 +17,14 @@ VERSIONS = ("nvim", "nvim-0.11")
 BODY = "\n    width, height = box\n    return width * height"
 
 
-def check(program: Path, script: str, home: Home) -> None:
-    """Run a script of claims; all of them must hold."""
+def check(program: Path, script: str, home: Home, edited: str = "inventory.py") -> None:
+    """Run a script of claims about a file; all of them must hold."""
     done = subprocess.run(
         [str(driven(program)), "--headless", "--clean", "-n", "-S", str(HERE / script)],
         env={
             **home.environment,
             "GLM_SETUP": str(SETUPS / "neovim"),
-            "GLM_FILE": str(home.repository / "inventory.py"),
+            "GLM_FILE": str(home.repository / edited),
         },
         cwd=home.repository,
         stdin=subprocess.DEVNULL,
@@ -46,6 +48,18 @@ def test_neovim_shows_accepts_previews_and_goes_on_after_deaths(
     terminal_editors: Path, home: Home, version: str
 ) -> None:
     check(terminal_editors / version, "neovim_scripted.lua", home.scripted(typing=BODY))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_in_code_of_others_neovim_and_the_server_have_one_text(
+    terminal_editors: Path, home: Home, version: str
+) -> None:
+    """Packages of the standard library: whatever is typed, accepted and undone in them."""
+    library = Path(sysconfig.get_path("stdlib"))
+    for package in ("json", "email", "http", "logging", "urllib", "wsgiref"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(library / package, home.repository / package, ignore=ignored)
+    check(terminal_editors / version, "neovim_others.lua", home.scripted(), ".")
 
 
 @pytest.mark.parametrize("version", VERSIONS)
