@@ -155,6 +155,30 @@ const claims = {
     if (shown()) await vscode.window.tabGroups.close(shown());
   },
 
+  async 'what an engine writes, as VS Code renders it'() {
+    const { harmless } = require(`${process.env.EXTENSION}/dist/test/rules.js`);
+    const parts = ['![x](https://example.org/?secret)', '![x][a]', '[x](command:evil)', '[a]: https://example.org', '<img src=https://example.org>',
+      '<svg onload=x>', '<!--', '-->', '<style>', '`', '``', '```', '```mermaid', '```math', '~~~', '$$', '$', '\\(', '\\[', ':::', ':::mermaid', '\\',
+      '\n', '\n\n', '\n    ', '\n> ', '\n- ', '\n1. ', '\t', '# ', '| a | b |\n|---|---|\n', '&lt;img src=x&gt;', '&#60;img src=x>', 'A@{ img: "https://example.org" }',
+      '\u00a0', 'text', '---\n', '***', '^[x](https://example.org)', '[^1]', '[^1]: ![x](y)', '@import "x"', '{{x}}', '\r'];
+    let seed = 7;
+    const random = below => { seed = (seed * 1103515245 + 12345) % 2147483648; return Math.floor(seed / 2147483648 * below); };
+    const allowed = /^<\/?(p|h[1-6]|ul|ol|li|em|strong|code|pre|span|div|blockquote|hr|table|thead|tbody|tr|th|td|br)\b/;
+    const bad = [];
+    let rendered = 0;
+    for (let round = 0; round < 600; round++) {
+      const source = Array.from({ length: 1 + random(14) }, () => parts[random(parts.length)]).join('');
+      const html = await run('markdown.api.render', `# Title\n\n${harmless(source)}\n`);
+      rendered += html.includes('Title');
+      const plain = html.replace(/<a href="[^"]*" data-href="[^"]*">https?:[^<]*<\/a>/g, ''); // what is an address is shown as one
+      const tags = plain.match(/<[^>]*>?/g) ?? [];
+      if (tags.some(tag => !allowed.test(tag) || /\s(src|href|on\w+|style)\s*=/.test(tag)) || /class="[^"]*(mermaid|katex)/.test(plain)) bad.push([source, html]);
+    }
+    claim('is text, emphasis, lists and code', rendered === 600 && !bad.length, rendered, bad.length, bad.slice(0, 3));
+    const raw = await run('markdown.api.render', parts[0]);
+    claim('which it would not be by itself', raw.includes('<img'), raw);
+  },
+
   async 'an edit that replaces code'() {
     const before = 'def add(a, b):\n    return a + b\n', after = 'def add(a, b):\n    return sum((a, b))\n';
     await script({ other: replacing('    return a + b', '    return sum((a, b))') });
