@@ -1,6 +1,6 @@
 ;;; glm-lsp.el --- Completions and edits by GLM, through Eglot  -*- lexical-binding: t; -*-
 
-;; Package-Requires: ((emacs "29.1"))
+;; Package-Requires: ((emacs "30.1"))
 ;; Keywords: tools, languages
 
 ;;; Commentary:
@@ -17,6 +17,8 @@
 ;;
 ;;   C-M-i                        the completion at point (`completion-at-point',
 ;;                                or whatever you complete with)
+;;   M-x completion-preview-mode  in Emacs 30: ghost text while you type, from the
+;;                                third letter of a word on; TAB takes all of it
 ;;   M-x eglot-code-actions       document, fix, explain, continue, refactor
 ;;   M-x glm-lsp-refactor         change the region, or the line, as you say
 ;;   M-x glm-lsp-explain          explain the region, or the line

@@ -52,8 +52,13 @@ class Emacs(Screen):
         """The text of the file as Emacs has it."""
         return self.text_says('(with-current-buffer "inventory.py" (buffer-string))')
 
-    def messages(self) -> str:
-        return self.text_says('(with-current-buffer "*Messages*" (buffer-string))')
+    def servers(self) -> str:
+        """The text of the file as the server has it."""
+        return self.text_says(
+            '(with-current-buffer "inventory.py" (eglot--signal-textDocument/didChange)'
+            " (jsonrpc-request (eglot-current-server) :test/text"
+            " (list :uri (eglot-path-to-uri buffer-file-name))))"
+        )
 
     def script(self, **changes: object) -> None:
         told = json.dumps(json.dumps(changes))
@@ -123,6 +128,21 @@ def test_emacs_completes_in_its_own_units(emacs: Callable[[Home], Emacs], home: 
     assert '"python"' in screen.says(f"(eglot--languages {server})")
     typed = 'face = "😀𝔘é"; size = l'
     assert screen.completes(typed, "return result\n" + typed + "en(face)"), screen.text()
+    assert screen.servers() == screen.buffer()
+    screen.says('(with-current-buffer "inventory.py" (undo-boundary) (undo 3) nil)')
+    assert screen.servers() == screen.buffer()
+
+
+def test_emacs_shows_ghost_text_by_its_own_preview(emacs: Callable[[Home], Emacs], home: Home) -> None:
+    screen = emacs(home.scripted(typing="ame(face)\n    return size"))
+    screen.says('(with-current-buffer "inventory.py" (completion-preview-mode 1))')
+    screen.end()
+    screen.type("size = ren")
+    assert screen.sees(r"size = rename\(face\)"), screen.text()
+    screen.keys("Tab")
+    assert screen.sees(r"^ +return size"), screen.text()
+    assert screen.buffer().endswith("size = rename(face)\n    return size"), screen.buffer()
+    assert screen.servers() == screen.buffer()
 
 
 def test_typing_on_in_emacs_ends_what_it_waited_for(emacs: Callable[[Home], Emacs], home: Home) -> None:
