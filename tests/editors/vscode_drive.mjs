@@ -29,12 +29,12 @@ await claim('what it shows is no warning', async () => !/warning/.test(await bar
 await page.waitForTimeout(3000);
 
 // A small model has nothing to say at some places: ask at several.
-let shown = false;
+let shown = false, known = '';
 for (const typed of ['x = os.path.jo', 'if not os.path.ex', 'for path in join_names(', 'return su']) {
   await press('Control+End', 'Enter');
   await type(typed);
   for (let i = 0; i < 60 && !shown; i++) { shown = await ghost().isVisible().catch(() => false); if (!shown) await page.waitForTimeout(150); }
-  if (shown) break;
+  if (shown) { known = typed; break; }
   await press('Escape', 'Control+Shift+K', 'Backspace');
 }
 await claim('ghost text appears while typing', () => shown, 1);
@@ -77,6 +77,15 @@ async function choose(part, label = part) {
 }
 await choose('Snooze for 15');
 await claim('snoozed, it says so', async () => /15 min/.test(await bar().innerText()));
+await page.locator('.editor-instance .view-lines').first().click();
+await press('Control+End', 'Enter');
+await type(known);
+await page.waitForTimeout(1500);
+await claim('and suggests nothing', async () => !await ghost().isVisible(), 1);
+await press('Alt+Backslash');
+await claim('but to who asks', () => ghost().isVisible());
+await press('Escape');
+await claim('what was typed is taken back', async () => { await press('Control+z', 'Control+s'); return disk() === before; });
 await choose('Resume');
 await claim('resumed, it does not', async () => !/min/.test(await bar().innerText()));
 await choose('Clear cache');

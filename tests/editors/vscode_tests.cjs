@@ -112,6 +112,39 @@ const claims = {
     claim('it is not asked again', (await ask('test/asked')).invoked === invoked, invoked);
   },
 
+  async 'typing on'() {
+    await script({ typing: SAID, held: true });
+    const editor = await opened('# nothing like it\n'), { cancelled } = await ask('test/engine');
+    await type('value = compute(');
+    await eventually(async () => (await ask('test/engine')).live === 1);
+    await type('elsewhere)');
+    claim('ends what the engine writes for what was there before',
+      await eventually(async () => (await ask('test/engine')).cancelled > cancelled), await ask('test/engine'));
+    await script({ held: false });
+    await eventually(async () => (await ask('test/engine')).live === 0);
+    claim('and leaves what was typed', text(editor) === '# nothing like it\nvalue = compute(elsewhere)', text(editor));
+  },
+
+  async 'the engine fails'() {
+    await script({ typing: 'alpha', fail: 'No credit: top up.' });
+    let editor = await opened('');
+    await type('p = ');
+    const status = () => ask('glm-lsp/status');
+    claim('the status says so', await eventually(async () => (await status()).problem === 'No credit: top up.'), await status());
+    await script({ fail: '' });
+    editor = await opened('');
+    await type('q = ');
+    claim('the next request is served', await accepts(editor, 'commit') === 'alpha', text(editor));
+    claim('and the status is as before', await eventually(async () => (await status()).state === 'ready'), await status());
+  },
+
+  async 'the engine dies'() {
+    await script({ typing: 'alpha', dies: 'The engine died: out of memory.' });
+    const editor = await opened('');
+    await type('r = ');
+    claim('what was asked for comes all the same', await accepts(editor, 'commit') === 'alpha', text(editor));
+  },
+
   async 'switches'() {
     await script({ typing: 'alpha' });
     const silent = async name => {
