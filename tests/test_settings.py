@@ -49,6 +49,16 @@ def test_the_extension_declares_its_own_and_ours() -> None:
     assert {k: v for k, v in declared.items() if k.count(".") == 2} == generate.vscode()
 
 
+def test_a_workspace_that_is_not_trusted_sets_nothing_in_vs_code() -> None:
+    package = json.loads((ROOT / "editors/vscode/package.json").read_text(encoding="utf-8"))
+    limited = package["capabilities"]["untrustedWorkspaces"]
+    assert limited["supported"] == "limited"
+    declared = package["contributes"]["configuration"]["properties"]
+    assert limited["restrictedConfigurations"] == list(declared)
+    programs = [declared[f"glm-lsp.{name}"]["scope"] for name in ("command", "python", "package")]
+    assert programs == ["machine"] * 3
+
+
 def test_names_are_sections_and_keys_and_variables_are_unique() -> None:
     assert all(s.name.count(".") == 1 for s in SETTINGS)
     assert len({s.variable for s in SETTINGS}) == len({s.name for s in SETTINGS}) == len(SETTINGS)

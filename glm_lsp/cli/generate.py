@@ -120,12 +120,17 @@ def _json(value: Any) -> str:
 
 
 def _package(old: str) -> str:
-    """`package.json` with our block in it; settings of the extension itself (two names deep at most) stay."""
+    """`package.json` with our block in it; settings of the extension itself (two names deep at most) stay.
+
+    In a workspace that is not trusted, none is taken from the workspace.
+    """
     package = json.loads(old)
     place = package["contributes"]["configuration"]
     ours = vscode()
     own = {k: v for k, v in place["properties"].items() if k.count(".") < 2}
     place["properties"] = {**own, **ours}
+    limited = package["capabilities"]["untrustedWorkspaces"]
+    limited["restrictedConfigurations"] = list(place["properties"])
     return _json(package)
 
 

@@ -1,11 +1,12 @@
 """What this editor can do: read once from `initialize`, so that no other file looks at capabilities.
 
-Four things a client may say in `initializationOptions`, besides the settings of section `glm-lsp`:
+Five things a client may say in `initializationOptions`, besides the settings of section `glm-lsp`:
 `{"results": true}`: its own code runs our commands and shows what they return, so that an explanation comes
 back as the command's result and opens no document. `{"quickCommands": true}`: answer commands at once and
 go on under progress, as is done for Helix, which gives up on a request after 20 seconds. `{"prompts":
 true}`: it asks its user for the instruction of a `glm-lsp.refactor` command that carries none, as ours for
 VS Code and Neovim do. `{"inlineReady": true}`: it asks for a completion again when `glm/inlineReady` says so.
+`{"statusChanges": true}`: it is told by `glm/statusChanged` when `glm-lsp/status` has another answer.
 """
 
 from __future__ import annotations
@@ -19,10 +20,8 @@ from lsprotocol import types
 from glm_lsp.lsp.positions import Encoding
 
 SECTION = "glm-lsp"
-OWN_OPTIONS = frozenset({"results", "quickCommands", "prompts", "inlineReady"})
+OWN_OPTIONS = frozenset({"results", "quickCommands", "prompts", "inlineReady", "statusChanges"})
 _PROMPTING = ("visual studio code", "code-server", "vscodium", "neovim")
-_PREFERRED = (Encoding.UTF8, Encoding.UTF32, Encoding.UTF16)
-"""Cheapest for us first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +54,7 @@ class Client:
     quick_commands: bool = False
     prompts: bool = False
     inline_ready: bool = False
+    status_changes: bool = False
 
 
 DEFAULT_CLIENT = Client()
@@ -97,6 +97,7 @@ def client_of(params: types.InitializeParams) -> Client:
         quick_commands=options.get("quickCommands") is True or name.lower() == "helix",
         prompts=options.get("prompts", name.lower().startswith(_PROMPTING)) is True,
         inline_ready=options.get("inlineReady") is True,
+        status_changes=options.get("statusChanges") is True,
     )
 
 
@@ -119,8 +120,6 @@ def _registers(capability: Any) -> bool:
 
 
 def _encoding(offered: Sequence[str] | None) -> Encoding:
-    """The cheapest of what is offered; UTF-16 where nothing is, as the protocol demands."""
-    for encoding in _PREFERRED:
-        if encoding.value in (offered or ()):
-            return encoding
-    return Encoding.UTF16
+    """What the client offers first, which costs it least; UTF-16 where it offers none, as is demanded."""
+    known = {encoding.value: encoding for encoding in Encoding}
+    return next((known[name] for name in offered or () if name in known), Encoding.UTF16)

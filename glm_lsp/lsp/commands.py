@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 INSTRUCTION_CHARS = 4000
+DISCARDED = "discarded"
+"""The `failureReason` of a client that showed the edit to its user first, who did not want it."""
 
 
 class Status(StrEnum):
@@ -211,6 +213,8 @@ class Commands:
             )
         except JsonRpcException as error:
             return Outcome(Status.FAILED, f"The editor refused the edit: {error}")
+        if not answer.applied and answer.failure_reason == DISCARDED:
+            return Outcome(Status.CANCELLED)
         if not answer.applied:
             why = answer.failure_reason or "it gave no reason"
             return Outcome(Status.CONFLICT, f"The editor did not apply the edit: {why}.")

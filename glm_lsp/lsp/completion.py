@@ -247,6 +247,7 @@ class Completions:
 
         loop = asyncio.get_running_loop()
         begun = loop.time()
+        self._server.changes.tell()
         try:
             session = await runtime.session_soon(view.home.repository, Work.TYPING)
             found = await complete.suggest(

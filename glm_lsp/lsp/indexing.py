@@ -77,6 +77,8 @@ class Indexing:
         self._queue += [root for root in roots if root not in self._queue]
         if self._queue and not self.busy:
             self._worker = self._server.protocol.spawn(self._work(), "indexing")
+            self._server.changes.tell()
+            self._worker.add_done_callback(lambda _: self._server.changes.tell())
 
     def again(self) -> None:
         """The repositories are new ones: hand over what is open, and index every folder."""

@@ -31,7 +31,7 @@ from glm_lsp.lsp.hover import Hovers
 from glm_lsp.lsp.indexing import Indexing
 from glm_lsp.lsp.progress import Progress
 from glm_lsp.lsp.protocol import protocol_for
-from glm_lsp.lsp.status import STATUS, Figures, status_of
+from glm_lsp.lsp.status import STATUS, Changes, Figures, status_of
 from glm_lsp.lsp.transport import Pipe, take_stdio
 from glm_lsp.lsp.warming import Warming
 
@@ -56,6 +56,7 @@ class Server:
         self.documents = Documents()
         self.folders = Folders(self.documents)
         self.figures = Figures()
+        self.changes = Changes(self)
         self.progress = Progress(self.protocol)
         self.completions = Completions(self)
         self.actions = Actions(self)
@@ -69,6 +70,8 @@ class Server:
         self._building: asyncio.Task[Runtime] | None = None
         self._told: set[str] = set()
         self._failures: set[str] = set()
+        self.failure = ""
+        """Why the engine could not answer the last time; empty where it has."""
         self._register()
         logging.getLogger(NOTICES).addHandler(_Notices(self))
 
@@ -209,15 +212,19 @@ class Server:
     def fails(self, message: str) -> None:
         """An engine cannot answer while the user types: tell each reason once until one has worked again."""
         self._failures.add(message)
+        self.failure = message
+        self.changes.tell()
         self.tell_once(message)
 
     def works_again(self) -> None:
         """An engine has answered: the same failure, should it come back, is news."""
         self._told -= self._failures
         self._failures.clear()
+        self.failure = ""
+        self.changes.tell()
 
     async def _status(self, _: object) -> dict[str, Any]:
-        return status_of(self, await self.ready())
+        return await status_of(self, await self.ready())
 
 
 class _Notices(logging.Handler):

@@ -6,13 +6,16 @@ user's cache); what cannot be installed here skips its tests and says why. Our o
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import platformdirs
 import pytest
@@ -21,6 +24,8 @@ from glm_lsp.engines.rendezvous import RUNTIME_VARIABLE
 
 HERE = Path(__file__).parent
 SETUPS = HERE.parents[1] / "editors"
+DRIVEN: dict[str, str] = {}
+"""What each editor that was driven says of its version."""
 EXAMPLE = '''"""A small inventory."""
 
 import os
@@ -60,7 +65,8 @@ def install(what: str, needs: tuple[str, ...]) -> Path:
 
 def run_install(target: Path, *what: str) -> subprocess.CompletedProcess[str]:
     command = ["bash", str(HERE / "install.sh"), str(target), *what]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {**os.environ, "PYTHON": sys.executable}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 def reason(output: str) -> str:
@@ -74,6 +80,27 @@ def terminal_editors() -> Path:
     return install("terminal", ("apt-get", "dpkg", "patchelf", "flock"))
 
 
+def driven(program: Path) -> Path:
+    """A program of `terminal_editors`, or a skip; its version is told when all tests have run."""
+    if not program.exists():
+        pytest.skip(f"{program.name} could not be installed here; {HERE / 'install.sh'} says why")
+    if program.name not in DRIVEN:
+        said = subprocess.run([str(program), "--version"], capture_output=True, text=True, check=False)
+        DRIVEN[program.name] = said.stdout.splitlines()[0]
+    return program
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which editors were driven, and loudly which were not."""
+    if DRIVEN:
+        terminalreporter.write_line(f"Editors driven: {', '.join(DRIVEN.values())}")
+    here = HERE.name
+    for report in terminalreporter.stats.get("skipped", []):
+        if f"/{here}/" in report.nodeid:
+            told = str(cast("tuple[Any, ...]", report.longrepr)[2])
+            terminalreporter.write_line(f"NOT TESTED: {report.nodeid}: {told}", red=True, bold=True)
+
+
 @pytest.fixture(scope="session")
 def vscode() -> Path:
     return install("vscode", ("npm", "node", "chromium", "unzip", "ip", "unshare", "flock")) / "vscode"
@@ -81,7 +108,10 @@ def vscode() -> Path:
 
 @pytest.fixture(scope="session")
 def extension(vscode: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Our extension as a .vsix. Where its tools are there, a tree that does not build fails the test."""
+    """Our extension as a .vsix, in the folder where it was tested and built.
+
+    Where its tools are there, a tree that does not build fails the test.
+    """
     where = tmp_path_factory.mktemp("extension")
     done = run_install(vscode.parent, "extension", str(where))
     assert done.returncode == 0, done.stdout + done.stderr
@@ -95,6 +125,20 @@ class Home:
     root: Path
     repository: Path
     environment: dict[str, str]
+
+    def scripted(self, **script: object) -> Home:
+        """The same, whose glm-lsp has an engine that says and does what `scripted_server` can be told."""
+        programs = self.root / "scripted"
+        programs.mkdir()
+        python, server = shlex.quote(sys.executable), shlex.quote(str(HERE / "scripted.py"))
+        program = programs / "glm-lsp"
+        program.write_text(
+            f'#!/bin/sh\n[ "$1" = serve ] || exec {python} -m glm_lsp "$@"\nexec {python} {server}\n'
+        )
+        program.chmod(0o755)
+        path = f"{programs}:{self.environment['PATH']}"
+        told = {"PATH": path, "GLM_TEST_SCRIPT": json.dumps(script)}
+        return Home(self.root, self.repository, {**self.environment, **told})
 
 
 @pytest.fixture
@@ -116,6 +160,9 @@ def home(tmp_path: Path) -> Home:
         "XDG_STATE_HOME": str(tmp_path / "state"),
         "XDG_DATA_HOME": str(tmp_path / "data"),
         "GLM_LSP_MODEL_THREADS": "1",
+        # This tree's, wherever what is installed comes from.
+        "PYTHONPATH": str(HERE.parents[1]),
+        "PYTHONDONTWRITEBYTECODE": "1",
         # Their workers are the tests', and end with them.
         RUNTIME_VARIABLE: os.environ[RUNTIME_VARIABLE],
     }

@@ -18,6 +18,8 @@ from tests.lsp.wire import WAIT_S, Message, Wire
 
 SCRIPTED = str(Path(__file__).with_name("scripted_server.py"))
 CLIENTS = Path(__file__).with_name("clients")
+OWN = {"glm/inlineReady": "inlineReady", "glm/statusChanged": "statusChanges"}
+"""Notifications of ours, and the option by which a client asks for them."""
 NAMES = tuple(sorted(path.stem for path in CLIENTS.glob("*.json")))
 
 
@@ -271,7 +273,7 @@ class Editor:
         assert not self._shut, "sent after shutdown"
         rules.check_request_shape(message)
         method, params = message["method"], message["params"]
-        wanted = method == "glm/inlineReady" and (self.options or {}).get("inlineReady")
+        wanted = (self.options or {}).get(OWN.get(method, ""))
         assert method in rules.FREE or wanted, method
         if method == "$/progress":
             assert params["token"] in self._created, "progress before its token was accepted"

@@ -155,8 +155,13 @@ def test_what_each_editor_can_do_is_read_from_its_capabilities() -> None:
     assert those("prompts") == {"vscode", "neovim", "neovim-0.11"}
     assert those("register_files") == {"vscode", "helix", "emacs"}
     assert those("progress") == those("apply_edit") == those("configuration") == set(NAMES)
-    assert {seen[name].encoding for name in NAMES if name != "vscode"} == {Encoding.UTF8}
-    assert seen["vscode"].encoding is Encoding.UTF16
+    assert {name: seen[name].encoding for name in NAMES} == {
+        "emacs": Encoding.UTF32,
+        "helix": Encoding.UTF8,
+        "neovim": Encoding.UTF8,
+        "neovim-0.11": Encoding.UTF8,
+        "vscode": Encoding.UTF16,
+    }
 
 
 def test_a_client_that_says_nothing_gets_the_least() -> None:

@@ -59,6 +59,9 @@ def test_typing_and_an_action(name: str, project: Path) -> None:
         status = editor.ask("glm-lsp/status")
         assert (status["engine"], status["local"]) == ("embedded", True)
         assert status["last"]["prompt_tokens"] > 0
+        assert status["loading"] is None
+        assert all(job["client"] for job in status["jobs"])
+        assert status["speed"] is None or status["speed"]["decode"] > 0
         at = TEXT.index("def distance")
         chosen = next(a for a in editor.actions(uri, at, at) if a["title"].startswith("Document"))
         outcome = editor.result(editor.run(chosen))["status"]

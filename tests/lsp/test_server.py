@@ -202,6 +202,14 @@ def test_an_editor_that_refuses_the_edit_is_believed(project: Path) -> None:
         assert "read-only" in editor.shown[-1]
 
 
+def test_who_discards_an_edit_is_told_nothing(project: Path) -> None:
+    no = {"workspace/applyEdit": lambda m: {"applied": False, "failureReason": "discarded"}}
+    with Editor("neovim", project, answers=no, script={"docstring": "Add two numbers and return."}) as editor:
+        uri = editor.open("util.py")
+        assert editor.result(editor.run(action(editor, uri, 0, 0, "Document add")))["status"] == "cancelled"
+        assert editor.shown == []
+
+
 @pytest.mark.parametrize("answer", [ValueError("no"), NotImplemented], ids=["refused", "never answered"])
 def test_work_goes_on_without_the_progress_that_was_not_granted(project: Path, answer: object) -> None:
     with Editor(

@@ -1,104 +1,68 @@
-// The VS Code side of glm-lsp: starts `glm-lsp serve`, hands it the settings, asks for an instruction where one
-// is needed, and shows what the engine is doing. Everything else is the server's.
+// The VS Code side of glm-lsp: starts `glm-lsp serve`, hands it the settings, and shows what it says. What is
+// suggested and changed is the server's affair.
 import * as vscode from 'vscode';
-import { ExecuteCommandSignature, LanguageClient, LanguageClientOptions, ServerOptions, State } from 'vscode-languageclient/node';
+import { Bar } from './bar';
+import { Previews } from './preview';
+import { Server } from './server';
+import { machineSettings, SECTION } from './settings';
 
-const SECTION = 'glm-lsp';
-let client: LanguageClient | undefined;
-let status: vscode.StatusBarItem;
+let server: Server | undefined;
 
-/** Settings of `machine` scope: a workspace cannot set them. They reach the server through its environment,
- * which it trusts; what reaches it through the protocol may come from a workspace and is not trusted with them. */
-function trustedEnvironment(extension: vscode.Extension<unknown>): Record<string, string> {
-  const properties: Record<string, { scope?: string }> = extension.packageJSON.contributes.configuration.properties;
-  const environment: Record<string, string> = {};
-  for (const [name, property] of Object.entries(properties)) {
-    if (property.scope !== 'machine' || name === `${SECTION}.command`) continue;
-    const value = vscode.workspace.getConfiguration().inspect(name)?.globalValue;
-    if (value === undefined) continue;
-    environment['GLM_LSP_' + name.slice(SECTION.length + 1).toUpperCase().replaceAll('.', '_')] =
-      Array.isArray(value) ? JSON.stringify(value) : String(value);
-  }
-  return environment;
-}
-
-/** The server's command refuses to guess what to do: where its argument has no instruction, ask for one. */
-async function withInstruction(command: string, args: unknown[], next: ExecuteCommandSignature): Promise<unknown> {
-  const argument = args[0] as { instruction?: string } | undefined;
-  if (command !== `${SECTION}.refactor` || argument === undefined || argument.instruction) return next(command, args);
-  const instruction = await vscode.window.showInputBox({
-    title: 'Refactor by instruction', prompt: 'What should change?', placeHolder: 'e.g. return early instead of nesting',
-  });
-  return instruction?.trim() ? next(command, [{ ...argument, instruction: instruction.trim() }]) : null;
-}
-
-async function refactorSelection(): Promise<void> {
+/** Run one of the server's commands for what is selected. */
+async function onSelection(kind: string): Promise<void> {
   const editor = vscode.window.activeTextEditor;
-  if (!editor || !client?.isRunning()) return;
-  const range = client.code2ProtocolConverter.asRange(editor.selection);
-  await vscode.commands.executeCommand(`${SECTION}.refactor`, { uri: editor.document.uri.toString(), range });
-}
-
-interface Status { engine?: string; model?: string; files?: number; local?: boolean }
-
-async function readStatus(): Promise<Status | undefined> {
-  if (!client?.isRunning()) return undefined;
-  try { return await client.sendRequest<Status>('glm-lsp/status'); } catch { return undefined; }
-}
-
-async function showStatus(): Promise<void> {
-  const found = await readStatus();
-  if (!found) { void vscode.window.showWarningMessage('glm-lsp is not running. See its output channel for the reason.'); return; }
-  status.text = `$(sparkle) ${found.model ?? 'glm-lsp'}`;
-  status.tooltip = new vscode.MarkdownString('```json\n' + JSON.stringify(found, null, 2) + '\n```');
-  client?.outputChannel.appendLine(JSON.stringify(found, null, 2));
-  void vscode.window.showInformationMessage(
-    `${found.model ?? 'no model'} by ${found.engine ?? 'no engine'}${found.local === false ? ' (remote)' : ''}, ${found.files ?? 0} files indexed.`);
-}
-
-async function start(context: vscode.ExtensionContext): Promise<void> {
-  const command = vscode.workspace.getConfiguration(SECTION).inspect<string[]>('command');
-  const [program, ...args] = command?.globalValue ?? command?.defaultValue ?? ['glm-lsp', 'serve'];
-  const server: ServerOptions = {
-    command: program, args, options: { env: { ...process.env, ...trustedEnvironment(context.extension) } },
-  };
-  const options: LanguageClientOptions = {
-    documentSelector: [{ scheme: 'file' }, { scheme: 'untitled' }],
-    synchronize: { configurationSection: SECTION },
-    initializationOptions: { ...vscode.workspace.getConfiguration(SECTION) },
-    middleware: { executeCommand: withInstruction },
-  };
-  client = new LanguageClient(SECTION, 'glm-lsp', server, options);
-  client.onDidChangeState(({ newState }) => {
-    status.text = newState === State.Running ? '$(sparkle) glm-lsp' : '$(warning) glm-lsp';
+  if (!editor) return;
+  if (!server?.running) { void vscode.window.showWarningMessage('glm-lsp does not run. Its log says why.'); return; }
+  await vscode.commands.executeCommand(`${SECTION}.${kind}`, {
+    uri: editor.document.uri.toString(), range: server.range(editor.selection), version: editor.document.version,
   });
-  try {
-    await client.start();
-  } catch (error) {
-    const choice = await vscode.window.showErrorMessage(
-      `glm-lsp did not start: '${program}' failed (${String(error)}). Install it with pip, or set "${SECTION}.command".`, 'Open Settings');
-    if (choice) await vscode.commands.executeCommand('workbench.action.openSettings', `${SECTION}.command`);
-  }
 }
 
-export async function activate(context: vscode.ExtensionContext): Promise<void> {
-  status = vscode.window.createStatusBarItem('glm-lsp.status', vscode.StatusBarAlignment.Right, 50);
-  status.name = 'glm-lsp';
-  status.text = '$(sync~spin) glm-lsp';
-  status.command = 'glm-lsp.showStatus';
-  status.show();
+async function suggest(): Promise<void> {
+  await vscode.commands.executeCommand('workbench.action.focusActiveEditorGroup');
+  await vscode.commands.executeCommand('editor.action.inlineSuggest.trigger');
+}
+
+/** For other extensions: a request to the server that runs. */
+export interface Api { request<T>(method: string, params?: unknown): Promise<T> }
+
+export async function activate(context: vscode.ExtensionContext): Promise<Api> {
+  const previews = new Previews(), mine = server = new Server(context, previews), bar = new Bar(mine);
+  const commands: Record<string, (...args: never[]) => unknown> = {
+    menu: () => bar.menu(),
+    suggest,
+    refactorSelection: () => onSelection('refactor'),
+    explainSelection: () => onSelection('explain'),
+    document: () => onSelection('docstring'),
+    continueHere: () => onSelection('continue'),
+    snooze: async (minutes?: number) => {
+      const choices = [5, 15, 60].map(value => ({ label: `${value} minutes`, value }));
+      const chosen = minutes ?? (await vscode.window.showQuickPick(choices, { title: 'No suggestions while typing for' }))?.value;
+      if (chosen) bar.snooze(chosen);
+    },
+    resume: () => bar.snooze(0),
+    toggleLanguage: () => bar.toggleLanguage(),
+    toggleManual: () => bar.toggleManual(),
+    clearCache: () => bar.clearCache(),
+    openLog: () => mine.log.show(),
+    getStarted: () => vscode.commands.executeCommand('workbench.action.openWalkthrough', `${context.extension.id}#start`, false),
+    restart: () => mine.restart(),
+    install: async () => { if (await mine.installer.install()) await mine.restart(); },
+  };
   context.subscriptions.push(
-    status,
-    vscode.commands.registerCommand('glm-lsp.refactorSelection', refactorSelection),
-    vscode.commands.registerCommand('glm-lsp.showStatus', showStatus),
-    vscode.commands.registerCommand('glm-lsp.restart', async () => {
-      await client?.stop();
-      await start(context);
+    mine, previews, bar,
+    ...Object.entries(commands).map(([name, run]) => vscode.commands.registerCommand(`${SECTION}.${name}`, run)),
+    vscode.workspace.onDidChangeConfiguration(async event => {
+      if (!machineSettings(context.extension).some(name => event.affectsConfiguration(name))) return;
+      const now = await vscode.window.showInformationMessage('This setting counts when the glm-lsp server starts again.', 'Restart Now');
+      if (now) await mine.restart();
     }),
+    vscode.workspace.onDidGrantWorkspaceTrust(() => { if (!mine.running) void mine.start(); }),
   );
-  await start(context);
+  await mine.start();
+  return { request: (method, params) => mine.request(method, params) };
 }
 
 export async function deactivate(): Promise<void> {
-  await client?.stop();
+  await server?.stop();
 }
