@@ -44,6 +44,8 @@ BUFFER_BYTES = 1 << 20
 START_S = 60.0
 STALL_S = 120.0
 """A process that gets no further for so long, stuck in the file system perhaps, is ended. See `Vigil`."""
+KEEP_S = 5.0
+"""What a process has sent it keeps for the next time, which takes it some milliseconds."""
 STARTS = 3
 """What a process dies of before it has a file comes from outside, and may be over: it is tried so often."""
 COMMAND = (sys.executable, "-P", "-m", "glm_lsp.workspace.outliner")
@@ -61,6 +63,14 @@ class _Worker:
     process: Process
     vigil: Vigil
     pending: deque[str]
+
+    async def done(self) -> None:
+        """Let the process keep what it has found last, and end it."""
+        if self.process.stdin is not None:
+            self.process.stdin.close()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.process.wait(), KEEP_S)
+        await self.end()
 
     async def end(self) -> None:
         """End the process and wait for it: nothing is left behind, not even when we are cancelled."""
@@ -166,6 +176,8 @@ class Indexer:
                 except (OSError, EOFError, msgspec.MsgspecError):
                     await self._mourn(worker, batch)
                     worker = None
+            if worker is not None:
+                await worker.done()
         finally:
             if worker is not None:
                 await worker.end()

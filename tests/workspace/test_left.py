@@ -48,10 +48,17 @@ async def test_a_parser_that_died_of_a_file_is_not_tried_again(tmp_path: Path) -
     await check(root, dying, first)
     known = {name: f"{why} {REMEMBERED}" for name, why in first.items() if name != "KILL.py"}
     await check(root, tuple(COMMAND), known)  # who kills may have been short of memory: that is forgotten
-    await check(root, tuple(COMMAND), {}, file_cpu_s=6.0)  # with more time it may be another matter
     (root / "SEGV.py").rename(root / "other.py")
     (root / "ABRT.py").write_text("x = 1\n")
     await check(root, tuple(COMMAND), {"other.py": known["SEGV.py"], "VTALRM.py": known["VTALRM.py"]})
+    await check(root, tuple(COMMAND), {}, file_cpu_s=6.0)  # with more time it may be another matter
+    await check(root, tuple(COMMAND), {})  # and what came of that is kept
+
+
+async def test_what_is_found_last_is_kept_too(tmp_path: Path) -> None:
+    root = grow(tmp_path / "root", {f"f{n}.py": f"SEGV = {n}\n" for n in range(9)})
+    await check(root, tuple(COMMAND), {})
+    await check(root, (sys.executable, "-P", "-c", DYING), {})  # which dies of what it parses
 
 
 async def test_a_file_that_takes_too_long_is_not_tried_again(tmp_path: Path) -> None:
