@@ -98,10 +98,8 @@ def owner(node: Node, data: bytes) -> str:
         return _chain(whose, data) if whose is not None else ""
     if around.type not in ("arguments", "argument_list") or _last(around.parent, data) not in _BY_NAME:
         return ""
-    first, second = around.named_child(0), around.named_child(1)
-    if first is None or second is None or second.start_byte != text.start_byte:
-        return ""
-    return _chain(first, data)
+    named = around.named_children[:2]
+    return _chain(named[0], data) if len(named) > 1 and named[1].start_byte == text.start_byte else ""
 
 
 def replaced(node: Node, data: bytes) -> str:
@@ -117,11 +115,11 @@ def replaced(node: Node, data: bytes) -> str:
         if objects > 1:
             return ""
         if here.type in ("arguments", "argument_list") and _last(here.parent, data) in _REPLACING:
-            first = here.named_child(0)
-            if first is not None and first.type == "call_expression":  # import("./module")
+            first = here.named_children[0]
+            if first.type == "call_expression":  # import("./module")
                 inner = first.child_by_field_name("arguments")
-                first = inner.named_child(0) if inner is not None else None
-            if first is None or first.type != "string":
+                first = inner.named_children[0] if inner is not None and inner.named_child_count else first
+            if first.type != "string":
                 return ""
             return data[first.start_byte : first.end_byte].strip(b"\"'`").decode("utf-8", "replace")
         here = here.parent
