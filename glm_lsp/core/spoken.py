@@ -73,8 +73,12 @@ def dotted(graph: Graph, path: str, said: str, name: str) -> tuple[Target | None
 
 def users(graph: Graph, targets: Iterable[Target]) -> frozenset[str]:
     """The simple names of the files that import what is wanted, or something beside it."""
-    files = {path for target in targets for path in graph.importers(target.path)}
-    return frozenset(posixpath.basename(path).split(".")[0] for path in files)
+    files = sorted({target.path for target in targets})
+
+    def named() -> frozenset[str]:
+        return frozenset(posixpath.basename(p).split(".")[0] for f in files for p in graph.importers(f))
+
+    return graph.kept("users", "\n".join(files), named)
 
 
 def owner(node: Node, data: bytes) -> str:
