@@ -35,6 +35,7 @@ _LINKED = re.compile(rb"(?:\{@link(?:code|plain)?\s+|@see\s+|:(?:class|func|meth
 _KEYS = frozenset({"keyword_argument", "pair", "keyword_pattern", "keyed_element", "labeled_statement"})
 _COMMANDS = frozenset({"shellscript", "makefile", "dockerfile"})
 _PYTHON = (".py", ".pyi")
+_QUOTES = (b'"', b"'", b"`")
 _MOST_CLIMB = 6
 _MOST_OWNERS = 12
 """Classes of one name that are asked whether they have a member."""
@@ -302,6 +303,7 @@ class _File:
         begun = left[-1:] in b"\"'`" or left[-2:] in (b"}.", b"}:")  # f"{MODULE}.name"
         quoted = begun and self.data[end : end + 1] in b"\"'`" and left != b""
         if dotted is not None:
+            whole = left[: dotted.start()][-1:] in _QUOTES and self.data[end : end + 1] in _QUOTES
             qualifier = dotted[1][:-1].decode("utf-8", "replace")
             last = qualifier.rpartition(".")[2]
             packages = {t.path.rpartition("/")[0].rpartition("/")[2] for t in wanted.targets}
@@ -315,7 +317,7 @@ class _File:
                     start, end, Part.MENTION, f"`{last}.{wanted.name}`: {doubt}",
                     certain=False, likely=likely, distance=2,
                 )  # fmt: skip
-            elif last in spoken.users(self.graph, wanted.targets):
+            elif whole and last in spoken.users(self.graph, wanted.targets):
                 reason = f"`{last}.{wanted.name}` {where}: a file of that name imports it"
                 sure = wanted.others == 0
                 yield self._site(start, end, Part.MENTION, reason, certain=False, likely=sure, distance=2)
@@ -354,16 +356,12 @@ class _File:
 
     def _around(self, offset: int) -> int:
         """The number of the innermost definition around a place; -1: none."""
-        at = bisect_right(self.starts, offset) - 1 if self._ordered else -1
+        at = bisect_right(self.starts, offset) - 1
         while at >= 0:
             if offset < self.scopes[at].span.end:
                 return at
             at -= 1
         return -1
-
-    @property
-    def _ordered(self) -> bool:
-        return bool(self.starts)
 
     def _used(self, name: str) -> frozenset[int] | None:
         """The scopes that use a bare name which is not their own; None where that is not known."""

@@ -351,6 +351,7 @@ import p.part
 @mock.patch("p.m.compute")  # !certain
 @mock.patch("p.other.compute")
 @mock.patch("part.compute")  # !doubtful
+# part.compute is called
 @mock.patch(f"{PART}.compute")  # !doubtful
 def test_it(monkeypatch):
     monkeypatch.setattr("p.part.compute", 1)  # !certain
