@@ -293,7 +293,8 @@ class _File:
         where = "in words" if in_prose else "in a string"
         said = spoken.qualifier(left)
         if said and any(t.path.endswith(_PYTHON) for t in wanted.targets):
-            target, module = spoken.dotted(self.graph, self.path, said, wanted.name)
+            goes_on = self.data[end : end + 1] == b"."
+            target, module = spoken.dotted(self.graph, self.path, said, wanted.name, goes_on)
             if target in wanted.targets:
                 yield self._site(start, end, Part.MENTION, f"`{said}.{wanted.name}` {where}", distance=2)
                 return

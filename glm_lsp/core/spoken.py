@@ -55,11 +55,13 @@ def qualifier(left: bytes) -> str:
     return found[1].decode("utf-8", "replace") if found else ""
 
 
-def dotted(graph: Graph, path: str, said: str, name: str) -> tuple[Target | None, str]:
+def dotted(graph: Graph, path: str, said: str, name: str, goes_on: bool) -> tuple[Target | None, str]:
     """What `said.name` in the words of a file means as Python would import it, and the module's name in it;
-    (None, "") where the repository has no such module."""
+    (None, "") where the repository has no such module. One that `goes_on` may be a module before others."""
     parts = said.split(".")
     asking = posixpath.join(posixpath.dirname(path), "_.py")
+    if goes_on and graph.module(f"{said}.{name}", asking):
+        return None, ""
     for count in range(len(parts), 0, -1):
         module = ".".join(parts[:count])
         if found := graph.module(module, asking):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from glm_lsp.core.graph import Graph, Target
+from glm_lsp.core.spoken import dotted
 from glm_lsp.core.syntax import language_of, outline
 from glm_lsp.core.values import RepoIndex
 
@@ -84,7 +85,12 @@ def test_several_root_directories_are_as_one(name: str, path: str, file: str) ->
     ("name", "package"), [("github.com/x/util", "src/github.com/x/util/"), ("fmt", ""), ("x/util", "")]
 )
 def test_go_without_modules_has_its_sources_in_one_folder(name: str, package: str) -> None:
-    files = dict.fromkeys(
-        ("src/github.com/x/util/u.go", "src/github.com/x/t.go", "lib/fmt/f.go"), "package u\n"
-    )
+    paths = ("src/github.com/x/util/u.go", "src/github.com/x/t.go", "lib/fmt/f.go")
+    files: dict[str, str] = {path: "package u\n" for path in paths}
     assert graph_of(files).module(name, "src/github.com/x/t.go") == package
+
+
+def test_a_path_that_goes_on_means_the_package_and_not_what_it_is_called_like() -> None:
+    graph = graph_of({"s/__init__.py": "from .t import t\n", "s/t/__init__.py": "def t():\n    pass\n"})
+    assert dotted(graph, "a.md", "s", "t", False) == (Target("s/t/__init__.py", "t"), "s")
+    assert dotted(graph, "a.md", "s", "t", True) == (None, "")
