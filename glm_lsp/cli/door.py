@@ -18,6 +18,8 @@ import sys
 import traceback
 from collections.abc import Coroutine, Generator, Sequence
 from importlib import import_module
+from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn, Protocol, TextIO, TypeVar, cast
 
 from glm_lsp.cli import report
@@ -101,6 +103,35 @@ class _Notices(logging.Handler):
 
 class Terminated(BaseException):
     """SIGTERM arrived."""
+
+
+class _Signalled(BaseException):
+    """A signal arrived while stdin was waited for."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+class _Signals:
+    """Those that have arrived; raised while `waiting`, because then no loop turns to tell of them."""
+
+    def __init__(self) -> None:
+        self.arrived: list[int] = []
+        self.waiting = False
+
+    def note(self, number: int, frame: FrameType | None = None) -> None:
+        """The handler."""
+        self.arrived.append(number)
+        self.check()
+
+    def check(self) -> None:
+        """Raise what has arrived."""
+        if self.waiting and self.arrived:
+            raise _Signalled(self.arrived[0])
+
+
+_signals = _Signals()
 
 
 def run(module: str, name: str, argv: Sequence[str]) -> int:
@@ -203,6 +234,18 @@ def _say(sentence: str) -> str:
     return sentence
 
 
+def unreadable(path: Path) -> str:
+    """Why a file that the user names cannot be read, in words; empty where it can.
+
+    A pipe may wait for its writer for ever, and no signal would end that.
+    """
+    if path.is_file():
+        return ""
+    if path.is_dir():
+        return "is a directory"
+    return "is not a regular file" if path.exists() else "does not exist"
+
+
 def code_of(error: Exception) -> Exit:
     """The exit code that an exception stands for."""
     if isinstance(error, EngineError):
@@ -241,6 +284,7 @@ def drive(work: Coroutine[Any, Any, T]) -> T:
 
     Raises KeyboardInterrupt or Terminated where a signal ended it.
     """
+    _signals.arrived.clear()
 
     async def supervised() -> T:
         task = asyncio.ensure_future(work)
@@ -255,11 +299,26 @@ def drive(work: Coroutine[Any, Any, T]) -> T:
             # Not on Windows, and in the main thread only.
             with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
                 loop.add_signal_handler(number, stop, number)
+                signal.signal(number, _signals.note)  # the loop is told besides, by a pipe of its own
         try:
             return await task
+        except _Signalled as signalled:
+            raise (Terminated if signalled.number == signal.SIGTERM else KeyboardInterrupt) from None
         except asyncio.CancelledError:
             if received:
                 raise (Terminated if signal.SIGTERM in received else KeyboardInterrupt) from None
             raise
 
     return asyncio.run(supervised())
+
+
+@contextlib.contextmanager
+def listening() -> Generator[None]:
+    """While work that `drive` runs waits for stdin: its loop stands still, so that a signal ends the wait
+    itself."""
+    _signals.waiting = True
+    try:
+        _signals.check()
+        yield
+    finally:
+        _signals.waiting = False

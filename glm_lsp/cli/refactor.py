@@ -177,6 +177,8 @@ def _read_task(args: argparse.Namespace) -> tuple[str, list[str]]:
     if args.task_file is not None and str(args.task_file) == "-":
         words.insert(0, "-")
     elif args.task_file is not None:
+        if why := door.unreadable(args.task_file):
+            raise UsageError(f"The task file {args.task_file} cannot be read: it {why}.")
         try:
             with args.task_file.open("rb") as file:
                 data = file.read(TASK_BYTES + 1)
@@ -186,7 +188,9 @@ def _read_task(args: argparse.Namespace) -> tuple[str, list[str]]:
     if not words:
         raise UsageError("Say what to do: a TASK, `-` for stdin, --task-file FILE, or --recipe docstrings.")
     if words[0] == "-":
-        return _decoded(sys.stdin.buffer.read(TASK_BYTES + 1), "stdin"), words[1:]
+        with door.listening():
+            data = sys.stdin.buffer.read(TASK_BYTES + 1)
+        return _decoded(data, "stdin"), words[1:]
     return words[0], words[1:]
 
 

@@ -82,7 +82,11 @@ def events(lines: BinaryIO) -> Iterator[Event]:
     from glm_lsp.features.replay import MOST_LINE_BYTES, read_event  # noqa: PLC0415
 
     number = 0
-    while line := lines.readline(MOST_LINE_BYTES + 1):
+    while True:
+        with door.listening():
+            line = lines.readline(MOST_LINE_BYTES + 1)
+        if not line:
+            return
         number += 1
         line = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
         if line.strip():
@@ -95,9 +99,8 @@ def _opened(name: str) -> Generator[BinaryIO]:
         yield sys.stdin.buffer
         return
     path = Path(name)
-    if path.is_dir() or not path.exists():
-        what = "is a directory" if path.is_dir() else "does not exist"
-        raise UsageError(f"{path} {what}; name a file of events, or - for stdin.")
+    if why := door.unreadable(path):
+        raise UsageError(f"{path} {why}; name a file of events, or - for stdin.")
     with path.open("rb") as file:
         yield file
 
@@ -108,6 +111,8 @@ def _dump(path: Path, root: Path, events_name: str) -> Generator[TextIO]:
         raise UsageError(
             f"--dump {path} is inside of {root}, which a replay never writes to; name another place."
         )
+    if path.is_fifo():
+        raise UsageError(f"--dump {path} is a pipe, which may wait for its reader for ever; name a file.")
     if path.is_file():
         if events_name != "-" and path.samefile(events_name):
             raise UsageError(f"--dump {path} is the file of the events; name another place.")

@@ -107,6 +107,8 @@ def families(graph: Graph, name: str) -> Mapping[Target, frozenset[Target]]:
             for base in _ancestors(graph, Target(target.path, owner)):
                 if (over := by_owner.get((base.path, base.name))) is not None:
                     join(target, over)
+        elif (meant := graph.exported(target.path, target.name)) is not None and meant in group:
+            join(target, meant)  # `run = m.run`
     _join_declared(graph, named, join)
     return {t: frozenset(members) for t, members in group.items()}
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from glm_lsp.core import reach
-from glm_lsp.core.values import FileOutline, Symbol
+from glm_lsp.core.values import FileOutline, Symbol, SymbolKind
 
 
 class Target(NamedTuple):
@@ -20,6 +21,7 @@ class Target(NamedTuple):
     name: str = ""
 
 
+_PASSED = re.compile(r"(?:[\w ]*\s)?([\w$]+)\s*(?::[^=]*)?=\s*([\w$]+)\.\1\s*;?")
 _NO_SYMBOLS: Mapping[str, tuple[Symbol, ...]] = {}
 _Lists = Mapping[str, tuple[Target, ...]]
 
@@ -109,5 +111,14 @@ def called_like(member: Target, said: str) -> bool:
 
 
 def defined(outline: FileOutline) -> set[str]:
-    """The qualified names of what a file defines."""
-    return {symbol.qualified for symbol in outline.symbols}
+    """The qualified names of what a file defines, and whose those are that it passes on."""
+    return {f"{passed_on(symbol)}={symbol.qualified}" for symbol in outline.symbols}
+
+
+def passed_on(symbol: Symbol) -> str:
+    """Whose member a variable of a file passes on under its own name, `m` in `run = m.run`; empty: it does
+    not."""
+    if symbol.kind is not SymbolKind.VARIABLE or symbol.parent or "." not in symbol.signature:
+        return ""
+    match = _PASSED.fullmatch(symbol.signature.strip())
+    return match[2] if match and match[1] == symbol.name else ""

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from glm_lsp.core import pairs
-from glm_lsp.core.definitions import Definitions, Target, called_like, defined
+from glm_lsp.core.definitions import Definitions, Target, called_like, defined, passed_on
 from glm_lsp.core.imports import Modules
 from glm_lsp.core.imports.folders import INCLUDING, NAMESPACED
-from glm_lsp.core.lazy import Outlines, differing
+from glm_lsp.core.lazy import Outlines, differing, project
 from glm_lsp.core.lookup import Lookup, tables_of
 from glm_lsp.core.references import counted
 from glm_lsp.core.values import OWNERS, FileOutline, Import, RepoIndex, Symbol, SymbolKind
@@ -87,7 +87,7 @@ class Graph:
         old, new = self.index.outlines, index.outlines
         changed = differing(old, new)
         few = len(changed) + self._lookup.differing <= 8 + max(MOST_DIFFERING, len(new) // 20)
-        if not few or any(_project(old, path) != _project(new, path) for path in changed):
+        if not few or any(project(old, path) != project(new, path) for path in changed):
             return Graph(index)
         graph = Graph.__new__(Graph)
         graph._blank(index, self._modules)
@@ -240,8 +240,11 @@ class Graph:
         return None
 
     def _exported(self, path: str, name: str, hops: int) -> Target | None:
-        if name in self.symbols(path):
-            return Target(path, name)
+        if name in (symbols := self.symbols(path)):
+            whose = passed_on(symbols[name][-1])
+            module = self._local(path, whose, hops - 1) if whose and hops else None
+            found = self.exported(module.path, name, hops - 1) if module and not module.name else None
+            return found or Target(path, name)
         outline = self.index.outlines.get(path)
         if outline is None or hops == 0:
             return None
@@ -261,11 +264,11 @@ class Graph:
                     return found
         for item in outline.imports:
             if item.name == "*" or (item.alias or item.name) == name:
-                source = self.module(item.module, path, item.level) if item.name else ""
+                source = self.module(item.module, path, item.level)
                 if not source or source == path:
                     continue
                 if item.name != "*":
-                    return self.exported(source, item.name, hops - 1)
+                    return self.exported(source, item.name, hops - 1) if item.name else Target(source)
                 if found := self.exported(source, name, hops - 1):
                     return found
         return self._member_of_file(path, name)
@@ -280,10 +283,14 @@ class Graph:
                 source = self.module(item.module, path, item.level)
                 if source and source != path:
                     return self.exported(source, item.name, hops - 1) if item.name else Target(source)
+                return self._member_of_file(path, item.name)
         return None
 
     def _member_of_file(self, path: str, name: str) -> Target | None:
-        """A member of the class that a Java file is named after."""
+        """A member of the class that a Java file is named after; a module of a Python package."""
+        if path.endswith("__init__.py"):
+            below = self.module(name, path, 1) if name else ""
+            return Target(below) if below and below != path else None
         if not path.endswith(".java"):
             return None
         qualified = f"{posixpath.basename(path)[:-5]}.{name}"
@@ -405,8 +412,7 @@ class Graph:
         symbol, outline = self.symbol(target), self.index.outlines.get(target.path)
         if symbol is None or outline is None:
             return Uses({}, {})
-        span = symbol.span
-        inside = counted(outline, span.start, span.end)
+        inside = counted(outline, symbol.span.start, symbol.span.end)
         return self._resolved(target.path, inside, symbol.parent or "")
 
     def _resolved(self, path: str, counts: Mapping[tuple[str, str], int], inside: str = "") -> Uses:
@@ -431,8 +437,3 @@ class Graph:
             likely = tuple(t for t in known if called_like(t, said)) if len(said) > 2 else ()
             found = self._hints[name, said] = known if len(known) == 1 else likely
         return found
-
-
-def _project(outlines: Mapping[str, FileOutline], path: str) -> tuple[tuple[str, ...], ...]:
-    outline = outlines.get(path)
-    return outline.project if outline is not None else ()

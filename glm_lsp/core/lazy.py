@@ -101,6 +101,12 @@ def keys_of(outline: FileOutline) -> Keys:
     return tables.keys_of(outline)
 
 
+def project(outlines: Mapping[str, FileOutline], path: str) -> tuple[tuple[str, ...], ...]:
+    """What a file configures; nothing where there is no such file."""
+    outline = outlines.get(path)
+    return outline.project if outline is not None else ()
+
+
 MOST_CHANGED = 256
 """A state with more files that differ from its base becomes a base."""
 

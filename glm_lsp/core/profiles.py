@@ -108,6 +108,8 @@ def load(name_or_path: str) -> ModelProfile:
                 "or give the path of a TOML file."
             )
         path = found[0]
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"The model profile {path} is not a regular file; name a TOML file.")
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

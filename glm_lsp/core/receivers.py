@@ -127,6 +127,11 @@ class Types:
             found = self._attribute(found, attribute, steps)
         return found
 
+    def named(self, path: str, said: str, inside: str) -> Target | None:
+        """The class or interface that a type's name means in `path`; None where the repository has none."""
+        found = self._meaning(path, said, inside, "", MOST_STEPS)
+        return None if found is OUTSIDE else found
+
     def outside(self, path: str, name: str) -> bool:
         """Whether a name is imported from somewhere that is not in the repository."""
         if path not in self._bound:

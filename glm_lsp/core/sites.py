@@ -13,6 +13,7 @@ from itertools import islice
 
 from tree_sitter import Node, Tree
 
+from glm_lsp.core import spoken
 from glm_lsp.core.graph import SELVES, Graph, Target
 from glm_lsp.core.receivers import BUILTIN_MEMBERS, OTHER, OUTSIDE, Types, before
 from glm_lsp.core.site import Part, Site, Wanted
@@ -32,6 +33,9 @@ _IMPLICIT_SELF = frozenset({"java", "cpp", "csharp", "kotlin", "swift", "scala",
 _SCRIPTS = frozenset({"javascript", "javascriptreact", "typescript", "typescriptreact"})
 _LINKED = re.compile(rb"(?:\{@link(?:code|plain)?\s+|@see\s+|:(?:class|func|meth|attr|exc|data|obj):`[~.]?)$")
 _KEYS = frozenset({"keyword_argument", "pair", "keyword_pattern", "keyed_element", "labeled_statement"})
+_COMMANDS = frozenset({"shellscript", "makefile", "dockerfile"})
+_PYTHON = (".py", ".pyi")
+_QUOTES = (b'"', b"'", b"`")
 _MOST_CLIMB = 6
 _MOST_OWNERS = 12
 """Classes of one name that are asked whether they have a member."""
@@ -73,7 +77,7 @@ class _File:
 
     def sites(self, wanted: Wanted) -> Iterator[Site]:
         """Every place where the name stands, or an alias of it."""
-        prose = row(self.language).prose or not self.language
+        prose = row(self.language).prose or not self.language or self.language in _COMMANDS
         bound = self.graph.bindings(self.path)
         aliases = [n for n, t in bound.items() if t in wanted.targets and n != wanted.name and "." not in n]
         for name in (wanted.name, *sorted(aliases)):
@@ -92,11 +96,15 @@ class _File:
                     yield from self._judged(wanted, start, end, used)
 
     def _judged(self, wanted: Wanted, start: int, end: int, used: frozenset[int] | None) -> Iterator[Site]:
+        node = self._leaf(start, end)
+        if node is not None and (told := self._told(wanted, node, start)) is not None:
+            if told:
+                yield self._site(start, end, Part.USE, told)
+            return
         if (symbol := self.names.get(start)) is not None:
             if Target(self.path, symbol.qualified) in wanted.targets:
                 yield self._site(start, end, Part.DEFINITION, f"defines {wanted.shown}", distance=0)
             return
-        node = self._leaf(start, end)
         if node is not None and not node.is_named:
             return  # a word of the language itself
         kind = node.type if node is not None else ""
@@ -126,6 +134,29 @@ class _File:
                 yield from self._bare(wanted, start, end, around)
         else:
             yield from self._qualified(wanted, start, end, receiver, around)
+
+    def _told(self, wanted: Wanted, node: Node, start: int) -> str | None:
+        """Why a string or a key means what is wanted; empty where it means another's, None where neither is
+        told."""
+        graph, name = self.graph, wanted.name
+        if module := spoken.replaced(node, self.data):
+            file = graph.module(module, self.path)
+            found = graph.exported(file, name) if file else None
+            return f"stands in for {wanted.shown}" if found in wanted.targets else None
+        around = self._around(start)
+        inside = self._class_around(around)
+        if owner := spoken.owner(node, self.data):
+            target = graph.resolve(self.path, name, owner, inside) if "(" not in owner else None
+            if target is None and (kind := self.types.of(self.path, owner, inside, self._scope_text(around))):
+                target = graph.member(kind, name)
+            return f"names {wanted.shown}" if target in wanted.targets else None
+        found = None
+        for said in spoken.shapes(node, self.data) if wanted.member else ():
+            kind = self.types.named(self.path, said, inside)
+            found = (graph.member(kind, name) if kind else None) or found
+            if kind and found in wanted.targets:
+                return f"a key of an object that is of type {kind.name}"
+        return None if found is None else ""
 
     def _bound(self, around: int, name: bytes) -> bool:
         """Whether a function around a place of a script has a parameter or a variable of that name."""
@@ -259,32 +290,42 @@ class _File:
         ):
             yield self._site(start, end, Part.MENTION, f"links to {wanted.shown}", distance=2)
             return
+        where = "in words" if in_prose else "in a string"
+        said = spoken.qualifier(left)
+        if said and any(t.path.endswith(_PYTHON) for t in wanted.targets):
+            goes_on = self.data[end : end + 1] == b"."
+            target, module = spoken.dotted(self.graph, self.path, said, wanted.name, goes_on)
+            if target in wanted.targets:
+                yield self._site(start, end, Part.MENTION, f"`{said}.{wanted.name}` {where}", distance=2)
+                return
+            if target is not None and "." in module:
+                return
         dotted = re.search(rb"((?:[\w$]+\.)+)$", left)
-        quoted = left[-1:] in b"\"'`" and self.data[end : end + 1] in b"\"'`" and left != b""
+        begun = left[-1:] in b"\"'`" or left[-2:] in (b"}.", b"}:")  # f"{MODULE}.name"
+        quoted = begun and self.data[end : end + 1] in b"\"'`" and left != b""
         if dotted is not None:
+            whole = left[: dotted.start()][-1:] in _QUOTES and self.data[end : end + 1] in _QUOTES
             qualifier = dotted[1][:-1].decode("utf-8", "replace")
             last = qualifier.rpartition(".")[2]
             packages = {t.path.rpartition("/")[0].rpartition("/")[2] for t in wanted.targets}
             if last in wanted.owners or (not wanted.member and last in wanted.modules | packages):
-                reason = (
-                    f"`{last}.{wanted.name}` in words" if in_prose else f"`{last}.{wanted.name}` in a string"
-                )
-                yield self._site(start, end, Part.MENTION, reason, distance=2)
+                yield self._site(start, end, Part.MENTION, f"`{last}.{wanted.name}` {where}", distance=2)
             elif wanted.member and last not in SELVES:
                 called = quoted or self.data[end : end + 1] in (b"(", b"`")
                 likely = self._has(last, wanted) or (called and _resembles(last, wanted))
-                doubt = (
-                    f"mentioned {'in words' if in_prose else 'in a string'}" if likely else "may be another's"
-                )
+                doubt = f"mentioned {where}" if likely else "may be another's"
                 yield self._site(
                     start, end, Part.MENTION, f"`{last}.{wanted.name}`: {doubt}",
                     certain=False, likely=likely, distance=2,
                 )  # fmt: skip
+            elif whole and last in spoken.users(self.graph, wanted.targets):
+                reason = f"`{last}.{wanted.name}` {where}: a file of that name imports it"
+                sure = wanted.others == 0
+                yield self._site(start, end, Part.MENTION, reason, certain=False, likely=sure, distance=2)
             return
         code = self.data[end : end + 1] == b"(" or quoted or bool(re.search(r"_|[a-z0-9][A-Z]", wanted.name))
         sure = code and wanted.others == 0 and wanted.name not in BUILTIN_MEMBERS
         if code:
-            where = "in words" if in_prose else "in a string"
             yield self._site(
                 start, end, Part.MENTION, f"the name stands {where}", certain=False, likely=sure, distance=2
             )
@@ -316,16 +357,12 @@ class _File:
 
     def _around(self, offset: int) -> int:
         """The number of the innermost definition around a place; -1: none."""
-        at = bisect_right(self.starts, offset) - 1 if self._ordered else -1
+        at = bisect_right(self.starts, offset) - 1
         while at >= 0:
             if offset < self.scopes[at].span.end:
                 return at
             at -= 1
         return -1
-
-    @property
-    def _ordered(self) -> bool:
-        return bool(self.starts)
 
     def _used(self, name: str) -> frozenset[int] | None:
         """The scopes that use a bare name which is not their own; None where that is not known."""

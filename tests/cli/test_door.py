@@ -137,6 +137,50 @@ def test_signals_end_it_with_their_code_and_a_sentence(number: int, code: int, t
     assert child.returncode == code
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_the_wait_for_a_silent_stdin(number: int, code: int, tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("x = 1\n")
+    command = [sys.executable, "-u", "-m", "glm_lsp", "replay", "-", "--root", str(tmp_path)]
+    with subprocess.Popen(
+        [*command, "--format", "jsonl"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as child:
+        assert child.stdin
+        assert child.stdout
+        assert child.stderr
+        child.stdin.write('{"op": "open", "path": "a.py"}\n{"op": "request", "path": "a.py", "offset": 0}\n')
+        child.stdin.flush()
+        assert '"event": 2' in child.stdout.readline()
+        os.kill(child.pid, number)
+        assert "before it was done" in child.stderr.read()
+    assert child.returncode == code
+
+
+PIPES = [
+    ("replay", "pipe.toml", "--root", "."),
+    ("replay", "-", "--root", ".", "--dump", "../pipe.toml"),
+    ("replay", "-", "--root", ".", "--tokenizer", "pipe.toml"),
+    ("refactor", "--task-file", "pipe.toml"),
+    ("complete", "a.py:1:1", "--set", "model.profile=pipe.toml"),
+]
+
+
+@pytest.mark.parametrize("arguments", PIPES)
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(
+    cli: Cli, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    root = tmp_path / "repo"
+    root.mkdir()
+    (root / "a.py").write_text("x = 1\n")
+    for pipe in (root / "pipe.toml", tmp_path / "pipe.toml"):
+        os.mkfifo(pipe)
+    ran = cli(*arguments, cwd=root)
+    check_refused(ran, 2, "pipe.toml", "is a pipe" if "--dump" in arguments else "is not a regular file")
+
+
 HOSTILE = [
     ("\x1b[2J\x1b]0;title\x07", r"\x1b[2J\x1b]0;title\x07"),
     ("a\u202egpj.exe", r"a\u202egpj.exe"),

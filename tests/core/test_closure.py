@@ -28,7 +28,8 @@ def close(files: Mapping[str, str], task: str, *paths: str) -> Closure:
     texts = {path: text.encode() for path, text in files.items()}
     graph = Graph(RepoIndex({p: outline(p, t, language_of(p)) for p, t in texts.items()}, 1))
     named = closure.roots(graph, task, paths)
-    held = closure.candidates(graph, named)
+    words = {n.target.name.rpartition(".")[2].encode() for n in named.named}
+    held = closure.candidates(graph, named) | {p for p, t in texts.items() if any(w in t for w in words)}
     documents = {p: Document(p, texts[p], digest(texts[p]), language_of(p), held=()) for p in held}
     return closure.close(graph, task, named, documents)
 
@@ -324,10 +325,115 @@ class Client(BaseClient):
         client.build_request(...)  !likely
         other.build_request !doubtful
         \"\"\"
-        # see :meth:`~client.Client.build_request` !likely
+        # see :meth:`~client.Client.build_request` !certain
 """,
 }
 
 
 def test_a_mention_by_a_class_that_inherits_the_member_is_a_place() -> None:
     check(INHERITED, "rename BaseClient.build_request to make_request", "client.py:BaseClient.build_request")
+
+
+SPELLED = {
+    "p/__init__.py": "",
+    "p/m.py": "def compute(x):  # !certain\n    return x\n",
+    "p/part.py": "from .m import compute  # !certain\n\nprint(compute(1))  # !certain\n",
+    "p/other.py": "def compute(x):\n    return x\n",
+    "tests/test_part.py": """\
+from unittest import mock
+
+import p.m
+import p.other
+import p.part
+
+
+@mock.patch("p.part.compute")  # !certain
+@mock.patch("p.m.compute")  # !certain
+@mock.patch("p.other.compute")
+@mock.patch("part.compute")  # !doubtful
+# part.compute is called
+@mock.patch(f"{PART}.compute")  # !doubtful
+def test_it(monkeypatch):
+    monkeypatch.setattr("p.part.compute", 1)  # !certain
+    monkeypatch.setattr(p.part, "compute", 1)  # !certain
+    with mock.patch.object(p.m, "compute"):  # !certain
+        pass
+    with mock.patch.multiple("p.part", compute=1):  # !certain
+        pass
+    with mock.patch.multiple("p.other", compute=1):
+        pass
+    getattr(p.m, "compute")(1)  # !certain
+""",
+    "pyproject.toml": "[project.scripts]\nx = 'p.m:compute' # !certain\ny = 'p.other:compute'\n",
+    "setup.cfg": "[options.entry_points]\nconsole_scripts =\n    x = p.m:compute !certain\n",
+    "Dockerfile": 'CMD ["gunicorn", "p.part:compute"] # !certain\n',
+}
+
+
+def test_names_in_strings_are_followed_as_imports_are() -> None:
+    check(SPELLED, "rename p.m.compute to calculate", "p/m.py:compute")
+
+
+REPLACED = {
+    "src/m.ts": "export function compute(x: number) { return x; } // !certain\n",
+    "src/n.ts": "export const other = 1;\n",
+    "src/m.test.ts": """\
+import * as m from "./m";
+import * as n from "./n";
+
+jest.mock("./m", () => ({
+  ...jest.requireActual("./m"),
+  compute: jest.fn(), // !certain
+}));
+vi.mock(import("./m"), async () => {
+  return { compute() {} }; // !certain
+});
+jest.mock("./n", () => ({ compute: jest.fn() }));
+jest.mock("./m", () => ({ more: { compute: 1 } }));
+jest.spyOn(m, "compute"); // !certain
+m["compute"](1); // !certain
+run({ compute: 1 });
+""",
+}
+
+
+def test_what_a_test_puts_in_the_place_of_a_module_bears_its_names() -> None:
+    check(REPLACED, "rename compute to calculate", "src/m.ts:compute")
+
+
+SHAPES = {
+    "i.ts": """\
+export interface Shape {
+  area(k: number): number; // !certain
+}
+export interface Plot {
+  area: number;
+}
+export type Round = { radius: number };
+""",
+    "use.ts": """\
+import type { Plot, Round, Shape } from "./i";
+
+const one: Shape = { area: (k) => k }; // !certain
+const more: Partial<Shape>[] = [{ area() { return 1; } }]; // !certain
+const sure = { area: (k: number) => k } satisfies Shape; // !certain
+const said = { area: (k: number) => k } as Shape; // !certain
+const plot: Plot = { area: 1 };
+const far = { area: 1 }; // !doubtful
+function made(): Shape {
+  return { area: (k) => k }; // !certain
+}
+const making = async (): Promise<Shape> => ({ area: (k) => k }); // !certain
+const maker: () => Shape = () => ({ area: (k) => k }); // !certain
+class Box {
+  shape: Shape = { area: (k) => k }; // !certain
+}
+function taken({ area }: Shape) {} // !certain
+function spread({ area: big }: Plot) {}
+const { area: size } = one; // !certain
+""",
+}
+
+
+def test_an_object_has_the_members_of_its_type_as_keys() -> None:
+    check(SHAPES, "add a parameter to Shape.area", "i.ts:Shape.area")

@@ -1,9 +1,9 @@
 """What the files that configure a project say about imports, as rows: a key and its values.
 
 `package.json`: `name`, `main`, `export` (subpath, target), `import` (#name, target), `workspace` (pattern).
-`tsconfig.json`, `jsconfig.json`: `extends`, `base`, `path` (pattern, targets…). `go.mod`: `module`,
-`replace` (module, directory). What is broken in a file gives rows `broken` with a sentence each; of
-`pyproject.toml` these are all, for Python's imports need none of it.
+`tsconfig.json`, `jsconfig.json`: `extends`, `base`, `roots` (directories…), `path` (pattern, targets…).
+`go.mod`: `module`, `replace` (module, directory). What is broken in a file gives rows `broken` with a
+sentence each; of `pyproject.toml` these are all, for Python's imports need none of it.
 """
 
 from __future__ import annotations
@@ -141,6 +141,9 @@ def _options(table: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     known = cast("dict[str, Any]", options)
     if isinstance(base := known.get("baseUrl"), str):
         yield "base", base
+    roots = known.get("rootDirs")
+    if isinstance(roots, list):
+        yield "roots", *(r for r in cast("list[object]", roots) if isinstance(r, str))
     paths = known.get("paths")
     if isinstance(paths, dict):
         for pattern, targets in cast("dict[str, Any]", paths).items():

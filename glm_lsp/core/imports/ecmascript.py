@@ -45,7 +45,8 @@ class ScriptModules:
 
     def _module(self, name: str, folder: str) -> str:
         if name.startswith((".", "/")):
-            return self.file(_joined("" if name.startswith("/") else folder, name.lstrip("/")))
+            base = _joined("" if name.startswith("/") else folder, name.lstrip("/"))
+            return self.file(base) or self._elsewhere(base, folder)
         if name.startswith("#"):
             home = self._nearest("package.json", folder)
             return self._target(home, name, "import") if home is not None else ""
@@ -61,6 +62,22 @@ class ScriptModules:
             return ""
         below = "/".join(parts[count:])
         return self._target(home, f"./{below}" if below else ".", "export") or self.file(_joined(home, below))
+
+    def _elsewhere(self, base: str | None, folder: str) -> str:
+        """The file of a relative path in another of the `rootDirs`, which a compiler takes for one."""
+        if base is None:
+            return ""
+        config = self._config(folder)
+        for row in self._configs.get(config, ()):
+            roots = [_joined(posixpath.dirname(config), root) for root in row[1:] if row[0] == "roots"]
+            inside = [r for r in roots if r is not None and (not r or base.startswith(f"{r}/"))]
+            for home in sorted(inside, key=len, reverse=True)[:1]:
+                rest = base[len(home) :].lstrip("/")
+                found = (
+                    self.file(_joined(root, rest)) for root in roots if root is not None and root != home
+                )
+                return next((file for file in found if file), "")
+        return ""
 
     def file(self, base: str | None) -> str:
         """The file that a path without suffix means: with a suffix, its source, or the folder's index."""
@@ -116,22 +133,19 @@ class ScriptModules:
         """The patterns that hold in a folder, most special first, and `*` for the base URL."""
         known = self._options.get(folder)
         if known is None:
-            config = ""
-            here = folder
-            while not config:
-                config = next(
-                    (
-                        p
-                        for c in _CONFIGS
-                        if (p := posixpath.join(here, c)) in self._configs and self._configs[p]
-                    ),
-                    "",
-                )
-                if not here:
-                    break
-                here = posixpath.dirname(here)
+            config = self._config(folder)
             known = self._options[folder] = tuple(self._read(config, set())) if config else ()
         return known
+
+    def _config(self, folder: str) -> str:
+        """The nearest config that says something, upwards; empty where there is none."""
+        while True:
+            for name in _CONFIGS:
+                if self._configs.get(config := posixpath.join(folder, name)):
+                    return config
+            if not folder:
+                return ""
+            folder = posixpath.dirname(folder)
 
     def _read(self, config: str, seen: set[str]) -> Iterator[tuple[str, tuple[str, ...]]]:
         """The patterns of a config, then those of what it extends; nothing of a circle twice."""

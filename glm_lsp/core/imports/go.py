@@ -15,6 +15,7 @@ class GoModules:
         self._files: dict[str, list[str]] = {}
         for path in sorted(p for p in paths if p.endswith(".go")):
             self._files.setdefault(posixpath.dirname(path), []).append(path)
+        self._sources = sorted(folder for folder in self._files if "/src/" in f"/{folder}")
         self._modules: list[tuple[str, str]] = []
         self._replaced: dict[str, list[tuple[str, str]]] = {}
         for path, rows in configs.items():
@@ -39,6 +40,8 @@ class GoModules:
                 return found
         if self._modules:
             return ""
+        if found := next((f for f in self._sources if f"/{f}".endswith(f"/src/{name}")), ""):
+            return self._package(found, folder)  # as `GOPATH` has it
         parts = name.split("/")
         return next((f for at in range(len(parts)) if (f := self._package("/".join(parts[at:]), folder))), "")
 
