@@ -59,10 +59,13 @@ VAGUE = ("random value", "password")
 _PLAIN = """
 ini cfg conf config yml yaml properties toml env sh bash zsh fish ps1 bat tf hcl cnf service dockerfile mk txt
 md rst adoc log http rest ipynb creds repo list
+local production prod development dev staging plist desktop reg inf ldif prefs settings
 """
 PLAIN_SUFFIXES = frozenset(_PLAIN.split())
 """Files where values stand without quotes."""
-_PLAIN_NAMES = ("dockerfile", "makefile", "jenkinsfile", "procfile", "config")
+_PLAIN_NAMES = ("dockerfile", "makefile", "jenkinsfile", "procfile", "config", "env.", ".env")
+_COPY = re.compile(r"(?:~|\.(?:bak|backup|old|orig|save|swp|tmp|copy|dist|sample|example|template|\d{6,8}))+$")
+"""What is put behind the name of a file that was kept, or is to be filled in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,9 +323,9 @@ class _Scan:
 
 def _form(path: str, *, part: bool) -> tuple[bool, bool, bool]:
     """Whether values stand without quotes in a file, its first line names columns, it may be a manifest."""
-    name = path.rpartition("/")[2].lower()
-    _, dot, suffix = name.rpartition(".")
-    plain = not dot or suffix in PLAIN_SUFFIXES or name.startswith(_PLAIN_NAMES)
+    name = _COPY.sub("", path.rpartition("/")[2].lower())
+    stem, dot, suffix = name.rpartition(".")
+    plain = not dot or not stem or suffix in PLAIN_SUFFIXES or name.startswith(_PLAIN_NAMES)
     return plain, not part and suffix in tables.SUFFIXES, plain or suffix == "json"
 
 
