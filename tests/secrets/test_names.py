@@ -8,7 +8,8 @@ from glm_lsp.core.secrets.scan import find
 from glm_lsp.workspace.secrets import named_secret
 
 SECRETS = """
-.env .env-prod .env_old .env~ .env2 .env.bak .envrc .envrc.local .flaskenv .dotenv env env.production env.local
+.env .env-prod .env_old .env~ .env2 .env.bak
+.envrc .envrc.local .flaskenv .dotenv env env.production env.local
 prod.env prod.env.bak secret.yaml secret.yml secrets.prod.yaml secret.json .vault-token .vault-password
 vault-pass.txt .dockerconfigjson registry.dockerconfigjson local.settings.json wp-config.php
 id_rsa.bak server.key~ credentials.json.old x/terraform.tfstate.20260101 .npmrc.orig
