@@ -18,7 +18,10 @@ _LISTED = tomllib.loads(resources.files("glm_lsp.core.secrets").joinpath("tokens
 RULES = {rule.id: rule for rule in rules().rules if rule.id in {entry["id"] for entry in _LISTED["rule"]}}
 LEAD = 16
 """Characters after the head that may be seen, before a token is known for what it is."""
-HEX, ALNUM = "9b3717bd5c2d6a9a5f04c5503b11606e4644e0d4887d6e120a578757563e68d1", "x7Kq2LpW5bT1vM8nR3cJ9dF4hG6s"
+HEX, ALNUM = (
+    "9b3717bd5c2d6a9a5f04c5503b11606e4644e0d4887d6e120a578757563e68d1",
+    "x7Kq2LpW5bT1vM8nR3cJ9dF4hG6s",
+)
 
 FORMS = {
     "a string": 'client = connect("{}")\n',
@@ -60,7 +63,16 @@ def test_a_token_is_known_by_its_first_characters(rule: str) -> None:
         assert hidden or being_typed(shown, 11 + len(line)), text[:end]
 
 
-NAMES = ("handler", "getSomethingElseHere", "name_of_something_else", "2", "v2.read()", "", "api_key_id", "x" * 40)
+NAMES = (
+    "handler",
+    "getSomethingElseHere",
+    "name_of_something_else",
+    "2",
+    "v2.read()",
+    "",
+    "api_key_id",
+    "x" * 40,
+)
 
 
 @pytest.mark.parametrize("rule", RULES)

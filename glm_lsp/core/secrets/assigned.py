@@ -87,7 +87,7 @@ _BELOW = re.compile(
 _KEY = re.compile(rb"\\?[\"'`]{1,3}+\s{0,8}+(?::(?!:)|=>)")
 """After a string that is a name itself."""
 _SPECIAL = re.compile(rb"[#!@^&~?+=%]")
-_PASSWORD = re.compile(rb"pass(?:w|phrase|\W)|pwd|pw\W|secret|credential")
+_PASSWORD = re.compile(rb"_?pass(?:w|phrase|\W)|pwd|pw\W|secret|credential")
 _BEGINS = re.compile(
     rb"(" + b"|".join(map(re.escape, ASSIGNMENTS)) + rb")" + _NAME_END + rb"(?:=>|:=|=|:)[ \t]{0,20}+"
     rb"(?:(?:\"{3}|'{3}|[\"'`])([^\"'`\s]{1,200})|([a-z0-9+/=-]{8,200}))$"

@@ -101,7 +101,7 @@ def derived(source: str, words: Sequence[str], *, own: bool) -> str:
 def is_unfinished(head: bytes, rest: bytes) -> bool:
     """Whether `rest`, after the `head` of a token, is a part of one, and no word of the text's own."""
     if head.startswith((b"<", b"ENV")):  # of an open tag: after it stand words, or what was chosen
-        plain = looks.is_stand_in(rest) or rest.isdigit()
+        plain = looks.is_stand_in(rest) or rest.isdigit() or looks.is_formatted(rest)
         return not plain and (_DIGIT.search(rest) is not None or not _WORDS.fullmatch(rest))
     if looks.is_stand_in(head + rest[:STAND_IN_BYTES]):
         return False
@@ -134,4 +134,6 @@ def _is_jumble(before: bytes) -> bool:
         return False
     value = _JOINT.sub(b"", found[1])
     digits = len(_DIGIT.findall(value))
-    return len(value) >= JUMBLE_BYTES and 0 < digits * 3 < len(value) * 2 and looks.is_choppy(value)
+    if len(value) < JUMBLE_BYTES or not 2 <= digits < len(value) * 2 // 3:
+        return False
+    return looks.is_choppy(value) and not looks.is_camel(found[1])

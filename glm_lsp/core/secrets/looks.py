@@ -23,7 +23,7 @@ _PASSWORD_STAND_IN = re.compile(
 _TEMPLATE = re.compile(
     rb"\$[({]|[#%]\{|\{\{|<%|%>|\{[\w.:!-]{0,40}\}|%\(|%\w+%|%-?\d*(?:\.\d+)?[sdfrqvx](?![A-Za-z0-9])|"
     rb"(?<![A-Za-z0-9])\$(?:[\d@*?#](?![A-Za-z0-9])|(?:[A-Z][A-Z0-9_]*|[a-z_]+\d?(?:[A-Z][a-z]+)*)(?![A-Za-z0-9_]))|"
-    rb"</?[A-Za-z][^<>]*>|\[[a-z_]+\]|^[:@/]|\.\.\."
+    rb"</?[A-Za-z][^<>]*>|\[[a-z_]+\]|^[:@/]|^[A-Za-z]:\\|\.\.\."
 )
 """What something is put in for later."""
 _CODE = re.compile(
@@ -58,7 +58,7 @@ _SNAKE = re.compile(_WORD + rb"(?:_{1,2}" + _WORD + rb"){3,}+")
 _SMALL = re.compile(rb"[a-z]{3,}")
 _TYPE = re.compile(rb"[A-Za-z_][\w.]*\[[\w., \[\]|]*\]")
 """Of a generic type."""
-_PATH = re.compile(rb"(?:[a-z]{2,9}:)?/{1,2}|urn:|\.{1,2}/|[a-z]:\\|[A-Za-z]+\(|\\[ux]")
+_PATH = re.compile(rb"(?:[a-z]{2,9}:)?/{1,2}|urn:|\.{1,2}/|[A-Za-z]:\\|[A-Za-z]+\(|\\[ux]")
 
 
 _ADDRESS = re.compile(rb"0x[0-9a-fA-F]{40}")
@@ -127,6 +127,11 @@ def is_no_name(value: bytes) -> bool:
     return is_choppy(value) and _SAYS.search(value) is None
 
 
+def is_camel(value: bytes) -> bool:
+    """Whether these are words without spaces."""
+    return _CAMELS.fullmatch(value) is not None
+
+
 def is_choppy(value: bytes) -> bool:
     """Whether letters and digits of all kinds take turns, as in no name."""
     return b"_" not in value and len(_PART.findall(value)) * 3 >= len(value)
@@ -169,7 +174,12 @@ def is_short_key(value: bytes) -> bool:
 
 def is_written_password(value: bytes) -> bool:
     """Whether what stands where only a password stands is more than a stand-in for one."""
-    plain = is_formatted(value) or _PASSWORD_STAND_IN.fullmatch(value) or _STAND_IN.search(value)
+    plain = (
+        is_formatted(value)
+        or _PATH.match(value)
+        or _PASSWORD_STAND_IN.fullmatch(value)
+        or _STAND_IN.search(value)
+    )
     return not plain and len(set(value)) > 2
 
 
@@ -186,7 +196,7 @@ def is_document(value: bytes) -> bool:
 def is_formatted(value: bytes) -> bool:
     """Whether something is put into a value, or it is a pattern or a piece of a program: what has brackets,
     bars or backslashes, and is not as mixed as only drawn text is."""
-    if _TEMPLATE.search(value):
+    if _TEMPLATE.search(value) or _TYPE.fullmatch(value):
         return True
     if not _ODD.search(value):
         return False

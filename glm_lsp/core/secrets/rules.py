@@ -48,6 +48,8 @@ ASSIGNMENTS = (
         b"pass'",
         b'pass "',
         b"pass '",
+        b"_pass ",
+        b"_pass\t",
         b"pw:",
         b"pw =",
         b"pw=",
