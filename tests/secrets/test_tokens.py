@@ -1,4 +1,4 @@
-"""Tokens that begin with letters of their own: in code, in comments, half-typed; and words that begin so too."""
+"""Tokens that begin with letters of their own: in code, in comments, half-typed; and words that begin so."""
 
 from __future__ import annotations
 

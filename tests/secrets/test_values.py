@@ -1,4 +1,4 @@
-"""Values of secret names: with the characters that templates have, in the forms in which languages give them."""
+"""Values of secret names: with the characters that templates have, in the forms of many languages."""
 
 from __future__ import annotations
 
@@ -153,12 +153,12 @@ def test_the_word_for_a_digest_excuses_no_key(pattern: str) -> None:
 SHOWN = {
     "digests": (
         "a.py",
-        "sha256 = 'mJ8vQ2ZkW4nT8vB3cR6mF1h5Jd0Gs7Kq2Wx9Ev4Zt8A='\nchecksum = 'mJ8vQ2ZkW4nT8vB3cR6mF1h5Jd0='\n",
+        "sha256 = 'mJ8vQ2ZkW4nT8vB3cR6mF1h5Jd0Gs7Kq2Wx9Ev4Zt8A='\nsum = 'mJ8vQ2ZkW4nT8vB3cR6mF1h5Jd0='\n",
     ),
     "a form": (
         "a.py",
-        'body = {\n    "grant_type": grant,\n    "refresh_token": "refresh_token",\n    "client_id": "client_id",\n'
-        '    "client_secret": "client_secret",\n    "z": compute(1),\n}\n',
+        'body = {\n    "grant_type": grant,\n    "refresh_token": "refresh_token",\n'
+        '    "client_id": "client_id",\n    "client_secret": "client_secret",\n    "z": compute(1),\n}\n',
     ),
     "addresses": (
         "a.ts",

@@ -76,7 +76,8 @@ _CELL = re.compile(
     rb"[\w -]{0,40}+[*_`]{0,3}[ \t]{0,40}+\|[ \t]{0,40}+[*_`]{0,3}([^\s|`]{8,512})`?[*_]{0,3}[ \t]{0,200}+\|"
 )
 _SAID = re.compile(
-    rb"[\w-]{0,40}+[ \t]{1,4}+(?:(?:is|was|to)[ \t]{1,4})?([^\s\"'`,;<>{}()\[\]$|][^\s\"'`,;()]{7,512})(?=[\s;,\"'`)]|$)"
+    rb"[\w-]{0,40}+[ \t]{1,4}+(?:(?:is|was|to)[ \t]{1,4})?"
+    rb"([^\s\"'`,;<>{}()\[\]$|][^\s\"'`,;()]{7,512})(?=[\s;,\"'`)]|$)"
 )
 _BELOW = re.compile(
     rb"[\w ]{0,24}+[\"'`*_]{0,3}+:{0,2}[\"'`*_]{0,3}+[ \t]{0,9}+\r?\n(?:[ \t]{0,9}+\r?\n){0,2}+"
@@ -125,11 +126,15 @@ def places(data: bytes, start: int, *, plain: bool) -> list[tuple[int, int, str]
         )
     ):
         found, bare = [match.span(1)], True
-    elif after in b" \t" and (match := _BESIDE.match(data, start, start + 700)):
-        found = [match.span(2)]
-    elif (match := _SPACED.match(data, start, start + 400)) and looks.is_choppy(match[2]):
-        found = [match.span(2)]
-    elif after in _BEFORE_PAIR and (match := _NAMED.match(data, start, start + 800)) and (match[1] or plain):
+    elif (
+        (after in b" \t" and (match := _BESIDE.match(data, start, start + 700)))
+        or ((match := _SPACED.match(data, start, start + 400)) and looks.is_choppy(match[2]))
+        or (
+            after in _BEFORE_PAIR
+            and (match := _NAMED.match(data, start, start + 800))
+            and (match[1] or plain)
+        )
+    ):
         found = [match.span(2)]
     elif plain and (match := _CELL.match(data, start, start + 900)):
         found = [match.span(1)]

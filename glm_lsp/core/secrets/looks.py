@@ -12,7 +12,8 @@ LEAST_PASSWORD_BYTES = 8
 LEAST_KEY_BYTES = 10
 _STAND_IN = re.compile(
     rb"example|sample|placeholder|change[_-]?me|replace|dummy|fake|insert|redacted|secret[_-]?here|"
-    rb"your[_-]|my[_-]|xxx|\*\*\*|\.\.\.|\$\{|\{\{|%\(|^<[a-z]|<[a-z][a-z _.-]*>|0{6}|1234567|abcdef|deadbeef|todo|none|null",
+    rb"your[_-]|my[_-]|xxx|\*\*\*|\.\.\.|\$\{|\{\{|%\(|^<[a-z]|<[a-z][a-z _.-]*>|"
+    rb"0{6}|1234567|abcdef|deadbeef|todo|none|null",
     re.IGNORECASE,
 )
 _PASSWORD_STAND_IN = re.compile(
