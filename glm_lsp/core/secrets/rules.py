@@ -1,7 +1,7 @@
 """The rules as data: shapes of secrets, and the words by which a text is searched for all of them at once.
 
-`shapes.json` comes from a well-kept detector, `own.toml` and `tokens.toml` are ours. Nothing here knows how to
-verify a finding.
+`shapes.json` comes from a well-kept detector, `own.toml` and `tokens.toml` are ours. Nothing here knows
+how to verify a finding.
 """
 
 from __future__ import annotations
