@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from glm_lsp.core import secrets
 
 _SECRETS = ("secret", "secrets", "secrets[.-]*")
-_SETTINGS = ("json", "yml", "yaml", "toml", "ini", "conf", "cfg", "properties", "txt")
+_SETTINGS = ("json", "yml", "yaml", "toml", "ini", "conf", "cfg", "properties")
 NAMES: tuple[tuple[str, str], ...] = (
     (".env", "an environment file"),
     (".env[!a-z]*", "an environment file"),
