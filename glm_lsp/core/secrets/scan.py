@@ -44,17 +44,15 @@ _DOTTED = re.compile(rb"[\"'`]((?:[A-Za-z0-9_-]{5,80}\.){1,2})\Z")
 _DIGEST = re.compile(rb"(?i)hash|sha\d|digest|integrity|checksum|fingerprint|etag|signature|challenge")
 _KEYED = re.compile(rb"(?i)hmac|hashids|secret|api.?key")
 _SHEET = re.compile(rb"(?i)sheet|drive|folder|docs?_?id|document|/d/")
-_ENDED = (
-    (
-        re.compile(rb"(?<![A-Za-z0-9])pat(?=[A-Za-z0-9]*[A-Z])(?=[A-Za-z0-9]*[a-z])[A-Za-z0-9]{14}\.\Z"),
-        re.compile(rb"(?=[a-f]{0,12}\d)[0-9a-f]{8,64}"),
-        "Airtable token",
-    ),
-    (
-        re.compile(rb"[MNO][A-Za-z0-9_-]{23,27}\.[A-Za-z0-9_-]{6}\.\Z"),
-        re.compile(rb"[A-Za-z0-9_-]{24,38}"),
-        "Discord token",
-    ),
+_AIRTABLE = (
+    re.compile(rb"(?<![A-Za-z0-9])pat(?=[A-Za-z0-9]*[A-Z])(?=[A-Za-z0-9]*[a-z])[A-Za-z0-9]{14}\.\Z"),
+    re.compile(rb"(?=[a-f]{0,12}\d)[0-9a-f]{8,64}"),
+    "Airtable token",
+)
+_DISCORD = (
+    re.compile(rb"[MNO][A-Za-z0-9_-]{23,27}\.[A-Za-z0-9_-]{6}\.\Z"),
+    re.compile(rb"[A-Za-z0-9_-]{24,38}"),
+    "Discord token",
 )
 """Tokens in parts, which are known by what stands before the last dot, and by what follows it."""
 _TAIL = re.compile(rb"[A-Za-z0-9+/=_.~-]*")
@@ -303,12 +301,16 @@ class _Scan:
 
     def _ended(self, at: int) -> tuple[int, int, str] | None:
         """A token in parts whose last one begins at `at`."""
-        for head, rest, what in _ENDED:
-            before = head.search(self._data, max(0, at - 36), at)
-            after = rest.match(self._data, at) if before else None
-            if before and after:
-                return before.start(), after.end(), what
-        return None
+        data = self._data
+        if data[at - 18 : at - 15] == b"pat":
+            head, rest, what = _AIRTABLE
+        elif data[at - 8 : at - 7] == b".":
+            head, rest, what = _DISCORD
+        else:
+            return None
+        before = head.search(data, max(0, at - 36), at)
+        after = rest.match(data, at) if before else None
+        return (before.start(), after.end(), what) if before and after else None
 
     def _is_known(self, first: int, last: int) -> bool:
         """Whether a drawn string is a digest, and named so, or a document's name."""
