@@ -14,11 +14,21 @@ from pathlib import PurePosixPath
 
 from glm_lsp.core import secrets
 
+_SECRETS = ("secret", "secrets", "secrets[.-]*")
+_SETTINGS = ("json", "yml", "yaml", "toml", "ini", "conf", "cfg", "properties")
 NAMES: tuple[tuple[str, str], ...] = (
     (".env", "an environment file"),
-    (".env.*", "an environment file"),
+    (".env[!a-z]*", "an environment file"),
     ("*.env", "an environment file"),
-    (".envrc", "an environment file"),
+    (".envrc*", "an environment file"),
+    (".flaskenv*", "an environment file"),
+    (".dotenv*", "an environment file"),
+    ("env", "an environment file"),
+    ("env.prod*", "an environment file"),
+    ("env.local*", "an environment file"),
+    ("env.dev*", "an environment file"),
+    ("env.stag*", "an environment file"),
+    ("env.test*", "an environment file"),
     ("*.pem", "a key or certificate"),
     ("*.key", "a key"),
     ("*.p12", "a key store"),
@@ -56,10 +66,9 @@ NAMES: tuple[tuple[str, str], ...] = (
     ("client_secret*.json", "a credentials file"),
     ("*service-account*.json", "a service account"),
     ("*service_account*.json", "a service account"),
-    ("secrets.json", "a secrets file"),
-    ("secrets.yml", "a secrets file"),
-    ("secrets.yaml", "a secrets file"),
-    ("secrets.toml", "a secrets file"),
+    *((f"{name}.{suffix}", "a secrets file") for name in _SECRETS for suffix in _SETTINGS),
+    ("local.settings.json", "a secrets file"),
+    ("wp-config.php", "a secrets file"),
     ("kubeconfig", "cluster credentials"),
     ("*.kubeconfig", "cluster credentials"),
     (".kube/config", "cluster credentials"),
@@ -87,8 +96,10 @@ NAMES: tuple[tuple[str, str], ...] = (
     (".htdigest", "a password file"),
     ("npmrc", "a registry token file"),
     ("etc/shadow", "a password file"),
-    (".vault_pass*", "a password file"),
-    ("vault_pass.txt", "a password file"),
+    (".vault[_-]pass*", "a password file"),
+    ("vault[_-]pass*", "a password file"),
+    (".vault[_-]token*", "a token file"),
+    ("*.dockerconfigjson", "a registry token file"),
     (".passwd-s3fs", "cloud credentials"),
     (".s3cfg", "cloud credentials"),
     (".boto", "cloud credentials"),
@@ -116,6 +127,10 @@ SOURCE_SUFFIXES = frozenset(
 )
 """A module that is *called* credentials is code: what it holds is looked through as in any other."""
 
+_MODULES = ("credentials", "env.", "vault")
+"""How patterns begin that a module may have the name of."""
+_COPY = re.compile(r"(?<=.)(?:~|\.(?:bak|backup|old|orig|save|swp|tmp|copy|\d{6,8}))$")
+"""What is put behind the name of a file that was kept: it holds what the file did."""
 _NAMED = re.compile("|".join(translate(pattern) for pattern, _ in NAMES if "/" not in pattern))
 _PLACES = tuple(pattern.partition("/")[0] + "/" for pattern, _ in NAMES if "/" in pattern)
 
@@ -134,6 +149,12 @@ def _version(allowed: tuple[str, ...]) -> str:
 def named_secret(path: str) -> str:
     """What kind of secret a file is by its name; empty where it is none."""
     lowered = path.lower()
+    if (what := _named(lowered)) or (plain := _COPY.sub("", lowered)) == lowered:
+        return what
+    return named_secret(plain)
+
+
+def _named(lowered: str) -> str:
     name = lowered.rpartition("/")[2]
     if not _NAMED.match(name) and not any(place in lowered for place in _PLACES):
         return ""
@@ -142,7 +163,7 @@ def named_secret(path: str) -> str:
             if fnmatchcase("/" + lowered, "*/" + pattern):
                 return what
         elif fnmatchcase(name, pattern) and not (
-            pattern.startswith("credentials") and PurePosixPath(name).suffix in SOURCE_SUFFIXES
+            pattern.startswith(_MODULES) and PurePosixPath(name).suffix in SOURCE_SUFFIXES
         ):
             return what
     return ""

@@ -157,7 +157,7 @@ ORDINARY = {
     "a pattern": 'store("master_keys", f"{self.master_id}.pem")\ntoken: V2.Core.AccountTokenCreateParams\n',
     "names of events": "`V1CustomerSubscriptionCancelAtEvent`, 'TokenUrnIetfParamsOauth2TypeAccess1Token'\n",
     "a picture": 'x = "iVBORw0KGgoAAAANSUhEUgAAAAUAAAAFCAYAAACNbyblAAAAHEl"\n',
-    "a digest of an archive": "integrity = 'mJ8vQ2ZkW4nT8vB3cR6mF1h5Jd0Gs7Kq2Wx9Ev4Zt8='\n",
+    "a digest of an archive": "integrity = 'mJ8vQ2ZkW4nT8vB3cR6mF1h5Jd0Gs7Kq2Wx9Ev4Zt80='\n",
     "a stand-in": 'password = "your-password-123"\napi_key = "xxxxxxxxxxxxxxxxxxxx"\ntoken = "<TOKEN_1>"\n',
     "a variable": 'password = "${DB_PASSWORD_2}"\ntoken = f"{prefix}{suffix1}abcdefgh"\n',
     "a path": 'token_file = "/var/run/secrets/token1"\npassword_url = "https://a.example/reset1"\n',

@@ -7,15 +7,33 @@ import re
 from glm_lsp.core.secrets import heads, lists, looks
 from glm_lsp.core.secrets.rules import ASSIGNMENTS
 
-_NAME_END = rb"[\w-]{0,40}+[\\\"'`\])]{0,4}+(?::[ \t]?[\w.\[\]|&<>?, ']{1,40}+)??[ \t]{0,20}+"
-_OPERATOR = rb"(?:=>|:=|\?=|={1,3}|!==?|:|,|\()[ \t]{0,20}+"
+_NAME_END = (
+    rb"[\w-]{0,40}+(?:\[\w{0,20}\])?+[\\\"'`\])]{0,4}+(?::[ \t]?[\w.\[\]|&<>?, ']{1,40}+)??[ \t]{0,20}+"
+)
+_OPERATOR = rb"(?:=>|:=|\?=|={1,3}|!==?|:|,|\(|\|\||\?\?|\?:|or\b)[ \t]{0,20}+"
+_UNLESS = (
+    rb"(?:[\w.$]{1,60}+(?:\([\w'\".,$ -]{0,60}+\)|\[[\w'\".$-]{0,60}+\])?+\s{0,4}+"
+    rb"(?:\|\||\?\?|\?:|or\b)\s{0,40}+)?+"
+)
+"""Something else, which comes first if there is any."""
+_KEYWORD = rb"(?:(?:default(?:_?value)?|value|fallback|initial)\s{0,2}+[=:]\s{0,4}+)?+"
 _VALUE = (
     rb"(?:((\\?[\"'])\4\4)\s{0,40}+((?:(?!\3)(?:\\[^\n]|[^\s\\])){8,512}+)\s{0,40}+\3"
     rb"|(\\?[\"'`])((?:(?!\6)(?:\\[^\n]|[^\s\\])){8,512}+)\6)"
 )
 """The last group is the value: in three quotes, or in one."""
 _QUOTED = re.compile(
-    _NAME_END + rb"(" + _OPERATOR + rb")\s{0,40}+(?:([\w.]{0,30}+)\(\s{0,40}+)?[rbfu@]{0,2}+" + _VALUE,
+    _NAME_END
+    + (rb"(" + _OPERATOR + rb")\s{0,40}+" + _UNLESS + rb"(?:([\w.]{0,30}+)\(\s{0,40}+)?")
+    + (_KEYWORD + rb"[rbfu@]{0,2}+" + _VALUE),
+    re.IGNORECASE,
+)
+_BESIDE = re.compile(
+    rb"[\w-]{0,40}+[ \t]{1,40}+\(?([\"'])([^\s\\\"'`,;:.+)\]}=&|?][^\s\\\"'`]{7,512}+)\1(?![ \t]*[:,.])"
+)
+"""A string after a name, with nothing between them: of a macro, or in a build file."""
+_SPACED = re.compile(
+    _NAME_END + _OPERATOR + rb"[rbfu@]{0,2}+([\"'`])([^\s\\\"'`]{2,60}+(?: [^\s\\\"'`]{2,60}+){1,3}+)\1",
     re.IGNORECASE,
 )
 _SELECTS = re.compile(
@@ -38,10 +56,10 @@ _PIECE = re.compile(
 _MOST_PIECES_BYTES = 1_200
 _PLAIN = re.compile(
     rb"[\w-]{0,40}+[\"'*_]{0,3}+[ \t]{0,20}+[:=]{1,2}+[*_]{0,2}+[ \t]{0,20}+"
-    rb"([^\s\"'`;,<>{}()\[\]$|]{8,512})(?=[\s;,\"'`]|$)"
+    rb"([^\s\"'`;,<>{}()\[\]$|][^\s\"'`;,()]{7,512})(?=[\s;,\"'`]|$)"
 )
 _ARGUMENT = re.compile(
-    rb"[\w-]{0,40}+[ \t]{1,4}([^\s\"'`;,<>{}()\[\]$|=-][^\s\"'`;,<>{}()\[\]$|]{7,512})(?=[\s;,\"'`]|$)"
+    rb"[\w-]{0,40}+[ \t]{1,4}([^\s\"'`;,<>{}()\[\]$|=-][^\s\"'`;,()]{7,512})(?=[\s;,\"'`]|$)"
 )
 _BEFORE_ARGUMENT = re.compile(rb"(?:\s--[\w-]{0,40}|\bENV[ \t]+\w{0,40})$")
 _ELEMENT = re.compile(
@@ -58,7 +76,8 @@ _CELL = re.compile(
     rb"[\w -]{0,40}+[*_`]{0,3}[ \t]{0,40}+\|[ \t]{0,40}+[*_`]{0,3}([^\s|`]{8,512})`?[*_]{0,3}[ \t]{0,200}+\|"
 )
 _SAID = re.compile(
-    rb"[\w-]{0,40}+[ \t]{1,4}+(?:(?:is|was|to)[ \t]{1,4})?([^\s\"'`,;<>{}()\[\]$|]{8,512})(?=[\s;,\"'`)]|$)"
+    rb"[\w-]{0,40}+[ \t]{1,4}+(?:(?:is|was|to)[ \t]{1,4})?"
+    rb"([^\s\"'`,;<>{}()\[\]$|][^\s\"'`,;()]{7,512})(?=[\s;,\"'`)]|$)"
 )
 _BELOW = re.compile(
     rb"[\w ]{0,24}+[\"'`*_]{0,3}+:{0,2}[\"'`*_]{0,3}+[ \t]{0,9}+\r?\n(?:[ \t]{0,9}+\r?\n){0,2}+"
@@ -69,7 +88,7 @@ _BELOW = re.compile(
 _KEY = re.compile(rb"\\?[\"'`]{1,3}+\s{0,8}+(?::(?!:)|=>)")
 """After a string that is a name itself."""
 _SPECIAL = re.compile(rb"[#!@^&~?+=%]")
-_PASSWORD = re.compile(rb"pass(?:w|phrase|\W)|pwd|pw\W|secret|credential")
+_PASSWORD = re.compile(rb"_?pass(?:w|phrase|\W)|pwd|pw\W|secret|credential")
 _BEGINS = re.compile(
     rb"(" + b"|".join(map(re.escape, ASSIGNMENTS)) + rb")" + _NAME_END + rb"(?:=>|:=|=|:)[ \t]{0,20}+"
     rb"(?:(?:\"{3}|'{3}|[\"'`])([^\"'`\s]{1,200})|([a-z0-9+/=-]{8,200}))$"
@@ -77,7 +96,7 @@ _BEGINS = re.compile(
 _RESULT = b"--- "
 """What stands before `PASS: test` in a log."""
 _NAME = re.compile(rb"[\w-]{0,40}+")
-_MAY_FOLLOW = frozenset(b"\\\"'`])(:=!?,<>|* \t\r\n")
+_MAY_FOLLOW = frozenset(b"\\\"'`[])(:=!?,<>|* \t\r\n")
 """What stands between a name and its value."""
 _BEFORE_PAIR, _BEFORE_BARE = b"\\\"' \t\r\n,:", b" \t:="
 
@@ -90,7 +109,7 @@ def places(data: bytes, start: int, *, plain: bool) -> list[tuple[int, int, str]
     if after not in _MAY_FOLLOW:
         return []
     found: list[tuple[int, int]] = []
-    said = comma = False
+    said = comma = bare = False
     if match := _QUOTED.match(data, start, start + 800):
         if match[2] and _SELECTS.search(match[2]):
             return []
@@ -106,8 +125,16 @@ def places(data: bytes, start: int, *, plain: bool) -> list[tuple[int, int, str]
             and _BEFORE_ARGUMENT.search(data, max(0, start - 60), start)
         )
     ):
-        found = [match.span(1)]
-    elif after in _BEFORE_PAIR and (match := _NAMED.match(data, start, start + 800)) and (match[1] or plain):
+        found, bare = [match.span(1)], True
+    elif (
+        (after in b" \t" and (match := _BESIDE.match(data, start, start + 700)))
+        or ((match := _SPACED.match(data, start, start + 400)) and looks.is_choppy(match[2]))
+        or (
+            after in _BEFORE_PAIR
+            and (match := _NAMED.match(data, start, start + 800))
+            and (match[1] or plain)
+        )
+    ):
         found = [match.span(2)]
     elif plain and (match := _CELL.match(data, start, start + 900)):
         found = [match.span(1)]
@@ -115,7 +142,7 @@ def places(data: bytes, start: int, *, plain: bool) -> list[tuple[int, int, str]
         (match := _SAID.match(data, start, start + 600))
         or ((match := _BELOW.match(data, start, start + 800)) and looks.is_choppy(match[1]))
     ):
-        found, said = [match.span(1)], True
+        found, said, bare = [match.span(1)], True, True
     elif match := _OPEN_QUOTE.match(data, start, start + 700):
         typed = heads.is_part(match[1]) and not looks.is_stand_in(match[1])
         return [(*match.span(1), "random value")] if typed else []
@@ -128,13 +155,15 @@ def places(data: bytes, start: int, *, plain: bool) -> list[tuple[int, int, str]
     if not found:
         return []
     value = b"".join(data[a:b] for a, b in found)
+    if bare and looks.is_formatted(value):
+        return []
     if comma and not looks.is_jumbled(value):
         over = found[-1][1]
         if not looks.is_password(value) and not looks.is_random(value):
             return []
         if _KEY.match(data, over) or not lists.is_pair(data, start, end, over):
             return []
-    if looks.is_random(value):
+    if looks.is_random(value) or (not said and looks.is_short_key(value)):
         return [(a, b, "random value") for a, b in found]
     if (
         _PASSWORD.match(data[start : start + 12].lower())

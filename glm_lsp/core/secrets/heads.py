@@ -12,6 +12,8 @@ from collections.abc import Sequence
 
 from glm_lsp.core.secrets import looks
 
+JUMBLE_BYTES = 12
+"""Of a string without a head, before it is taken for drawn letters."""
 LEAST_BYTES = 4
 """After the head. With fewer nothing is known of a token but its kind."""
 STAND_IN_BYTES = 24
@@ -39,6 +41,8 @@ _NAME = re.compile(rb"[a-z]{5,}(?:_[a-z]+)*|[a-z]+(?:_[a-z]+)+")
 _PORT = re.compile(rb"\+?\d{1,5}(?:[,.;:?)#\]}&].*)?", re.DOTALL)
 _HOST = re.compile(rb"[0-9a-fA-F]{0,4}(?::[0-9a-fA-F]{0,5}){2,}")
 """The rest of an IPv6 address without its brackets."""
+_IN_QUOTES = re.compile(rb"[\"'`]([A-Za-z0-9+/_.~%-]{12,})$")
+_JOINT = re.compile(rb"[^A-Za-z0-9]")
 _AFTER = b"+.,;:)]}&|"
 """What follows a string that ends, and begins none."""
 _OPEN_FORM = re.compile(rb"[{}<>$%*|\[\]()]|\.\.\.|\\|[Pp](?:ort|ORT)\b")
@@ -65,7 +69,9 @@ _OPENED = re.compile(
     rb"hooks\.slack\.com/(?:services|workflows|triggers)/\S*|/api/webhooks/\d{16,20}/\S*|"
     rb"[\"'`](?:SG\.|hf_|npm_|r8_|gsk_|xai-|pplx-|hv[sbr]\.|dapi(?=[0-9a-f]*\d)|key-(?=[0-9a-f]*\d)|"
     rb"eyJ|EAA[A-Z]|\d{8,10}:AA)[\w.=+/-]+|"
-    rb"[\"'`](?:SK)?(?=\d{0,30}[a-f])(?=[a-f]{0,30}\d)[0-9a-f]{12,}|"
+    rb"[\"'`](?:SK)?(?=\d{0,30}[a-f])(?=[a-f]{0,30}\d)[0-9a-f]{12,}(?:-u?s?\d{0,2})?|"
+    rb"[\s;?&\"'`](?i:password|passwd|pwd|(?:[a-z]{0,12}_)?token|api_?key)=[^\s;&\"'`<>${(]+|"
+    rb"A{18,25}[A-Za-z0-9%]+|\bpat[A-Za-z0-9]{14}\.[0-9a-f]*|"
     rb"^[\w.-]{0,60}(?i:secret|passw|token|api_?key)[\w.-]{0,30}(?::[ \t]+|=)(?=\S{0,80}\d)[^\s\"'`$<{(,;)]+"
     rb")$"
 )
@@ -95,7 +101,7 @@ def derived(source: str, words: Sequence[str], *, own: bool) -> str:
 def is_unfinished(head: bytes, rest: bytes) -> bool:
     """Whether `rest`, after the `head` of a token, is a part of one, and no word of the text's own."""
     if head.startswith((b"<", b"ENV")):  # of an open tag: after it stand words, or what was chosen
-        plain = looks.is_stand_in(rest) or rest.isdigit()
+        plain = looks.is_stand_in(rest) or rest.isdigit() or looks.is_formatted(rest)
         return not plain and (_DIGIT.search(rest) is not None or not _WORDS.fullmatch(rest))
     if looks.is_stand_in(head + rest[:STAND_IN_BYTES]):
         return False
@@ -117,5 +123,17 @@ def is_open_password(value: bytes) -> bool:
 
 
 def opened(before: bytes) -> bool:
-    """Whether a line, up to the cursor, ends in a secret: by the statement, tag or head before it."""
-    return _OPENED.search(before) is not None
+    """Whether a line, up to the cursor, ends in a secret: by the statement, tag or head before it, or by its
+    letters, which no word has in this order."""
+    return _OPENED.search(before) is not None or _is_jumble(before)
+
+
+def _is_jumble(before: bytes) -> bool:
+    found = _IN_QUOTES.search(before)
+    if found is None or looks.is_stand_in(found[1]):
+        return False
+    value = _JOINT.sub(b"", found[1])
+    digits = len(_DIGIT.findall(value))
+    if len(value) < JUMBLE_BYTES or not 2 <= digits < len(value) * 2 // 3:
+        return False
+    return looks.is_choppy(value) and not looks.is_camel(found[1])

@@ -9,9 +9,11 @@ from itertools import pairwise
 
 LEAST_BYTES = 16
 LEAST_PASSWORD_BYTES = 8
+LEAST_KEY_BYTES = 10
 _STAND_IN = re.compile(
     rb"example|sample|placeholder|change[_-]?me|replace|dummy|fake|insert|redacted|secret[_-]?here|"
-    rb"your[_-]|my[_-]|xxx|\*\*\*|\.\.\.|\$\{|\{\{|%\(|<[a-z]|0{6}|1234567|abcdef|deadbeef|todo|none|null",
+    rb"your[_-]|my[_-]|xxx|\*\*\*|\.\.\.|\$\{|\{\{|%\(|^<[a-z]|<[a-z][a-z _.-]*>|"
+    rb"0{6}|1234567|abcdef|deadbeef|todo|none|null",
     re.IGNORECASE,
 )
 _PASSWORD_STAND_IN = re.compile(
@@ -19,16 +21,27 @@ _PASSWORD_STAND_IN = re.compile(
     rb"(?:p(?:ass)?w(?:or)?d?|pass(?:wd|phrase)?|secret|token|key|user(?:name)?|admin|root|test|guest|foo|bar|"
     rb"baz|demo|hunter2|postgres|mysql|letmein|changeme|redis|rabbit|mongo|example)[_-]?\d{0,4}[!?]?"
 )
-_FORMATTED = re.compile(rb"[{}<>$*|\\\[\]]|%(?![0-9A-Z])|%\d*[sdf]|%\w+%|\[[a-z_]+\]|^[:@/]|\.\.\.")
+_TEMPLATE = re.compile(
+    rb"\$[({]|[#%]\{|\{\{|<%|%>|\{[\w.:!-]{0,40}\}|%\(|%\w+%|%-?\d*(?:\.\d+)?[sdfrqvx](?![A-Za-z0-9])|"
+    rb"(?<![A-Za-z0-9])\$(?:[\d@*?#](?![A-Za-z0-9])|(?:[A-Z][A-Z0-9_]*|[a-z_]+\d?(?:[A-Z][a-z]+)*)(?![A-Za-z0-9_]))|"
+    rb"</?[A-Za-z][^<>]*>|\[[a-z_]+\]|^[:@/]|^[A-Za-z]:\\|\.\.\."
+)
+"""What something is put in for later."""
+_CODE = re.compile(
+    rb"\(\?|\.[*+]|\[\^|[\])][*+?{]|[A-Za-z0-9]-[A-Za-z0-9]\]|\\[dwsbntrDWSBux0]|[*+?]\$|^\^|\|\||[=!]=|->|=>|::|\[\]|\(\)"
+)
+"""Patterns, escapes, and pieces of programs."""
+_ODD = re.compile(rb"[{}<>*|\\\[\] ]")
+"""Rare in passwords, and everywhere in what is none."""
 _WORDS = re.compile(
     rb"(?:[A-Za-z]?[a-z]+|[A-Z]+)(?:[_./:@ -]+(?:[A-Za-z]?[a-z]+|[A-Z]+|\d{1,4}))*[_./:-]?\d{0,4}"
 )
 _NAME = re.compile(rb"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*|[a-z][a-z0-9]*(?:[_:.-][a-z0-9]+)*")
 _MAGIC = re.compile(
     rb"iVBORw0|R0lGOD|/9j/|PHN2Z|PD94b|UklGR|AAEAAA|AAABAA|d09G|T1RUT|JVBERi|H4sI|UEsDB|eJ[wxyz]|AGFzb|Qk[0-9]|"
-    rb"sha\d|TVqQ"
+    rb"sha\d|TVqQ|eyJ2ZXJzaW9u"
 )
-"""How pictures, fonts, archives and digests begin."""
+"""How pictures, fonts, archives, digests and source maps begin."""
 _ALL_KINDS = tuple(map(re.compile, (rb"\d", rb"[A-Z]", rb"[a-z]")))
 _CAMELS = re.compile(rb"(?:[A-Z]{0,5}[a-z]{2,}+|[A-Z]{2,5}+|\d{1,3}+|[_/=+-])++")
 """Words without spaces: no run of small letters is a single one."""
@@ -46,7 +59,18 @@ _SNAKE = re.compile(_WORD + rb"(?:_{1,2}" + _WORD + rb"){3,}+")
 _SMALL = re.compile(rb"[a-z]{3,}")
 _TYPE = re.compile(rb"[A-Za-z_][\w.]*\[[\w., \[\]|]*\]")
 """Of a generic type."""
-_PATH = re.compile(rb"(?:[a-z]{2,9}:)?/{1,2}|urn:|\.{1,2}/|[a-z]:\\|[A-Za-z]+\(|\\[ux]")
+_PATH = re.compile(rb"(?:[a-z]{2,9}:)?/{1,2}|urn:|\.{1,2}/|[A-Za-z]:\\|[A-Za-z]+\(|\\[ux]")
+
+
+_ADDRESS = re.compile(rb"0x[0-9a-fA-F]{40}")
+"""Of a contract or an account, which everybody may see."""
+_DIGESTS = re.compile(
+    rb"(?:[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{56}|[0-9a-f]{64}|[0-9a-f]{96}|[0-9a-f]{128})|"
+    rb"[A-Za-z0-9+/_-]{22}==|[A-Za-z0-9+/_-]{27}=|[A-Za-z0-9+/_-]{38}==|[A-Za-z0-9+/_-]{43}=?|"
+    rb"[A-Za-z0-9+/_-]{64}|[A-Za-z0-9+/_-]{86}(?:==)?"
+)
+"""The letters of 16, 20, 28, 32, 48 or 64 bytes."""
+_DOCUMENT = re.compile(rb"1[A-Za-z0-9_-]{32}|1[A-Za-z0-9_-]{43}")
 
 
 def entropy(value: bytes) -> float:
@@ -63,6 +87,10 @@ def is_stand_in(value: bytes) -> bool:
 def is_random(value: bytes) -> bool:
     """Whether a value has the letters and digits of something that was drawn, in no order that a name has."""
     if len(value) < LEAST_BYTES or is_stand_in(value) or b"{" in value:
+        return False
+    if value[:2] == b"0x" and _ADDRESS.fullmatch(value):
+        return False
+    if b"\\" in value and b"\\x" not in value and _CODE.search(value):
         return False
     if _PATH.match(value) or _WORDS.fullmatch(value) or _PARTS.fullmatch(value):
         return False
@@ -100,6 +128,11 @@ def is_no_name(value: bytes) -> bool:
     return is_choppy(value) and _SAYS.search(value) is None
 
 
+def is_camel(value: bytes) -> bool:
+    """Whether these are words without spaces."""
+    return _CAMELS.fullmatch(value) is not None
+
+
 def is_choppy(value: bytes) -> bool:
     """Whether letters and digits of all kinds take turns, as in no name."""
     return b"_" not in value and len(_PART.findall(value)) * 3 >= len(value)
@@ -120,7 +153,7 @@ def is_drawn(value: bytes) -> bool:
 
 def is_password(value: bytes) -> bool:
     """Whether a value reads as somebody's password: letters, digits and more, mixed."""
-    if len(value) < LEAST_PASSWORD_BYTES or is_stand_in(value) or _FORMATTED.search(value):
+    if len(value) < LEAST_PASSWORD_BYTES or is_stand_in(value) or is_formatted(value):
         return False
     if (
         _PASSWORD_STAND_IN.fullmatch(value)
@@ -133,10 +166,42 @@ def is_password(value: bytes) -> bool:
     return 1 in kinds and len(kinds) >= 3 and not _NAME.fullmatch(value) and entropy(value) >= 2.7
 
 
+def is_short_key(value: bytes) -> bool:
+    """Whether a value, shorter than keys mostly are, was drawn from letters and digits of all kinds."""
+    if len(value) < LEAST_KEY_BYTES or _CAMELS.fullmatch(value) or not is_password(value):
+        return False
+    return all(kind.search(value) for kind in _ALL_KINDS) and len(_PART.findall(value)) * 2 >= len(value)
+
+
 def is_written_password(value: bytes) -> bool:
     """Whether what stands where only a password stands is more than a stand-in for one."""
-    plain = _FORMATTED.search(value) or _PASSWORD_STAND_IN.fullmatch(value) or _STAND_IN.search(value)
+    plain = (
+        is_formatted(value)
+        or _PATH.match(value)
+        or _PASSWORD_STAND_IN.fullmatch(value)
+        or _STAND_IN.search(value)
+    )
     return not plain and len(set(value)) > 2
+
+
+def is_digest(value: bytes) -> bool:
+    """Whether a value has the length and the letters of a digest."""
+    return _DIGESTS.fullmatch(value) is not None
+
+
+def is_document(value: bytes) -> bool:
+    """Whether a value has the form in which Google names a document."""
+    return _DOCUMENT.fullmatch(value) is not None
+
+
+def is_formatted(value: bytes) -> bool:
+    """Whether something is put into a value, or it is a pattern or a piece of a program: what has brackets,
+    bars or backslashes, and is not as mixed as only drawn text is."""
+    if _TEMPLATE.search(value) or _TYPE.fullmatch(value):
+        return True
+    if not _ODD.search(value):
+        return False
+    return _CODE.search(value) is not None or len(_PART.findall(value)) * 5 < len(value) * 2
 
 
 def _kind(byte: int) -> int:

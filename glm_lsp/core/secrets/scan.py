@@ -41,9 +41,20 @@ _PARTED = re.compile(
 _LINE_END = re.compile(rb"[ \t]*\r?(?:\n|\Z)")
 _DOTTED = re.compile(rb"[\"'`]((?:[A-Za-z0-9_-]{5,80}\.){1,2})\Z")
 """The parts of a token before its last and longest one."""
-_DIGEST = re.compile(
-    rb"(?i)hash|sha\d|digest|integrity|checksum|fingerprint|etag|signature|image|icon|font|wasm"
+_DIGEST = re.compile(rb"(?i)hash|sha\d|digest|integrity|checksum|fingerprint|etag|signature|challenge")
+_KEYED = re.compile(rb"(?i)hmac|hashids|secret|api.?key")
+_SHEET = re.compile(rb"(?i)sheet|drive|folder|docs?_?id|document|/d/")
+_AIRTABLE = (
+    re.compile(rb"(?<![A-Za-z0-9])pat(?=[A-Za-z0-9]*[A-Z])(?=[A-Za-z0-9]*[a-z])[A-Za-z0-9]{14}\.\Z"),
+    re.compile(rb"(?=[a-f]{0,12}\d)[0-9a-f]{8,64}"),
+    "Airtable token",
 )
+_DISCORD = (
+    re.compile(rb"[MNO][A-Za-z0-9_-]{23,27}\.[A-Za-z0-9_-]{6}\.\Z"),
+    re.compile(rb"[A-Za-z0-9_-]{24,38}"),
+    "Discord token",
+)
+"""Tokens in parts, which are known by what stands before the last dot, and by what follows it."""
 _TAIL = re.compile(rb"[A-Za-z0-9+/=_.~-]*")
 _HEADER = re.compile(rb"-----BEGIN [A-Z0-9][A-Z0-9 ]{0,60}-----")
 _KEYS = re.compile(rb"PRIVATE KEY|CERTIFICATE-----")
@@ -59,10 +70,15 @@ VAGUE = ("random value", "password")
 _PLAIN = """
 ini cfg conf config yml yaml properties toml env sh bash zsh fish ps1 bat tf hcl cnf service dockerfile mk txt
 md rst adoc log http rest ipynb creds repo list
+local production prod development dev staging plist desktop reg inf ldif prefs settings
 """
 PLAIN_SUFFIXES = frozenset(_PLAIN.split())
 """Files where values stand without quotes."""
-_PLAIN_NAMES = ("dockerfile", "makefile", "jenkinsfile", "procfile", "config")
+_PLAIN_NAMES = ("dockerfile", "makefile", "jenkinsfile", "procfile", "config", "env.", ".env")
+_COPY = re.compile(
+    r"(?:~|\.(?:bak|backup|old|orig|save|swp|tmp|copy|dist|sample|example|template|\d{6,8}))+$"
+)
+"""What is put behind the name of a file that was kept, or is to be filled in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +150,11 @@ class _Scan:
                 found += self._apart(word, start)
                 continue
             for rule in known.by_word[word]:
+                if rule.gated is not None and not rule.gated.match(data, end):
+                    continue
                 self._looks -= SHAPE_LOOKS
                 if self._looks < 0:
                     raise _TooDenseError
-                if rule.gated is not None and not rule.gated.match(data, end):
-                    continue
                 if start >= (done := past.get(rule.id, 0)):
                     limit, shape = start + rule.after + 16, None
                     if rule.before:
@@ -263,7 +279,10 @@ class _Scan:
             end = _RUN_END.search(runs, first)
             last = end.start() if end else len(runs)
             begun = first
-            if data[first - 1] == _DOT:
+            if data[first - 1] == _DOT and (token := self._ended(first)):
+                yield token
+                begun = 0
+            elif data[first - 1] == _DOT:
                 parts = _DOTTED.search(data, max(0, first - 120), first)
                 begun = parts.start(1) if parts else 0
             if last - first < LEAST_LITERAL_BYTES:
@@ -275,10 +294,30 @@ class _Scan:
                 and last - first <= MOST_LITERAL_BYTES
                 and (data[last : last + 1] in _QUOTES or self._is_open(begun, last))
                 and looks.is_drawn(data[first:last])
-                and not _DIGEST.search(data, max(0, first - 40), first)
+                and not self._is_known(first, last)
             ):
                 yield begun, last, "random value"
             first = last
+
+    def _ended(self, at: int) -> tuple[int, int, str] | None:
+        """A token in parts whose last one begins at `at`."""
+        data = self._data
+        if data[at - 18 : at - 15] == b"pat":
+            head, rest, what = _AIRTABLE
+        elif data[at - 8 : at - 7] == b".":
+            head, rest, what = _DISCORD
+        else:
+            return None
+        before = head.search(data, max(0, at - 36), at)
+        after = rest.match(data, at) if before else None
+        return (before.start(), after.end(), what) if before and after else None
+
+    def _is_known(self, first: int, last: int) -> bool:
+        """Whether a drawn string is a digest, and named so, or a document's name."""
+        value, low = self._data[first:last], max(0, first - 40)
+        if looks.is_digest(value) and _DIGEST.search(self._data, low, first):
+            return not _KEYED.search(self._data, low, first)
+        return looks.is_document(value) and _SHEET.search(self._data, low, first) is not None
 
     def _is_open(self, first: int, last: int) -> bool:
         """Whether the string that begins at `first` is still being typed: its line ends with it.
@@ -320,9 +359,9 @@ class _Scan:
 
 def _form(path: str, *, part: bool) -> tuple[bool, bool, bool]:
     """Whether values stand without quotes in a file, its first line names columns, it may be a manifest."""
-    name = path.rpartition("/")[2].lower()
-    _, dot, suffix = name.rpartition(".")
-    plain = not dot or suffix in PLAIN_SUFFIXES or name.startswith(_PLAIN_NAMES)
+    name = _COPY.sub("", path.rpartition("/")[2].lower())
+    stem, dot, suffix = name.rpartition(".")
+    plain = not dot or not stem or suffix in PLAIN_SUFFIXES or name.startswith(_PLAIN_NAMES)
     return plain, not part and suffix in tables.SUFFIXES, plain or suffix == "json"
 
 
