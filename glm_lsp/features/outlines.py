@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 MOST_HINTED = 120
 """Tokens of a file's new definitions that are told where nothing speaks of them yet."""
-MOST_REMOVED, MOST_GONE = 20, 60
+MOST_REMOVED, MOST_GONE = 20, 120
 """So many files at once are said to be gone, and so many tokens of names that others define no more."""
 
 
 async def told(visit: Visit, ledger: Ledger) -> Ledger:
     """The ledger that tells what has changed in outlined files.
 
-    A budget that tells files tells only what this place can name and speaks of, and what is new there: the
-    rest waits until somebody works where it is used, for until then it may change again, or back.
+    A budget that tells files tells only what this place can name and speaks of, what is new there, and what
+    is gone: the rest waits until somebody works where it is used; until then it may change again, or back.
     """
     stale = _stale(visit, ledger)
     waits = visit.lean and visit.fits is not None
@@ -39,16 +39,15 @@ async def told(visit: Visit, ledger: Ledger) -> Ledger:
     near, names = (_used(visit, graph), _spoken(visit)) if waits else (stale.keys(), None)
     room = MOST_GONE
     for path, now in stale.items():
-        if path in removed:
+        if path in removed or path not in near:
             continue
         symbols, before = graph.symbols(path), len(ledger.log)
         ledger = with_gone(ledger, path, symbols, visit.count, room)
         room -= sum(segment.tokens for segment in ledger.log[before:])
-        if path in near:
-            private = graph.private(path) if waits else ()
-            ledger = with_signatures(
-                ledger, path, now, symbols, visit.count, private=private, names=names, most=MOST_HINTED
-            )
+        private = graph.private(path) if waits else ()
+        ledger = with_signatures(
+            ledger, path, now, symbols, visit.count, private=private, names=names, most=MOST_HINTED
+        )
     visit.session.waiting = _waiting(visit, ledger, _stale(visit, ledger))
     return ledger
 

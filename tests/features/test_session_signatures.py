@@ -61,10 +61,12 @@ async def test_an_import_typed_here_tells_what_waited() -> None:
     assert "== far.py\ndef away(a):\n" in await log(desk, "main.py")
 
 
-async def test_what_is_renamed_is_said_to_be_gone_everywhere() -> None:
+async def test_what_is_renamed_is_said_to_be_gone_where_its_file_is_used() -> None:
     desk = await begun()
     desk.put(**{"far.py": FILES["far.py"].replace("home", "abroad")})
-    assert "== far.py no longer defines home\n" in await log(desk, "main.py")
+    assert "far.py no longer defines" not in await log(desk, "main.py")
+    told = await log(desk, "aside.py")
+    assert "== far.py no longer defines home\n" in told and "== far.py\ndef abroad():\n" in told
 
 
 async def test_a_deleted_file_is_said_to_be_outdated() -> None:
