@@ -78,15 +78,26 @@ def _gone(ledger: Ledger, path: str, symbols: Definitions) -> list[str]:
 
 def _changed(ledger: Ledger, path: str, symbols: Definitions) -> Iterator[Symbol]:
     """What the trunk tells otherwise."""
-    for name in dict.fromkeys(name for block in ledger.told_of(path) for name in block.symbols):
-        yield from (s for s in symbols.get(name, ())[:1] if is_stale(ledger, path, s))
+    last: dict[str, str] = {}
+    for block in ledger.told_of(path):
+        for name in block.symbols:
+            last[name] = block.text
+    for name, text in last.items():
+        yield from (s for s in symbols.get(name, ())[:1] if not _says(text, path, s))
 
 
 def is_stale(ledger: Ledger, path: str, symbol: Symbol) -> bool:
     """Whether the last that the trunk says of a definition is another signature."""
     told = (b for b in reversed(ledger.told_of(path)) if symbol.qualified in b.symbols)
     last = next(told, None)
-    return last is not None and signature_lines(symbol) not in last.text
+    return last is not None and not _says(last.text, path, symbol)
+
+
+def _says(text: str, path: str, symbol: Symbol) -> bool:
+    """Whether the text of a block has the signature as it is: an outline by itself, source among other words."""
+    signature = signature_lines(symbol)
+    outline = text.startswith(layout.outline_block(path, ()))
+    return f"\n{signature}\n" in text if outline else signature in text
 
 
 def _new(ledger: Ledger, path: str, symbols: Definitions) -> Iterator[Symbol]:

@@ -59,6 +59,10 @@ def test_a_changed_signature_is_told_once() -> None:
     check(changed, HEAD, "== a.py\ndef f():\n")
 
 
+def test_a_signature_that_was_longer_is_told() -> None:
+    check(outlined("class A extends B\nclass C"), "class A\nclass C", "== a.py\nclass A\n")
+
+
 def test_what_came_after_the_head_is_told_below_its_class() -> None:
     check(
         outlined(),
