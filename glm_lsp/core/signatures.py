@@ -94,7 +94,7 @@ def is_stale(ledger: Ledger, path: str, symbol: Symbol) -> bool:
 
 
 def _says(text: str, path: str, symbol: Symbol) -> bool:
-    """Whether the text of a block has the signature as it is: an outline by itself, source among other words."""
+    """Whether a block has the signature as it is: an outline by itself, source among other words."""
     signature = signature_lines(symbol)
     outline = text.startswith(layout.outline_block(path, ()))
     return f"\n{signature}\n" in text if outline else signature in text
