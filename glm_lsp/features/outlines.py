@@ -15,7 +15,7 @@ from glm_lsp.core.signatures import with_gone, with_signatures
 if TYPE_CHECKING:
     from glm_lsp.features.visit import Visit
 
-MOST_HINTED = 120
+MOST_HINTED = 80
 """Tokens of a file's new definitions that are told where nothing speaks of them yet."""
 MOST_REMOVED, MOST_GONE = 20, 120
 """So many files at once are said to be gone, and so many tokens of names that others define no more."""

@@ -19,16 +19,19 @@ from .screen import Screen
 pytestmark = [pytest.mark.editors, pytest.mark.slow]
 
 BODY = "\n    width, height = box\n    return width * height"
+Start = Callable[..., "Helix"]
 DOCSTRING = '    """Say what this does, shortly."""\n'
 
 
 class Helix(Screen):
-    def __init__(self, program: Path, home: Home) -> None:
+    def __init__(self, program: Path, home: Home, *, automatic: bool = True) -> None:
+        """Without `automatic` it completes only when asked."""
         config = home.root / "config" / "helix"
         config.mkdir(parents=True)
         shutil.copy(SETUPS / "helix" / "languages.toml", config)
         (config / "config.toml").write_text(
             "[editor]\nidle-timeout = 50\ncompletion-timeout = 50\nlsp.display-progress-messages = true\n"
+            f"auto-completion = {str(automatic).lower()}\n"
         )
         self.file = home.repository / "inventory.py"
         self.before = self.file.read_text()
@@ -74,11 +77,11 @@ class Helix(Screen):
 
 
 @pytest.fixture
-def helix(terminal_editors: Path) -> Iterator[Callable[[Home], Helix]]:
+def helix(terminal_editors: Path) -> Iterator[Start]:
     open_: list[Helix] = []
 
-    def start(home: Home) -> Helix:
-        open_.append(Helix(driven(terminal_editors / "hx"), home))
+    def start(home: Home, *, automatic: bool = True) -> Helix:
+        open_.append(Helix(driven(terminal_editors / "hx"), home, automatic=automatic))
         return open_[-1]
 
     yield start
@@ -86,7 +89,7 @@ def helix(terminal_editors: Path) -> Iterator[Callable[[Home], Helix]]:
         one.close()
 
 
-def test_helix_completes_and_undoes_an_edit(helix: Callable[[Home], Helix], home: Home) -> None:
+def test_helix_completes_and_undoes_an_edit(helix: Start, home: Home) -> None:
     screen = helix(home.scripted(typing=BODY, delay_s=1.5))
     screen.documents()
     assert screen.sees(r"^ *glm-lsp: Document count_lines", 20), screen.text()  # progress
@@ -111,9 +114,7 @@ def test_helix_completes_and_undoes_an_edit(helix: Callable[[Home], Helix], home
     assert screen.until(lambda: "width, height" not in screen.text(), 10), screen.text()
 
 
-def test_helix_neither_waits_for_glm_nor_asks_it_what_others_know(
-    helix: Callable[[Home], Helix], home: Home
-) -> None:
+def test_helix_neither_waits_for_glm_nor_asks_it_what_others_know(helix: Start, home: Home) -> None:
     programs = home.root / "neighbour"
     programs.mkdir()
     (programs / "ty").write_text(f"#!/bin/sh\nexec {sys.executable} {HERE / 'neighbour.py'}\n")
@@ -135,8 +136,9 @@ def test_helix_neither_waits_for_glm_nor_asks_it_what_others_know(
     assert not (screen.notes / "hovers").exists()
 
 
-def test_helix_goes_on_after_deaths(helix: Callable[[Home], Helix], home: Home) -> None:
-    screen = helix(home.scripted(typing=" + 1", dies="The engine has died."))
+def test_helix_goes_on_after_deaths(helix: Start, home: Home) -> None:
+    # Asked for by hand: what tells of a death while somebody types is soon written over.
+    screen = helix(home.scripted(typing=" + 1", dies="The engine has died."), automatic=False)
     assert screen.until((screen.notes / "pid").exists), screen.text()
     time.sleep(2)
     screen.at_end("total = 2")
@@ -159,7 +161,7 @@ def test_helix_goes_on_after_deaths(helix: Callable[[Home], Helix], home: Home) 
 
 
 @pytest.mark.embedded
-def test_helix_and_the_bundled_model(helix: Callable[[Home], Helix], home: Home) -> None:
+def test_helix_and_the_bundled_model(helix: Start, home: Home) -> None:
     screen = helix(home)
     screen.documents()
     assert screen.sees(r'^ *\d+ +"""[A-Z].*\."""'), screen.text()
