@@ -37,30 +37,62 @@ def with_signatures(
     changed = [s for s in _changed(ledger, path, symbols) if not _followed(ledger, path, s)]
     new = [s for s in _new(ledger, path, symbols) if s.qualified not in private]
     new = [s for s in new if not _followed(ledger, path, s)]
-    wanted = [*changed, *new]
-    chosen = [s for s in wanted if names is None or s.name in names]
-    if names is not None and ledger.hinted.get(path) != digest:
-        more = [s for s in new if s.name not in names]
+    wanted, back = [*changed, *new], _said_gone(ledger, path)
+    chosen = [s for s in wanted if names is None or s.name in names or s.qualified in back]
+    if names is not None and most and ledger.hinted.get(path) != digest:
+        more = [s for s in new if s not in chosen]
         while more and (block := _block(path, more, symbols, count)).tokens > most:
             more = more[: min(len(more) - 1, len(more) * most // block.tokens)]
         chosen += more
         ledger = replace(ledger, hinted={**ledger.hinted, path: digest})
     block = _block(path, chosen, symbols, count)
-    if len(chosen) == len(wanted) and not any(map(_PUBLIC.fullmatch, _gone(ledger, path, symbols))):
+    if len(chosen) == len(wanted) and all(_last(n).startswith("_") for n in _gone(ledger, path, symbols)):
         ledger = replace(ledger, outlined={**ledger.outlined, path: digest})
     return ledgers.with_log(ledger, [block], count) if chosen else ledger
 
 
-def with_gone(ledger: Ledger, path: str, symbols: Definitions, count: Count, most: int) -> Ledger:
-    """Log what others cannot import of an outlined file any more, as far as it has at most `most` tokens."""
-    names = [name for name in _gone(ledger, path, symbols) if _PUBLIC.fullmatch(name)]
-    text = layout.gone(path, names)
-    while names and count(text) > most:
-        names = names[: len(names) // 2]
-        text = layout.gone(path, names)
+def with_gone(
+    ledger: Ledger,
+    path: str,
+    symbols: Definitions,
+    count: Count,
+    most: int,
+    *,
+    names: Collection[str] | None = None,
+) -> Ledger:
+    """Log what an outlined file does not define any more, as far as it has at most `most` tokens.
+
+    With `names`, those that a place speaks of, and what others could import.
+    """
+    gone = _gone(ledger, path, symbols)
+    gone = [n for n in gone if names is None or _last(n) in names or _PUBLIC.fullmatch(n)]
+    text = layout.gone(path, gone)
+    while gone and count(text) > most:
+        gone = gone[: len(gone) // 2]
+        text = layout.gone(path, gone)
     reason = "not defined any more"
-    block = Block(BlockKind.LOG, path, Span(0, 0), text, count(text), symbols=tuple(names), reason=reason)
-    return ledgers.with_log(ledger, [block], count) if names else ledger
+    block = Block(BlockKind.LOG, path, Span(0, 0), text, count(text), symbols=tuple(gone), reason=reason)
+    return ledgers.with_log(ledger, [block], count) if gone else ledger
+
+
+def retracts(ledger: Ledger, path: str, symbols: Definitions) -> bool:
+    """Whether the trunk says of something that it is gone, and it is there."""
+    return any(name in symbols for name in _said_gone(ledger, path))
+
+
+def _last(qualified: str) -> str:
+    return qualified.rpartition(".")[2]
+
+
+def _said_gone(ledger: Ledger, path: str) -> set[str]:
+    """What the trunk's last word is of that it is gone."""
+    said, gone = set[str](), layout.gone_of(path)
+    for block in ledger.told_of(path):
+        if block.text.startswith(gone):
+            said.update(block.symbols)
+        else:
+            said.difference_update(block.symbols)
+    return said
 
 
 def _gone(ledger: Ledger, path: str, symbols: Definitions) -> list[str]:

@@ -21,7 +21,7 @@ LINES_TYPED = 12
 """A longer tail is not moved for a definition that came to be needed while somebody types."""
 MOST_NEEDED = 24
 """Definitions, best first, whose signatures a place cannot do without."""
-MOST_LATE_TOKENS = 90
+MOST_LATE_TOKENS = 120
 """Signatures that one request appends to the log of a budget that tells files."""
 MOST_LATE_BODIES = 3
 """Definitions that one request may append to the log."""

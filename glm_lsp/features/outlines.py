@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from glm_lsp.core import ledger as ledgers
+from glm_lsp.core import syntax
 from glm_lsp.core.graph import Graph
 from glm_lsp.core.ledger import Ledger
 from glm_lsp.core.references import counted
-from glm_lsp.core.signatures import with_gone, with_signatures
+from glm_lsp.core.signatures import retracts, with_gone, with_signatures
 
 if TYPE_CHECKING:
     from glm_lsp.features.visit import Visit
 
-MOST_HINTED = 80
+MOST_HINTED = 60
 """Tokens of a file's new definitions that are told where nothing speaks of them yet."""
 MOST_REMOVED, MOST_GONE = 20, 120
 """So many files at once are said to be gone, and so many tokens of names that others define no more."""
@@ -39,17 +41,36 @@ async def told(visit: Visit, ledger: Ledger) -> Ledger:
     near, names = (_used(visit, graph), _spoken(visit)) if waits else (stale.keys(), None)
     room = MOST_GONE
     for path, now in stale.items():
-        if path in removed or path not in near:
+        symbols = graph.symbols(path)
+        here = path in near
+        if path in removed or not (here or retracts(ledger, path, symbols)) or await _half_typed(visit, path):
             continue
-        symbols, before = graph.symbols(path), len(ledger.log)
-        ledger = with_gone(ledger, path, symbols, visit.count, room)
+        spoken, private = (names, graph.private(path) if waits else ()) if here else (frozenset[str](), ())
+        before = len(ledger.log)
+        if here:
+            ledger = with_gone(ledger, path, symbols, visit.count, room, names=spoken)
         room -= sum(segment.tokens for segment in ledger.log[before:])
-        private = graph.private(path) if waits else ()
+        most = MOST_HINTED if here else 0
         ledger = with_signatures(
-            ledger, path, now, symbols, visit.count, private=private, names=names, most=MOST_HINTED
+            ledger, path, now, symbols, visit.count, private=private, names=spoken, most=most
         )
     visit.session.waiting = _waiting(visit, ledger, _stale(visit, ledger))
     return ledger
+
+
+async def _half_typed(visit: Visit, path: str) -> bool:
+    """Whether a file is open and does not parse: what its outline lacks, or has, the next word may change.
+
+    Of C and C++, whose macros rarely parse, that says nothing.
+    """
+    opened = visit.snapshot.documents.get(path)
+    if opened is None or opened.language in ("c", "cpp"):
+        return False
+    known = visit.session.parses
+    if path not in known or known[path][0] != opened.digest:
+        broken = await asyncio.to_thread(syntax.errors, opened.data, opened.language)
+        known[path] = opened.digest, not broken
+    return not known[path][1]
 
 
 def _stale(visit: Visit, ledger: Ledger) -> dict[str, str]:

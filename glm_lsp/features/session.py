@@ -105,6 +105,8 @@ class Session:
         self._recent: dict[str, None] = {}
         self.waiting: object = None
         """What a visit has found of files that have changed and are not used where it was (`Visit`)."""
+        self.parses: dict[str, tuple[str, bool]] = {}
+        """Digest of open files that have changed, and whether they parse."""
         self._epochs = 0
         self._lock = asyncio.Lock()
         self._renewing = asyncio.Lock()

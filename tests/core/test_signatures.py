@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from glm_lsp.core import ledger as ledgers
 from glm_lsp.core.ledger import Definitions, Ledger
-from glm_lsp.core.signatures import with_gone, with_signatures
+from glm_lsp.core.signatures import retracts, with_gone, with_signatures
 from glm_lsp.core.values import Block, BlockKind, Span, Symbol, SymbolKind
 
 HEAD = "class A:\n    def a(self):\ndef f():"
@@ -124,14 +124,30 @@ def test_what_an_edit_has_told_of_is_not_told_again() -> None:
 def test_what_is_gone_is_told_once_and_told_again_when_it_is_back() -> None:
     left = defined("class A:")
     gone = with_gone(outlined(), "a.py", left, count, 1000)
-    assert shown(outlined(), gone) == "== a.py no longer defines f\n"
+    assert shown(outlined(), gone) == "== a.py no longer defines A.a, f\n"
     assert with_gone(gone, "a.py", left, count, 1000).log == gone.log
-    check(gone, HEAD, "== a.py\ndef f():\n")
+    check(gone, HEAD, "== a.py\nclass A:\n    def a(self):\ndef f():\n")
 
 
 def test_what_only_the_file_itself_names_is_gone_without_a_word() -> None:
     ledger = outlined("class A:\n    def a(self):\ndef _f():")
-    assert with_gone(ledger, "a.py", defined("class A:"), count, 1000).log == ()
+    assert with_gone(ledger, "a.py", defined("class A:"), count, 1000, names={"other"}).log == ()
+
+
+def test_a_method_is_said_to_be_gone_where_a_place_speaks_of_it() -> None:
+    ledger, left = outlined("class A:\n    def a(self):"), defined("class A:")
+    for names, told in (({"b"}, ""), ({"a"}, "== a.py no longer defines A.a\n")):
+        new = with_gone(ledger, "a.py", left, count, 1000, names=names)
+        assert shown(ledger, new) == told
+        done = with_signatures(new, "a.py", "2", left, count, names=names)
+        assert done.outlined["a.py"] == ("2" if told else "1")
+
+
+def test_what_is_said_to_be_gone_and_is_not_is_taken_back_unasked() -> None:
+    gone = with_gone(outlined(), "a.py", defined("class A:"), count, 1000, names={"f"})
+    back = with_signatures(gone, "a.py", HEAD, defined(HEAD), count, names=frozenset(), most=0)
+    assert retracts(gone, "a.py", defined(HEAD)) and not retracts(back, "a.py", defined(HEAD))
+    assert shown(gone, back) == "== a.py\ndef f():\n"
 
 
 def test_of_much_that_is_gone_as_much_is_told_as_there_is_room_for() -> None:

@@ -91,3 +91,22 @@ async def test_a_changed_signature_is_told_when_its_name_is_typed() -> None:
     assert told.count("def two(a):\n") == 1
     desk.put(**{"main.py": desk.files["main.py"] + "used.two(2)\n"})
     assert await log(desk, "main.py") == told
+
+
+async def test_what_is_back_is_said_to_be_there_again_wherever_somebody_is() -> None:
+    desk = await begun()
+    desk.put(**{"far.py": FILES["far.py"].replace("home", "abroad")})
+    assert "== far.py no longer defines home\n" in await log(desk, "aside.py")
+    desk.put(**{"far.py": FILES["far.py"]})
+    told = await log(desk, "main.py")
+    assert told.index("== far.py no longer defines home\n") < told.rindex("def home():\n")
+
+
+async def test_what_is_half_typed_takes_nothing_away() -> None:
+    desk = await begun()
+    desk.opened.add("used.py")
+    desk.put(**{"used.py": 'def new(a, b="\n' + FILES["used.py"]})
+    before = await log(desk, "main.py")
+    assert "no longer defines" not in before and 'b="' not in before
+    desk.put(**{"used.py": 'def new(a, b=""):\n    return a\n\n\n' + FILES["used.py"]})
+    assert '== used.py\ndef new(a, b=""):\n' in await log(desk, "main.py")

@@ -8,13 +8,13 @@ from tree_sitter import Node
 
 SIGNATURE_BYTES = 160
 """A statement up to this size is its own signature."""
-MOST_TYPE_BYTES = 400
-"""Of such a statement with its spaces and breaks."""
+MOST_TYPE_BYTES, MOST_WORDS_BYTES = 400, 100
+"""Of such a statement of several lines that is told whole: with its spaces and breaks, and without."""
 
 
 def of_long_type(data: bytes, start: int, end: int, value: Node) -> str | None:
     """What is said of a type of several lines; None where it can be said whole, as it stands."""
-    if end - start <= MOST_TYPE_BYTES and len(b" ".join(data[start:end].split())) <= SIGNATURE_BYTES:
+    if end - start <= MOST_TYPE_BYTES and len(b" ".join(data[start:end].split())) <= MOST_WORDS_BYTES:
         return None
     most = min(end, start + SIGNATURE_BYTES)
     first = start + len(data[start:most].split(b"\n", 1)[0])
