@@ -48,6 +48,8 @@ def with_signatures(
     block = _block(path, chosen, symbols, count)
     if len(chosen) == len(wanted) and all(_last(n).startswith("_") for n in _gone(ledger, path, symbols)):
         ledger = replace(ledger, outlined={**ledger.outlined, path: digest})
+    elif chosen:
+        ledger = replace(ledger, outlined={**ledger.outlined, path: ""})
     return ledgers.with_log(ledger, [block], count) if chosen else ledger
 
 
@@ -72,7 +74,9 @@ def with_gone(
         text = layout.gone(path, gone)
     reason = "not defined any more"
     block = Block(BlockKind.LOG, path, Span(0, 0), text, count(text), symbols=tuple(gone), reason=reason)
-    return ledgers.with_log(ledger, [block], count) if gone else ledger
+    # Even if the file becomes again what it was before: that is not what has been told.
+    untold = replace(ledger, outlined={**ledger.outlined, path: ""})
+    return ledgers.with_log(untold, [block], count) if gone else ledger
 
 
 def retracts(ledger: Ledger, path: str, symbols: Definitions) -> bool:

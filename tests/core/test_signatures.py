@@ -143,6 +143,14 @@ def test_a_method_is_said_to_be_gone_where_a_place_speaks_of_it() -> None:
         assert done.outlined["a.py"] == ("2" if told else "1")
 
 
+def test_what_was_told_in_part_is_looked_at_again_even_if_all_is_as_before() -> None:
+    now = HEAD.replace("f()", "f(x)").replace("a(self)", "a(self, x)")
+    part = with_signatures(outlined(), "a.py", "2", defined(now), count, names={"f"})
+    assert part.outlined["a.py"] == ""
+    gone = with_gone(outlined(), "a.py", defined("class A:\n    def a(self):"), count, 1000, names=())
+    assert gone.outlined["a.py"] == ""
+
+
 def test_what_is_said_to_be_gone_and_is_not_is_taken_back_unasked() -> None:
     gone = with_gone(outlined(), "a.py", defined("class A:"), count, 1000, names={"f"})
     back = with_signatures(gone, "a.py", HEAD, defined(HEAD), count, names=frozenset(), most=0)

@@ -110,3 +110,12 @@ async def test_what_is_half_typed_takes_nothing_away() -> None:
     assert "no longer defines" not in before and 'b="' not in before
     desk.put(**{"used.py": 'def new(a, b=""):\n    return a\n\n\n' + FILES["used.py"]})
     assert '== used.py\ndef new(a, b=""):\n' in await log(desk, "main.py")
+
+
+async def test_a_branch_and_back_leaves_nothing_gone() -> None:
+    desk = await begun()
+    desk.put(**{"used.py": "def only():\n    pass\n"})
+    assert "== used.py no longer defines one, two\n" in await log(desk, "main.py")
+    desk.put(**{"used.py": FILES["used.py"]})
+    told = (await log(desk, "main.py")).rpartition("no longer defines one, two\n")[2]
+    assert "def one():\n" in told and "def two():\n" in told and "no longer defines only\n" in told
