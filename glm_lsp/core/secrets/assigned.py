@@ -96,6 +96,11 @@ _BEGINS = re.compile(
 _RESULT = b"--- "
 """What stands before `PASS: test` in a log."""
 _NAME = re.compile(rb"[\w-]{0,40}+")
+_TOKENIZER = re.compile(rb"(?i)tokeni[sz]")
+_REPOSITORY = re.compile(rb"[/.-]")
+_PUBLIC = re.compile(rb"(?i)public[_-]?key[_-]?\Z")
+_SHORT_HASH = re.compile(rb"[0-9a-fA-F]{16}")
+"""Of the key that signs an assembly: everybody may see it."""
 _MAY_FOLLOW = frozenset(b"\\\"'`[])(:=!?,<>|* \t\r\n")
 """What stands between a name and its value."""
 _BEFORE_PAIR, _BEFORE_BARE = b"\\\"' \t\r\n,:", b" \t:="
@@ -155,6 +160,8 @@ def places(data: bytes, start: int, *, plain: bool) -> list[tuple[int, int, str]
     if not found:
         return []
     value = b"".join(data[a:b] for a, b in found)
+    if _is_public(data, start, value):
+        return []
     if bare and looks.is_formatted(value):
         return []
     if comma and not looks.is_jumbled(value):
@@ -173,6 +180,16 @@ def places(data: bytes, start: int, *, plain: bool) -> list[tuple[int, int, str]
     ):
         return [(a, b, "password") for a, b in found]
     return []
+
+
+def _is_public(data: bytes, start: int, value: bytes) -> bool:
+    """Whether the name is one of what everybody may see, though it holds the word of a secret."""
+    if _TOKENIZER.match(data, start):
+        return _REPOSITORY.search(value) is not None or not looks.is_no_name(value)
+    return (
+        _SHORT_HASH.fullmatch(value) is not None
+        and _PUBLIC.search(data, max(0, start - 12), start) is not None
+    )
 
 
 def pieces(data: bytes, first: int, last: int) -> list[tuple[int, int]]:
