@@ -8,7 +8,8 @@ from glm_lsp.core.secrets import heads, lists, looks
 from glm_lsp.core.secrets.rules import ASSIGNMENTS
 
 _NAME_END = (
-    rb"[\w-]{0,40}+(?:\[\w{0,20}\])?+[\\\"'`\])]{0,4}+(?::[ \t]?[\w.\[\]|&<>?, ']{1,40}+)??[ \t]{0,20}+"
+    rb"[\w-]{0,40}+(?:\[\w{0,20}\])?+[\\\"'`\])]{0,4}+"
+    rb"(?:[?!]?:[ \t]?[\w.\[\]|&<>?, ']{1,40}+|[ \t]{1,9}(?:string|\[\]byte)(?=[ \t]))??[ \t]{0,20}+"
 )
 _OPERATOR = rb"(?:=>|:=|\?=|={1,3}|!==?|:|,|\(|\|\||\?\?|\?:|or\b)[ \t]{0,20}+"
 _UNLESS = (
@@ -29,7 +30,8 @@ _QUOTED = re.compile(
     re.IGNORECASE,
 )
 _BESIDE = re.compile(
-    rb"[\w-]{0,40}+[ \t]{1,40}+\(?([\"'])([^\s\\\"'`,;:.+)\]}=&|?][^\s\\\"'`]{7,512}+)\1(?![ \t]*[:,.])"
+    rb"[\w-]{0,40}+(?:[ \t]{1,40}+|[ \t]{0,40}+\\\r?\n[ \t]{0,40}+)\(?(?:L|u8?|U)?"
+    rb"([\"'])([^\s\\\"'`,;:.+)\]}=&|?][^\s\\\"'`]{7,512}+)\1(?![ \t]*[:,.])"
 )
 """A string after a name, with nothing between them: of a macro, or in a build file."""
 _SPACED = re.compile(
@@ -55,12 +57,22 @@ _PIECE = re.compile(
 """A string that goes on in another one, which the language joins."""
 _MOST_PIECES_BYTES = 1_200
 _PLAIN = re.compile(
-    rb"[\w-]{0,40}+[\"'*_]{0,3}+[ \t]{0,20}+[:=]{1,2}+[*_]{0,2}+[ \t]{0,20}+"
-    rb"([^\s\"'`;,<>{}()\[\]$|][^\s\"'`;,()]{7,512})(?=[\s;,\"'`]|$)"
+    rb"[\w-]{0,40}+[\"'*_]{0,3}+[ \t]{0,20}+(?:[?+]=|:{1,3}=|[:=]{1,2}+)[*_]{0,2}+[ \t]{0,20}+"
+    rb"(?:(?:!!str|&\w{1,30})[ \t]{1,9})?+"
+    rb"([^\s\"'`;,<>{}()\[\]$|](?:[^\s\"'`;,()]|;(?=[^\s\"'`;,()=]{2,60}[ \t]{0,9}(?:[\r\n]|$))){7,512})"
+    rb"(?=[\s;,\"'`]|$)"
 )
 _ARGUMENT = re.compile(
     rb"[\w-]{0,40}+[ \t]{1,4}([^\s\"'`;,<>{}()\[\]$|=-][^\s\"'`;,()]{7,512})(?=[\s;,\"'`]|$)"
 )
+_FOLDED = re.compile(
+    rb"[\w-]{0,40}+[\"']?:[ \t]{1,9}[|>][+-]?[ \t]{0,9}\r?\n"
+    rb"[ \t]{1,40}([^\s\"'`#<>{}$|][^\s\"'`]{7,512})[ \t]{0,9}(?:\r?\n|$)"
+)
+"""A value of YAML in a line of its own."""
+_MACRO = re.compile(rb"[\w-]{0,40}+[ \t]{1,40}+([A-Za-z0-9]{8,512}+)[ \t]{0,9}(?:[\r\n]|/[/*]|$)")
+_BEFORE_MACRO = re.compile(rb"#[ \t]{0,9}define[ \t]{1,9}\w{0,40}$")
+_NUMBER = re.compile(rb"(?i)0x[0-9a-f]+u?l{0,2}|\d+[a-z]{0,3}|0b[01]+")
 _BEFORE_ARGUMENT = re.compile(rb"(?:\s--[\w-]{0,40}|\bENV[ \t]+\w{0,40})$")
 _ELEMENT = re.compile(
     rb"[\w-]{0,40}+(?:</\w{1,10}>\s{0,40}+(?:<\w{1,10}>\s{0,20}+){0,2}<\w{1,10})?>([^<>\s]{8,512})</"
@@ -124,6 +136,13 @@ def places(data: bytes, start: int, *, plain: bool) -> list[tuple[int, int, str]
     elif (
         (after in b"<>" and (match := _ELEMENT.match(data, start, start + 600)))
         or (plain and (match := _PLAIN.match(data, start, start + 700)))
+        or (plain and after in b":\"'" and (match := _FOLDED.match(data, start, start + 700)))
+        or (
+            after in b" \t"
+            and (match := _MACRO.match(data, start, start + 700))
+            and _BEFORE_MACRO.search(data, max(0, start - 60), start)
+            and _is_drawn_word(match[1])
+        )
         or (
             after in b" \t"
             and (match := _ARGUMENT.match(data, start, start + 700))
@@ -180,6 +199,11 @@ def places(data: bytes, start: int, *, plain: bool) -> list[tuple[int, int, str]
     ):
         return [(a, b, "password") for a, b in found]
     return []
+
+
+def _is_drawn_word(value: bytes) -> bool:
+    """Whether letters and digits without quotes are neither a number nor a name."""
+    return looks.is_choppy(value) and not looks.is_camel(value) and not _NUMBER.fullmatch(value)
 
 
 def _is_public(data: bytes, start: int, value: bytes) -> bool:
