@@ -33,7 +33,36 @@ def test_a_value_is_held_back_as_it_is_written(name: str) -> None:
     assert [data[p.span.start : p.span.end].decode() for p in find(path, data).places] == [secret]
 
 
+SECOND = "p0$WmzR8u"
+SEVERAL = {
+    "a list": ("x.yml", "passwords:\n  - {0}\n  - {1}\nusers:\n  - bob1\n"),
+    "a list at the margin": ("x.yml", "db:\n  passwords:\n  - '{0}'\n  - short1\n  - \"{1}\"\n"),
+    "branches": ("a.py", 'password = "{0}" if a else "{1}"\n'),
+    "comparisons": ("a.py", 'if "{0}" == password or "{1}" != self.db.password:\n    pass\n'),
+    "comparisons in JavaScript": ("a.js", "if ('{0}' === user.password || '{1}' !== pwd) {{}}\n"),
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_each_of_several_values_is_held_back(name: str) -> None:
+    path, pattern = SEVERAL[name]
+    data = pattern.format("x9$KqvT2w", SECOND).encode()
+    held = [data[p.span.start : p.span.end].decode() for p in find(path, data).places]
+    assert held == ["x9$KqvT2w", SECOND]
+
+
 SHOWN = {
+    "lists of names": (
+        "a.yml",
+        "secrets:\n  - db_password_v2\n  - DOCKER_HUB1\n  - source: app1Key\n  - my-app-tls-2024\n"
+        "tokens:\n  - *anchor1X\n  - https://x.org/a1B2\npasswords:\n  - $DB_PASSWORD1\n",
+    ),
+    "comparisons": (
+        "a.py",
+        'if "STRING_LITERAL_2" == token.kind or "password1" == password or "utf-8-sig" == x.token:\n'
+        'if "x9$KqvT2w" == name and password:\n',
+    ),
+    "branches": ("a.py", 'password = "required" if a else "optional"\ntoken = "a" if b else "None12345"\n'),
     "macros": (
         "a.c",
         "#define TOKEN_PASTE(a, b) a##b\n#define PASSWORD_MAX 64\n#define TOKEN_MASK 0xFF00AB12UL\n"

@@ -37,7 +37,7 @@ _WORDS = re.compile(
 )
 """Words, as names are made of, and not letters that were drawn."""
 _AMAZON = (b"ASIA", b"ABIA", b"ACCA")
-_UNSPOKEN = re.compile(rb"(?=.*(?:Q[^U]|[B-DF-HJ-NP-TV-XZ]{4}))[A-Z2-7]{8,16}")
+_UNSPOKEN = re.compile(rb"(?=.*(?:Q[^U]|[B-DF-HJ-NP-TV-XZ]{4}|[2-7]{2}))[A-Z2-7]{8,16}")
 """Capitals in no order that a word has."""
 _DIGIT = re.compile(rb"\d")
 _NAME = re.compile(rb"[a-z]{5,}(?:_[a-z]+)*|[a-z]+(?:_[a-z]+)+")

@@ -264,7 +264,7 @@ class _Scan:
     def _assigned(self, start: int) -> list[tuple[int, int, str]]:
         """A value that looks random, given to something whose name is that of a secret; or below it."""
         data = self._data
-        if found := assigned.places(data, start, plain=self._plain):
+        if found := assigned.places(data, start, plain=self._plain) + assigned.compared(data, start):
             return found
         if self._plain or self._table or data.find(b"<th", max(0, start - 220), start) >= 0:
             return self._told(tables.column(data, start, plain=self._plain, table=self._table))
