@@ -44,6 +44,7 @@ HELD = {
         'public_key = 1\ntoken = "b77a5c561934e089"\n',
         "b77a5c561934e089",
     ),
+    "a password of words": ("a.py", 'u = "redis://bob:super_secret@h/0"\n', "super_secret"),
     "a password of digits first": ("a.py", 'u = "redis://bob:6379aKq9@h/0"\n', "6379aKq9"),
 }
 

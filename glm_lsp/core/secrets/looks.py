@@ -21,7 +21,7 @@ _PASSWORD_STAND_IN = re.compile(
     rb"(?:p(?:ass)?w(?:or)?d?|pass(?:wd|phrase)?|secret|token|key|user(?:name)?|admin|root|test|guest|foo|bar|"
     rb"baz|demo|hunter2|postgres|mysql|letmein|changeme|redis|rabbit|mongo|example)[_-]?\d{0,4}[!?]?"
 )
-_FIELD = re.compile(rb"[a-z]{2,}(?:_[a-z]{2,})*_(?:key|secret|token|password|passwd|pwd)")
+_FIELD = re.compile(rb"(?:[a-z]{2,6}_)?(?:secret_)?(?:access|api)_key(?:_id)?|aws_(?:secret|key)")
 """The name of a secret, where the secret is to stand."""
 _TEMPLATE = re.compile(
     rb"\$[({]|[#%]\{|\{\{|<%|%>|\{[\w.:!-]{0,40}\}|%\(|%\w+%|%-?\d*(?:\.\d+)?[sdfrqvx](?![A-Za-z0-9])|"
