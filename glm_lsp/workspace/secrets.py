@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 from glm_lsp.core import secrets
 
 _SECRETS = ("secret", "secrets", "secrets[.-]*")
+_STAGES = ("local", "prod", "production", "dev", "development", "stage", "staging", "test")
 _SETTINGS = ("json", "yml", "yaml", "toml", "ini", "conf", "cfg", "properties")
 NAMES: tuple[tuple[str, str], ...] = (
     (".env", "an environment file"),
@@ -29,6 +30,9 @@ NAMES: tuple[tuple[str, str], ...] = (
     ("env.dev*", "an environment file"),
     ("env.stag*", "an environment file"),
     ("env.test*", "an environment file"),
+    *((f"*.env.{stage}", "an environment file") for stage in _STAGES),
+    *((f"env[-_]{stage}", "an environment file") for stage in _STAGES),
+    (".envs/.*", "an environment file"),
     ("*.pem", "a key or certificate"),
     ("*.key", "a key"),
     ("*.p12", "a key store"),
@@ -127,10 +131,14 @@ SOURCE_SUFFIXES = frozenset(
 )
 """A module that is *called* credentials is code: what it holds is looked through as in any other."""
 
-_MODULES = ("credentials", "env.", "vault")
+_MODULES = ("credentials", "env.", ".env[", "vault")
 """How patterns begin that a module may have the name of."""
 _COPY = re.compile(r"(?<=.)(?:~|\.(?:bak|backup|old|orig|save|swp|tmp|copy|\d{6,8}))$")
 """What is put behind the name of a file that was kept: it holds what the file did."""
+_AUTOSAVED = re.compile(r"(^|/)#([^/]+)#$")
+"""What an editor keeps of a file that was not saved."""
+_MAP = ".map"
+"""What is put behind the name of a module, for the map of its sources."""
 _NAMED = re.compile("|".join(translate(pattern) for pattern, _ in NAMES if "/" not in pattern))
 _PLACES = tuple(pattern.partition("/")[0] + "/" for pattern, _ in NAMES if "/" in pattern)
 
@@ -148,7 +156,7 @@ def _version(allowed: tuple[str, ...]) -> str:
 
 def named_secret(path: str) -> str:
     """What kind of secret a file is by its name; empty where it is none."""
-    lowered = path.lower()
+    lowered = _AUTOSAVED.sub(r"\1\2", path.lower())
     if (what := _named(lowered)) or (plain := _COPY.sub("", lowered)) == lowered:
         return what
     return named_secret(plain)
@@ -163,7 +171,7 @@ def _named(lowered: str) -> str:
             if fnmatchcase("/" + lowered, "*/" + pattern):
                 return what
         elif fnmatchcase(name, pattern) and not (
-            pattern.startswith(_MODULES) and PurePosixPath(name).suffix in SOURCE_SUFFIXES
+            pattern.startswith(_MODULES) and PurePosixPath(name.removesuffix(_MAP)).suffix in SOURCE_SUFFIXES
         ):
             return what
     return ""

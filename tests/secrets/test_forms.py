@@ -143,7 +143,40 @@ def test_what_a_file_holds_in_its_own_way_is_held_back(name: str) -> None:
     assert len(shown) == len(data)
 
 
+SPACED, KEY = "x9$ KqvT2w", "q8Zr2mWk5tBx9vNc"
+QUOTED = {
+    "sshpass -p '{}' ssh h": SPACED,
+    'sshpass -p "{}" ssh h': "x9 KqvT2w",
+    "mysql -uroot -p'{}'": SPACED,
+    'redis-cli -a "{}" ping': "x9 KqvT2w",
+    "CREATE USER bob IDENTIFIED BY '{}';": SPACED,
+    "ALTER ROLE bob WITH PASSWORD '{}';": SPACED,
+    'createHmac("sha256", "{}")': KEY,
+    'crypto.createHmac("sha256", "{}")': "9f86d081884c7d659a2feaa0c55ad015",
+    "createHmac('sha512', '{}')": "x9$KqvT2w",
+    'jwt.sign(p, "{}")': KEY,
+    "jwt.verify(token, '{}', done)": KEY,
+    "jwt.sign({{ id: user.id }}, '{}')": KEY,
+}
+
+
+@pytest.mark.parametrize("pattern", QUOTED)
+def test_what_is_quoted_in_a_call_or_command_is_held_back_whole(pattern: str) -> None:
+    data = (pattern.format(QUOTED[pattern]) + "\n").encode()
+    held = [data[p.span.start : p.span.end].decode() for p in find("a.ts", data).places]
+    assert held == [QUOTED[pattern]]
+
+
 LEFT = {
+    "words in quotes": (
+        "a.sh",
+        "sshpass -p 'the 1 password' x\nmysql -p 'database 2 of them'\nmysql -p \"$A 1\" 'b 2'\n",
+    ),
+    "signing with what is no key": (
+        "a.ts",
+        "createHmac('sha256', secret); jwt.sign(p, 'shhhhh'); jwt.sign(p, key, 'RS256')\n"
+        "jwt.verify(t, 'your-256-bit-secret'); createHmac('sha256', `${key1}:${key2}`)\n",
+    ),
     "tokens that are words": ("a.csv", "token,count\nthe,12\nQuick,7\nA1b2C3d4E5,3\n"),
     "what is said of passwords": ("a.csv", "name,password,changed\na,required,2024-01-01\nb,optional,3.14\n"),
     "heads of a form": ("a.html", "<tr><th>Password1:</th><td></td></tr>\n<tr><th>Name123:</th></tr>\n"),

@@ -12,10 +12,13 @@ SECRETS = """
 .envrc .envrc.local .flaskenv .dotenv env env.production env.local
 prod.env prod.env.bak secret.yaml secret.yml secrets.prod.yaml secret.json .vault-token .vault-password
 vault-pass.txt .dockerconfigjson registry.dockerconfigjson local.settings.json wp-config.php
+#.env# #server.key# app.env.local backend.env.prod .envs/.production/.django env-prod env_staging
 id_rsa.bak server.key~ credentials.json.old x/terraform.tfstate.20260101 .npmrc.orig
 """
 OTHERS = """
 env.py env.ts env.d.ts vite.env.d.ts env.dev.ts env.development.ts environment.py .envelope src/env/x.py
+.env.py .env.d.ts .env.js credentials.d.ts.map credentials.js.map #env.py#
+.envs/readme.md env-vars app.env.local.ts app.env.md env-prod.py
 secrets.py secret.ts vault_pass.py vault.py wp-config-sample.php a.py~ a.py.bak README.old npmrc.5 monkey
 """
 

@@ -100,6 +100,24 @@ def test_a_token_in_parts_is_held_back_whole(name: str, form: str) -> None:
     assert not any(part.encode() in masked(document(text)).data for part in PARTS[name].split("."))
 
 
+PARTLY = (
+    "ASIABHZNFRWV",
+    "ASIALOQYQMPA",
+    "ASIAE3YIPOUZ",
+    "ASIAXIRHXO77",
+    "ntn_q8Zr2mWk5tBx9vNcK3pL7wYd",
+    "SK106fd287db7f1ad9e03c2",
+    "xoxb-123456789012-1234567890123-lC2kx9pUolc8q8wd5J5b16dq",
+    "xoxb-123456789012-lC2kx9pUolc8q8wd5J5b",
+)
+
+
+@pytest.mark.parametrize("value", PARTLY)
+def test_a_part_of_a_token_is_held_back_though_its_letters_say_little(value: str) -> None:
+    for text in (f'x = "{value}"\n', f'x = "{value}\n', f"# {value}\n"):
+        assert value[-8:] not in masked(document(text)).data.decode()
+
+
 ORDINARY = (
     "path.resolve(pattern.compile) and pattern1234567890.aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\n",
     "SELECT t1.id, t1.created_at_of_the_first_row FROM a AS t1\n",
@@ -108,6 +126,8 @@ ORDINARY = (
     "suspicious precious cioppino socioeconomically\n",
     '"/%3Dabcdefgh" "%2Fusers%2Fname%2F"\n',
     "disk = ask(task) # sk0, skeleton, SKUs\n",
+    '"ASIAPACIFIC" "ASIA_X", "ASIALIGHTS2" ntn_handler SK12345678901234567890\n',
+    '"xoxb-123456789012-1234567890123-AbCdEfGhIjKlMnOpQrStUvWx" "xoxb-123456789012-your-token"\n',
 )
 
 

@@ -36,6 +36,9 @@ _WORDS = re.compile(
     rb"[A-Z]?[_.-]{0,2}\d{0,3}[_./=-]{0,3}"
 )
 """Words, as names are made of, and not letters that were drawn."""
+_AMAZON = (b"ASIA", b"ABIA", b"ACCA")
+_UNSPOKEN = re.compile(rb"(?=.*(?:Q[^U]|[B-DF-HJ-NP-TV-XZ]{4}|[2-7]{2}))[A-Z2-7]{8,16}")
+"""Capitals in no order that a word has."""
 _DIGIT = re.compile(rb"\d")
 _NAME = re.compile(rb"[a-z]{5,}(?:_[a-z]+)*|[a-z]+(?:_[a-z]+)+")
 _PORT = re.compile(rb"\+?\d{1,5}(?:[,.;:?)#\]}&].*)?", re.DOTALL)
@@ -105,6 +108,8 @@ def is_unfinished(head: bytes, rest: bytes) -> bool:
         return not plain and (_DIGIT.search(rest) is not None or not _WORDS.fullmatch(rest))
     if looks.is_stand_in(head + rest[:STAND_IN_BYTES]):
         return False
+    if head in _AMAZON and _UNSPOKEN.fullmatch(rest):
+        return True
     if _CERTAIN.match(head) is not None:
         return not _NAME.fullmatch(rest)
     return not _WORDS.fullmatch(rest.partition(b"=")[0])

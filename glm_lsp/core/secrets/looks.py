@@ -21,10 +21,12 @@ _PASSWORD_STAND_IN = re.compile(
     rb"(?:p(?:ass)?w(?:or)?d?|pass(?:wd|phrase)?|secret|token|key|user(?:name)?|admin|root|test|guest|foo|bar|"
     rb"baz|demo|hunter2|postgres|mysql|letmein|changeme|redis|rabbit|mongo|example)[_-]?\d{0,4}[!?]?"
 )
+_FIELD = re.compile(rb"(?:[a-z]{2,6}_)?(?:secret_)?(?:access|api)_key(?:_id)?|aws_(?:secret|key)")
+"""The name of a secret, where the secret is to stand."""
 _TEMPLATE = re.compile(
     rb"\$[({]|[#%]\{|\{\{|<%|%>|\{[\w.:!-]{0,40}\}|%\(|%\w+%|%-?\d*(?:\.\d+)?[sdfrqvx](?![A-Za-z0-9])|"
     rb"(?<![A-Za-z0-9])\$(?:[\d@*?#](?![A-Za-z0-9])|(?:[A-Z][A-Z0-9_]*|[a-z_]+\d?(?:[A-Z][a-z]+)*)(?![A-Za-z0-9_]))|"
-    rb"</?[A-Za-z][^<>]*>|\[[a-z_]+\]|^[:@/]|^[A-Za-z]:\\|\.\.\."
+    rb"</?[A-Za-z][^<>]*>|\[[:@/]?[a-z_]+\]|^[:@/]|^[A-Za-z]:\\|\.\.\."
 )
 """What something is put in for later."""
 _CODE = re.compile(
@@ -39,9 +41,9 @@ _WORDS = re.compile(
 _NAME = re.compile(rb"[A-Z][A-Z0-9]*(?:_[A-Z0-9]+)*|[a-z][a-z0-9]*(?:[_:.-][a-z0-9]+)*")
 _MAGIC = re.compile(
     rb"iVBORw0|R0lGOD|/9j/|PHN2Z|PD94b|UklGR|AAEAAA|AAABAA|d09G|T1RUT|JVBERi|H4sI|UEsDB|eJ[wxyz]|AGFzb|Qk[0-9]|"
-    rb"sha\d|TVqQ|eyJ2ZXJzaW9u"
+    rb"sha\d|TVqQ|eyJ2ZXJzaW9u|-*WebKitFormBoundary"
 )
-"""How pictures, fonts, archives, digests and source maps begin."""
+"""How pictures, fonts, archives, digests, source maps and a form's boundaries begin."""
 _ALL_KINDS = tuple(map(re.compile, (rb"\d", rb"[A-Z]", rb"[a-z]")))
 _CAMELS = re.compile(rb"(?:[A-Z]{0,5}[a-z]{2,}+|[A-Z]{2,5}+|\d{1,3}+|[_/=+-])++")
 """Words without spaces: no run of small letters is a single one."""
@@ -59,7 +61,13 @@ _SNAKE = re.compile(_WORD + rb"(?:_{1,2}" + _WORD + rb"){3,}+")
 _SMALL = re.compile(rb"[a-z]{3,}")
 _TYPE = re.compile(rb"[A-Za-z_][\w.]*\[[\w., \[\]|]*\]")
 """Of a generic type."""
-_PATH = re.compile(rb"(?:[a-z]{2,9}:)?/{1,2}|urn:|\.{1,2}/|[A-Za-z]:\\|[A-Za-z]+\(|\\[ux]")
+_OPTIONS = re.compile(
+    rb"[a-z_]{2,}(?::(?:[a-z_]{2,}\d?|[\d.,]{1,9}))?(?:\|[a-z_]{2,}(?::(?:[a-z_]{2,}\d?|[\d.,]{1,9}))?)+"
+)
+"""What a field must be, or where it comes from: words with bars between."""
+_PATH = re.compile(
+    rb"(?:[a-z]{2,9}:)?/{1,2}|urn:|\.{1,2}/|[A-Za-z]:\\|[A-Za-z]+\(|\\[ux]|[a-z_]{2,}\[[:@/][a-z]{2,}"
+)
 
 
 _ADDRESS = re.compile(rb"0x[0-9a-fA-F]{40}")
@@ -94,7 +102,7 @@ def is_random(value: bytes) -> bool:
         return False
     if _PATH.match(value) or _WORDS.fullmatch(value) or _PARTS.fullmatch(value):
         return False
-    if is_dotted(value) or _TYPE.fullmatch(value):
+    if is_dotted(value) or _TYPE.fullmatch(value) or _OPTIONS.fullmatch(value):
         return False
     kinds = [_kind(byte) for byte in value]
     digits, letters = kinds.count(1), len(value) - kinds.count(1) - kinds.count(0)
@@ -179,6 +187,7 @@ def is_written_password(value: bytes) -> bool:
         is_formatted(value)
         or _PATH.match(value)
         or _PASSWORD_STAND_IN.fullmatch(value)
+        or _FIELD.fullmatch(value)
         or _STAND_IN.search(value)
     )
     return not plain and len(set(value)) > 2
@@ -197,7 +206,7 @@ def is_document(value: bytes) -> bool:
 def is_formatted(value: bytes) -> bool:
     """Whether something is put into a value, or it is a pattern or a piece of a program: what has brackets,
     bars or backslashes, and is not as mixed as only drawn text is."""
-    if _TEMPLATE.search(value) or _TYPE.fullmatch(value):
+    if _TEMPLATE.search(value) or _TYPE.fullmatch(value) or _OPTIONS.fullmatch(value):
         return True
     if not _ODD.search(value):
         return False

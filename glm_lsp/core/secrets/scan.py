@@ -55,6 +55,8 @@ _DISCORD = (
     "Discord token",
 )
 """Tokens in parts, which are known by what stands before the last dot, and by what follows it."""
+_NUMBERED = re.compile(rb"xox[a-z]-(?:\d{9,13}-){1,3}")
+"""What stands before the drawn part of a token of Slack: numbers, which may be in order."""
 _TAIL = re.compile(rb"[A-Za-z0-9+/=_.~-]*")
 _HEADER = re.compile(rb"-----BEGIN [A-Z0-9][A-Z0-9 ]{0,60}-----")
 _KEYS = re.compile(rb"PRIVATE KEY|CERTIFICATE-----")
@@ -229,7 +231,9 @@ class _Scan:
         elif rule.assigned:
             good = looks.is_random(value)
         else:
-            good = not looks.is_stand_in(value) and looks.entropy(value) >= LEAST_ENTROPY
+            numbered = _NUMBERED.match(value)
+            told = value[numbered.end() :] if numbered else value
+            good = not looks.is_stand_in(told) and looks.entropy(value) >= LEAST_ENTROPY
         return (first, last, rule.what) if good else None
 
     def _unfinished(self, rule: Rule, growing: re.Pattern[bytes], start: int) -> list[tuple[int, int, str]]:
@@ -260,7 +264,7 @@ class _Scan:
     def _assigned(self, start: int) -> list[tuple[int, int, str]]:
         """A value that looks random, given to something whose name is that of a secret; or below it."""
         data = self._data
-        if found := assigned.places(data, start, plain=self._plain):
+        if found := assigned.places(data, start, plain=self._plain) + assigned.compared(data, start):
             return found
         if self._plain or self._table or data.find(b"<th", max(0, start - 220), start) >= 0:
             return self._told(tables.column(data, start, plain=self._plain, table=self._table))
